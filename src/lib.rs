@@ -1,1 +1,14 @@
-//! Espalier
+//! Espalier makes YOLO detectors smaller and faster to train: it opens a real checkpoint, shows every layer, prunes
+//! channels physically, distils the accuracy back from the unpruned teacher, and measures before and after.
+//!
+//! A [`model::Model`] is plain data (a [`graph::Graph`], tensors by name, detector facts) and everything else is a
+//! function over it. The modules form layers; imports point downwards only.
+#![warn(missing_docs)]
+
+pub mod exec;
+pub mod graph;
+pub mod model;
+pub mod progress;
+
+#[cfg(test)]
+pub(crate) mod testing;

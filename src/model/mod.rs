@@ -1,0 +1,216 @@
+//! A model: a graph, its tensors by name, and what a detector needs to know.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::graph::{Cost, Graph, GraphError};
+
+/// Tensors by their full name (`model.0.conv.weight`).
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// A detector as a value: cloning shares the tensors, and whatever changes a model returns a new one.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The network.
+    pub graph: Arc<Graph>,
+    /// Every tensor that the graph's operations own, fp32, all on one device.
+    pub tensors: Tensors,
+    /// Classes, strides and how the outputs are read.
+    pub detector: Detector,
+    /// Where the model comes from.
+    pub provenance: Provenance,
+}
+
+/// What is known of a detector beside its network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detector {
+    /// Class names, by class index.
+    pub classes: Vec<String>,
+    /// Pixels of the image per cell, a level each, finest first.
+    pub strides: Vec<usize>,
+    /// How the graph's outputs are read.
+    pub head: Head,
+}
+
+/// How a graph's outputs encode boxes. Output maps are those of the last convolutions, before any sigmoid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Head {
+    /// YOLOv5: output `i` is level `i`, (n, anchors·(5 + classes), h, w); of each anchor x, y, w, h, objectness, then a
+    /// score for each class.
+    Anchors {
+        /// Anchor (width, height) in pixels: `anchors[level][anchor]`.
+        anchors: Vec<Vec<[f32; 2]>>,
+    },
+    /// YOLOv8: output `2i` is the box distribution of level `i`, (n, 4·`reg_max`, h, w) for left, top, right, bottom;
+    /// output `2i + 1` its class scores, (n, classes, h, w).
+    Distribution {
+        /// Bins of each side's distance (Li et al. 2020, distribution focal loss).
+        reg_max: usize,
+    },
+}
+
+/// Where a model comes from and what was done to it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The architecture's or the file's name, such as `yolov5n`.
+    pub name: String,
+    /// The steps since, oldest first, a line each.
+    pub history: Vec<String>,
+}
+
+/// What can be wrong with a model.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The graph itself does not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A tensor of the graph is not there.
+    #[error("tensor `{name}` is missing; layer `{layer}` needs it with shape {expected:?}")]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// The node that owns it.
+        layer: String,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor of another shape than the graph says.
+    #[error("tensor `{name}` has shape {found:?}, but its layer needs {expected:?}")]
+    WrongShape {
+        /// The tensor.
+        name: String,
+        /// The shape it has.
+        found: Vec<usize>,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor that no layer owns.
+    #[error("tensor `{name}` belongs to no layer of the graph")]
+    StrayTensor {
+        /// The tensor.
+        name: String,
+    },
+    /// The outputs do not fit the detector's facts.
+    #[error("the detector does not fit its graph: {0}")]
+    Detector(String),
+    /// Tensors could not be converted or moved.
+    #[error("tensors could not be converted or moved: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Model {
+    /// Puts a model together and checks that graph, tensors and facts fit. Tensors are converted to fp32.
+    ///
+    /// # Errors
+    /// Names the first thing that does not fit.
+    pub fn new(graph: Graph, tensors: Tensors, detector: Detector, provenance: Provenance) -> Result<Self, ModelError> {
+        let to_f32 = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_dtype(DType::F32)?.contiguous()?));
+        let tensors = tensors.into_iter().map(to_f32).collect::<Result<_, ModelError>>()?;
+        let model = Self { graph: Arc::new(graph), tensors, detector, provenance };
+        model.validate()?;
+        Ok(model)
+    }
+
+    /// Checks that graph, tensors and facts fit together.
+    ///
+    /// # Errors
+    /// Names the first thing that does not fit.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        self.graph.validate()?;
+        let mut owned = 0;
+        for (id, name, parameter) in self.graph.parameters() {
+            let Some(tensor) = self.tensors.get(&name) else {
+                let layer = self.graph.node(id).name.clone();
+                return Err(ModelError::MissingTensor { name, layer, expected: parameter.shape });
+            };
+            if tensor.dims() != parameter.shape {
+                let found = tensor.dims().to_vec();
+                return Err(ModelError::WrongShape { name, found, expected: parameter.shape });
+            }
+            owned += 1;
+        }
+        if owned != self.tensors.len() {
+            let names: std::collections::HashSet<String> = self.graph.parameters().map(|(_, name, _)| name).collect();
+            if let Some(name) = self.tensors.keys().find(|name| !names.contains(*name)) {
+                return Err(ModelError::StrayTensor { name: name.clone() });
+            }
+        }
+        self.detector.validate(&self.graph)
+    }
+
+    /// The device that the tensors are on.
+    pub fn device(&self) -> Device {
+        self.tensors.values().next().map_or(Device::Cpu, |tensor| tensor.device().clone())
+    }
+
+    /// The same model on another device.
+    ///
+    /// # Errors
+    /// Where the device cannot take the tensors.
+    pub fn to_device(&self, device: &Device) -> Result<Self, ModelError> {
+        let moved = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+        let tensors = self.tensors.iter().map(moved).collect::<Result<_, ModelError>>()?;
+        Ok(self.with_tensors(tensors))
+    }
+
+    /// The same network with other tensors of the same shapes.
+    pub fn with_tensors(&self, tensors: Tensors) -> Self {
+        Self { tensors, ..self.clone() }
+    }
+
+    /// The same model with one more line of history.
+    pub fn with_step(mut self, step: impl Into<String>) -> Self {
+        self.provenance.history.push(step.into());
+        self
+    }
+
+    /// Parameters, and MACs for square images of `size` pixels.
+    ///
+    /// # Errors
+    /// Where the network cannot run at that size.
+    pub fn cost(&self, size: usize) -> Result<Cost, ModelError> {
+        Ok(self.graph.total_cost([size, size])?)
+    }
+
+    /// The largest stride: image sizes must be multiples of it.
+    pub fn max_stride(&self) -> usize {
+        self.detector.strides.iter().copied().max().unwrap_or(1)
+    }
+}
+
+impl Detector {
+    /// Checks that the graph's outputs have the channels that the facts ask for.
+    ///
+    /// # Errors
+    /// Says what was expected and found.
+    pub fn validate(&self, graph: &Graph) -> Result<(), ModelError> {
+        let expected: Vec<usize> = match &self.head {
+            Head::Anchors { anchors } => anchors.iter().map(|level| level.len() * (5 + self.classes.len())).collect(),
+            Head::Distribution { reg_max } => {
+                self.strides.iter().flat_map(|_| [4 * reg_max, self.classes.len()]).collect()
+            }
+        };
+        let channels = graph.channels()?;
+        let found: Vec<usize> = graph.outputs().iter().map(|&id| channels[id]).collect();
+        if self.strides.is_empty() || self.strides.contains(&0) {
+            return Err(ModelError::Detector("it has no strides, or a stride of 0".into()));
+        }
+        if let Head::Anchors { anchors } = &self.head
+            && anchors.len() != self.strides.len()
+        {
+            let [a, s] = [anchors.len(), self.strides.len()];
+            return Err(ModelError::Detector(format!("{a} levels of anchors, but {s} strides")));
+        }
+        if expected != found {
+            return Err(ModelError::Detector(format!(
+                "{} classes need output channels {expected:?}, the graph gives {found:?}",
+                self.classes.len()
+            )));
+        }
+        Ok(())
+    }
+}
