@@ -141,7 +141,7 @@ impl Graph {
     /// Every tensor of the graph, in graph order: owning node, full name, what the operation says of it.
     pub fn parameters(&self) -> impl Iterator<Item = (NodeId, String, Parameter)> + '_ {
         self.nodes.iter().enumerate().flat_map(|(id, node)| {
-            let name = |parameter: Parameter| (id, node.tensor_name(parameter.suffix), parameter);
+            let name = move |parameter: Parameter| (id, node.tensor_name(parameter.suffix), parameter);
             node.op.parameters().into_iter().map(name)
         })
     }

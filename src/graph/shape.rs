@@ -40,7 +40,7 @@ impl Graph {
             let inputs: Vec<[usize; 2]> = node.inputs.iter().map(|&id: &NodeId| sizes[id]).collect();
             sizes.push(output_size(node, &inputs, image).map_err(|reason| bad(node, reason))?);
         }
-        let shape = |(channels, [height, width])| Shape { channels, height, width };
+        let shape = |(channels, [height, width]): (usize, [usize; 2])| Shape { channels, height, width };
         Ok(channels.into_iter().zip(sizes).map(shape).collect())
     }
 }
