@@ -8,7 +8,9 @@
 pub mod exec;
 pub mod graph;
 pub mod model;
+pub mod nearest;
 pub mod progress;
+pub mod report;
 
 #[cfg(test)]
 pub(crate) mod testing;
