@@ -1,0 +1,244 @@
+//! An epoch as batches of tensors, prepared ahead by a thread of their own.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use candle_core::{Device, Tensor};
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+
+use super::augment::{self, Augment};
+use super::dataset::Split;
+use super::error::DataError;
+use super::letterbox::{self, Letterbox};
+use super::random::{Purpose, rng};
+
+/// How an epoch of training batches is made.
+#[derive(Debug, Clone)]
+pub struct BatchOptions {
+    /// Side of the square images in pixels.
+    pub size: usize,
+    /// Images a batch; the last batch of an epoch may have fewer.
+    pub batch: usize,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// Which epoch: another order and other augmentation for each.
+    pub epoch: u64,
+    /// How images are varied.
+    pub augment: Augment,
+    /// How many batches are prepared ahead.
+    pub ahead: usize,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self { size: 640, batch: 16, seed: 0, epoch: 0, augment: Augment::default(), ahead: 2 }
+    }
+}
+
+/// Images with what is known of them.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// (n, 3, size, size), f32, RGB in \[0, 1\], on the CPU.
+    pub images: Tensor,
+    /// All boxes of the batch, ordered by image.
+    pub targets: Vec<Target>,
+    /// Which sample each image is and, in evaluation, how to map its boxes back.
+    pub origins: Vec<Origin>,
+}
+
+/// A box of a batch, relative to the square image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// Index into the batch.
+    pub image: usize,
+    /// Class index.
+    pub class: usize,
+    /// Centre, as a share of the square's side.
+    pub cx: f32,
+    /// Centre, as a share of the square's side.
+    pub cy: f32,
+    /// Width, as a share of the square's side.
+    pub w: f32,
+    /// Height, as a share of the square's side.
+    pub h: f32,
+}
+
+/// Where an image of a batch comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Origin {
+    /// Index into the split's samples; for a mosaic, of the image it was made for.
+    pub sample: usize,
+    /// Width of the original image in pixels.
+    pub width: usize,
+    /// Height of the original image in pixels.
+    pub height: usize,
+    /// How the image lies in the square. In a training batch, how it lay before augmentation.
+    pub letterbox: Letterbox,
+}
+
+impl Origin {
+    /// Maps left, top, right, bottom from pixels of the square to pixels of the original image, clipped to it.
+    pub fn to_image(&self, square: [f32; 4]) -> [f32; 4] {
+        let (w, h) = (self.width as f32, self.height as f32);
+        let [x1, y1, x2, y2] = self.letterbox.to_image(square);
+        [x1.clamp(0., w), y1.clamp(0., h), x2.clamp(0., w), y2.clamp(0., h)]
+    }
+}
+
+/// An iterator over the batches of an epoch. Batches are prepared ahead in the background, images in parallel; what comes
+/// out does not depend on timing. Dropping it stops the preparation.
+///
+/// Images that can't be decoded are left out of their batch and reported in [`Split::problems`]. If that leaves nothing of
+/// the whole epoch, the only item is an error.
+#[derive(Debug)]
+pub struct Batches {
+    receiver: Option<Receiver<Result<Batch, DataError>>>,
+    thread: Option<JoinHandle<()>>,
+    batches: usize,
+}
+
+impl Batches {
+    /// A shuffled, augmented epoch.
+    ///
+    /// # Errors
+    /// An option out of its range.
+    pub fn train(split: &Arc<Split>, options: &BatchOptions) -> Result<Self, DataError> {
+        options.augment.validate()?;
+        let mut order: Vec<usize> = (0..split.samples.len()).collect();
+        order.shuffle(&mut rng(options.seed, Purpose::Shuffle, options.epoch, 0));
+        let BatchOptions { size, seed, epoch, augment, .. } = *options;
+        Self::start(split, order, size, options.batch, options.ahead, move |split, index, output| {
+            augment::compose(split, index, size, &augment, seed, epoch, output)
+        })
+    }
+
+    /// All images in order, letterboxed.
+    ///
+    /// # Errors
+    /// `size` or `batch` out of its range.
+    pub fn eval(split: &Arc<Split>, size: usize, batch: usize) -> Result<Self, DataError> {
+        let order = (0..split.samples.len()).collect();
+        Self::start(split, order, size, batch, 2, move |split, index, output| plain(split, index, size, output))
+    }
+
+    /// Batches in the epoch (fewer come if all images of one can't be read).
+    pub fn count_all(&self) -> usize {
+        self.batches
+    }
+
+    fn start(
+        split: &Arc<Split>,
+        order: Vec<usize>,
+        size: usize,
+        batch: usize,
+        ahead: usize,
+        make: impl Fn(&Split, usize, &mut [f32]) -> Option<Vec<Target>> + Send + Sync + 'static,
+    ) -> Result<Self, DataError> {
+        let allowed = |option, found: usize, range: std::ops::RangeInclusive<usize>| match range.contains(&found) {
+            true => Ok(()),
+            false => Err(DataError::Option { option, found: found.to_string(), expected: format!("a number from {} to {}", range.start(), range.end()) }),
+        };
+        allowed("size", size, 1..=8192)?;
+        allowed("batch", batch, 1..=4096)?;
+        allowed("ahead", ahead, 1..=64)?;
+        let (split, batches) = (split.clone(), order.len().div_ceil(batch));
+        let (sender, receiver) = sync_channel(ahead - 1);
+        let produce = move || {
+            let mut any = false;
+            for indices in order.chunks(batch) {
+                let made = match collect(&split, indices, size, &make) {
+                    Ok(None) => continue,
+                    Ok(Some(batch)) => Ok(batch),
+                    Err(error) => Err(error),
+                };
+                any = true;
+                if sender.send(made).is_err() {
+                    return;
+                }
+            }
+            if !any {
+                let first = split.problems().first().map_or_else(|| "the split is empty".into(), |p| p.to_string());
+                // Nobody listening any more is no error.
+                let _ = sender.send(Err(DataError::NothingReadable { split: split.name.clone(), images: order.len(), first }));
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("batches".into())
+            .spawn(produce)
+            .map_err(|e| DataError::Loader(e.to_string()))?;
+        Ok(Self { receiver: Some(receiver), thread: Some(thread), batches })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Ok(item) = self.receiver.as_ref()?.recv() {
+            return Some(item);
+        }
+        self.receiver = None;
+        let panicked = self.thread.take()?.join().err()?;
+        let why = panicked.downcast_ref::<String>().map(String::as_str).or(panicked.downcast_ref::<&str>().copied());
+        Some(Err(DataError::Loader(why.unwrap_or("it panicked").into())))
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        // The thread's next send fails, and it ends.
+        self.receiver = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has nobody left to be told.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Makes the images of a batch in parallel, in place; `None` when not one could be read.
+fn collect(
+    split: &Split,
+    indices: &[usize],
+    size: usize,
+    make: &(impl Fn(&Split, usize, &mut [f32]) -> Option<Vec<Target>> + Sync),
+) -> Result<Option<Batch>, DataError> {
+    let length = 3 * size * size;
+    let mut pixels = vec![0f32; indices.len() * length];
+    let made: Vec<Option<Vec<Target>>> =
+        pixels.par_chunks_mut(length).zip(indices).map(|(output, &index)| make(split, index, output)).collect();
+    let (mut targets, mut origins) = (Vec::new(), Vec::new());
+    for (place, (found, &sample)) in made.into_iter().zip(indices).enumerate() {
+        let Some(found) = found else { continue };
+        let image = origins.len();
+        if image < place {
+            pixels.copy_within(place * length..(place + 1) * length, image * length);
+        }
+        targets.extend(found.into_iter().map(|t| Target { image, ..t }));
+        let (width, height) = (split.samples[sample].width, split.samples[sample].height);
+        origins.push(Origin { sample, width, height, letterbox: Letterbox::new(width, height, size) });
+    }
+    if origins.is_empty() {
+        return Ok(None);
+    }
+    pixels.truncate(origins.len() * length);
+    let images = Tensor::from_vec(pixels, (origins.len(), 3, size, size), &Device::Cpu)?;
+    Ok(Some(Batch { images, targets, origins }))
+}
+
+fn plain(split: &Split, index: usize, size: usize, output: &mut [f32]) -> Option<Vec<Target>> {
+    let sample = &split.samples[index];
+    let fit = Letterbox::new(sample.width, sample.height, size);
+    letterbox::place(&*split.fitted(index, size)?, &fit, size, output);
+    let (w, h, side) = (sample.width as f32, sample.height as f32, size as f32);
+    let targets = sample.boxes.iter().map(|label| Target {
+        image: 0,
+        class: label.class,
+        cx: (label.cx * w * fit.scale + fit.left as f32) / side,
+        cy: (label.cy * h * fit.scale + fit.top as f32) / side,
+        w: label.w * w * fit.scale / side,
+        h: label.h * h * fit.scale / side,
+    });
+    Some(targets.collect())
+}

@@ -1,0 +1,92 @@
+//! Decoded images kept in memory within a budget.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use image::RgbImage;
+
+/// The bytes that all splits of a dataset may keep together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.used
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&sum| sum <= self.limit)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Images of one split by (sample, size). `None` stands for an image that could not be read, so that it is tried once.
+///
+/// When the budget is full, images of other sizes than the one being added make room; images of the same size stay, since
+/// a shuffled epoch asks for each of them equally often and replacing them would only cost.
+#[derive(Debug)]
+pub(crate) struct ImageCache {
+    budget: Arc<Budget>,
+    images: Mutex<HashMap<(usize, usize), Option<Arc<RgbImage>>>>,
+}
+
+impl ImageCache {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, images: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, sample: usize, size: usize) -> Option<Option<Arc<RgbImage>>> {
+        self.lock().get(&(sample, size)).cloned()
+    }
+
+    pub(crate) fn put(&self, sample: usize, size: usize, image: Option<&Arc<RgbImage>>) {
+        let mut images = self.lock();
+        if images.contains_key(&(sample, size)) {
+            return;
+        }
+        let bytes = image.map_or(0, |i| i.as_raw().len());
+        if !self.budget.take(bytes) {
+            images.retain(|&(_, other), kept| {
+                let stays = other == size || kept.is_none();
+                if let (false, Some(image)) = (stays, kept) {
+                    self.budget.give_back(image.as_raw().len());
+                }
+                stays
+            });
+            if !self.budget.take(bytes) {
+                return;
+            }
+        }
+        images.insert((sample, size), image.cloned());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, usize), Option<Arc<RgbImage>>>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ImageCache {
+    fn drop(&mut self) {
+        let held: usize = self.lock().values().flatten().map(|i| i.as_raw().len()).sum();
+        self.budget.give_back(held);
+    }
+}

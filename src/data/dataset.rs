@@ -1,0 +1,199 @@
+//! A dataset: class names and splits of samples, whose images are read when asked for.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use image::RgbImage;
+
+use super::cache::{Budget, ImageCache};
+use super::error::{DataError, Problem};
+use super::letterbox::Letterbox;
+use super::{paint, picture, resize, scene};
+
+/// How many bytes of decoded images a dataset keeps in memory unless told otherwise: 2 GiB.
+pub const DEFAULT_CACHE_BYTES: usize = 2 << 30;
+
+/// Class names and the splits (`train`, `val`, perhaps `test`). Cloning is cheap: splits and their caches are shared.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// What to call it in messages and tables: the path of its `data.yaml`, or `shapes`.
+    pub name: String,
+    /// Class names; a label's class is an index into them.
+    pub names: Vec<String>,
+    /// The splits in the order train, val, test.
+    pub splits: Vec<Arc<Split>>,
+    budget: Arc<Budget>,
+}
+
+impl Dataset {
+    pub(crate) fn new(name: String, names: Vec<String>, splits: Vec<(String, Vec<Sample>, Vec<Problem>)>, cache_bytes: usize) -> Self {
+        let budget = Budget::new(cache_bytes);
+        let splits = splits
+            .into_iter()
+            .map(|(name, samples, problems)| {
+                Arc::new(Split { name, samples, problems: Mutex::new(problems), cache: ImageCache::new(budget.clone()) })
+            })
+            .collect();
+        Self { name, names, splits, budget }
+    }
+
+    /// The split of that name, or an error that lists the splits there are.
+    pub fn split(&self, name: &str) -> Result<&Arc<Split>, DataError> {
+        self.splits.iter().find(|s| s.name == name).ok_or_else(|| DataError::NoSuchSplit {
+            dataset: self.name.clone(),
+            split: name.into(),
+            have: self.splits.iter().map(|s| s.name.clone()).collect(),
+        })
+    }
+
+    /// The same dataset with an empty cache of at most `bytes` of decoded images, all splits together.
+    pub fn with_cache_bytes(&self, bytes: usize) -> Self {
+        let splits = self.splits.iter().map(|s| (s.name.clone(), s.samples.clone(), s.problems())).collect();
+        Self::new(self.name.clone(), self.names.clone(), splits, bytes)
+    }
+
+    /// Bytes of decoded images in memory now, and the most there may be.
+    pub fn cache_bytes(&self) -> (usize, usize) {
+        (self.budget.used(), self.budget.limit())
+    }
+
+    /// Everything found wrong so far, in all splits (see [`Split::problems`]).
+    pub fn problems(&self) -> Vec<Problem> {
+        self.splits.iter().flat_map(|s| s.problems()).collect()
+    }
+}
+
+/// A list of samples, with what was found wrong with them and a cache of their images.
+#[derive(Debug)]
+pub struct Split {
+    /// `train`, `val` or `test`.
+    pub name: String,
+    /// The usable images and their boxes, sorted by path.
+    pub samples: Vec<Sample>,
+    problems: Mutex<Vec<Problem>>,
+    cache: ImageCache,
+}
+
+impl Split {
+    /// What was found wrong so far. Opening a dataset reads labels and image headers; an image whose header is right
+    /// but whose pixels can't be decoded joins the list when it is first used.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The image of a sample at its original size; not cached.
+    pub fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        self.samples[index].image()
+    }
+
+    /// The image of a sample resized so that it just fits a square of `size` pixels, from the cache if it is there.
+    /// `None` for an image that can't be decoded: it then is among the [`problems`](Self::problems).
+    pub fn fitted(&self, index: usize, size: usize) -> Option<Arc<RgbImage>> {
+        if let Some(known) = self.cache.get(index, size) {
+            return known;
+        }
+        let sample = &self.samples[index];
+        let image = match sample.image() {
+            Ok(image) => {
+                let fit = Letterbox::new(sample.width, sample.height, size);
+                Some(Arc::new(resize::resize_bilinear_owned(image, fit.width as u32, fit.height as u32)))
+            }
+            Err(error) => {
+                self.report(sample, &error);
+                None
+            }
+        };
+        self.cache.put(index, size, image.as_ref());
+        image
+    }
+
+    fn report(&self, sample: &Sample, error: &DataError) {
+        let problem = match error {
+            DataError::Image { file, what } => Problem::file(file, what.clone()),
+            DataError::Read { file, why } => Problem::file(file, format!("cannot be read: {why}")),
+            other => Problem::file(sample.source.label(), other.to_string()),
+        };
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+}
+
+/// One image with its boxes.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Where the pixels come from.
+    pub source: ImageSource,
+    /// Width of the original image in pixels.
+    pub width: usize,
+    /// Height of the original image in pixels.
+    pub height: usize,
+    /// The labelled boxes; none for a background image.
+    pub boxes: Vec<BoxLabel>,
+}
+
+impl Sample {
+    /// Decodes or draws the image.
+    pub fn image(&self) -> Result<RgbImage, DataError> {
+        match &self.source {
+            ImageSource::File(path) => {
+                let image = picture::read_image(path)?;
+                if (image.width() as usize, image.height() as usize) != (self.width, self.height) {
+                    return Err(DataError::Image {
+                        file: path.clone(),
+                        what: format!(
+                            "the image changed while in use: {}x{} pixels when the dataset was opened, {}x{} now; open the dataset again",
+                            self.width, self.height, image.width(), image.height()
+                        ),
+                    });
+                }
+                Ok(image)
+            }
+            ImageSource::Drawn(scene) => Ok(paint::paint(scene)),
+        }
+    }
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone)]
+pub enum ImageSource {
+    /// A JPEG, PNG, BMP or WebP file.
+    File(PathBuf),
+    /// A scene of the built-in dataset, drawn when needed.
+    Drawn(scene::Drawing),
+}
+
+impl ImageSource {
+    /// The path, or a name for a drawn image.
+    pub fn label(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Drawn(id) => id.to_string(),
+        }
+    }
+}
+
+/// A labelled box, relative to the image's width and height as in a label file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoxLabel {
+    /// Index into the dataset's names.
+    pub class: usize,
+    /// Centre, as a share of the image's width.
+    pub cx: f32,
+    /// Centre, as a share of the image's height.
+    pub cy: f32,
+    /// Width, as a share of the image's width.
+    pub w: f32,
+    /// Height, as a share of the image's height.
+    pub h: f32,
+}
+
+impl BoxLabel {
+    /// Left, top, right, bottom in pixels of an image of that size.
+    pub fn to_pixels(&self, width: f32, height: f32) -> [f32; 4] {
+        let (w, h) = (self.w * width, self.h * height);
+        let (x, y) = (self.cx * width, self.cy * height);
+        [x - w / 2., y - h / 2., x + w / 2., y + h / 2.]
+    }
+}

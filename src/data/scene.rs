@@ -1,0 +1,347 @@
+//! What is on an image of the built-in dataset: decided here, from a seed; drawn in `paint`.
+
+use std::f32::consts::{PI, TAU};
+use std::fmt;
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::dataset::BoxLabel;
+use super::random::{Purpose, rng};
+
+/// Which image of the built-in dataset: all that is needed to draw it.
+#[derive(Debug, Clone)]
+pub struct Drawing {
+    pub(crate) seed: u64,
+    pub(crate) split: &'static str,
+    pub(crate) index: usize,
+    pub(crate) size: usize,
+    pub(crate) kinds: Arc<[Kind]>,
+}
+
+impl fmt::Display for Drawing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shapes {} {}", self.split, self.index)
+    }
+}
+
+/// The classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Circle,
+    Square,
+    Triangle,
+    Star,
+    Ring,
+    Cross,
+}
+
+/// Half the thickness of a ring's band, and half the width of a cross's arms, for radius 1.
+const BAND: f32 = 0.17;
+const ARM: f32 = 0.3;
+/// Radius of a star's inner corners, for radius 1.
+const INNER: f32 = 0.42;
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 6] = [Kind::Circle, Kind::Square, Kind::Triangle, Kind::Star, Kind::Ring, Kind::Cross];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Circle => "circle",
+            Kind::Square => "square",
+            Kind::Triangle => "triangle",
+            Kind::Star => "star",
+            Kind::Ring => "ring",
+            Kind::Cross => "cross",
+        }
+    }
+
+    /// Signed distance from (x, y) to the upright shape of radius 1: negative inside; exact near the edge.
+    #[inline(always)]
+    pub(crate) fn distance(self, x: f32, y: f32) -> f32 {
+        match self {
+            Kind::Circle => x.hypot(y) - 1.,
+            Kind::Ring => (x.hypot(y) - (1. - BAND)).abs() - BAND,
+            Kind::Square => {
+                let half = std::f32::consts::FRAC_1_SQRT_2;
+                let (dx, dy) = (x.abs() - half, y.abs() - half);
+                dx.max(0.).hypot(dy.max(0.)) + dx.max(dy).min(0.)
+            }
+            Kind::Cross => {
+                let (a, b) = (x.abs().max(y.abs()), x.abs().min(y.abs()));
+                let (da, db) = (a - self.reach(), b - ARM);
+                da.max(0.).hypot(db.max(0.)) + da.max(db).min(0.)
+            }
+            Kind::Triangle => star(x, y, 3., 0.5),
+            Kind::Star => star(x, y, 5., INNER),
+        }
+    }
+
+    /// The corners of the shape's hull: all that its bounding box depends on (none for round shapes).
+    fn corners(self) -> Vec<(f32, f32)> {
+        let regular = |n: usize, turn: f32| (0..n).map(|i| (turn + TAU * i as f32 / n as f32).sin_cos()).map(|(s, c)| (c, s)).collect();
+        match self {
+            Kind::Circle | Kind::Ring => Vec::new(),
+            Kind::Square => regular(4, PI / 4.),
+            Kind::Triangle => regular(3, 0.),
+            Kind::Star => regular(5, 0.),
+            Kind::Cross => {
+                let r = self.reach();
+                [(r, ARM), (r, -ARM), (-r, ARM), (-r, -ARM), (ARM, r), (-ARM, r), (ARM, -r), (-ARM, -r)].to_vec()
+            }
+        }
+    }
+
+    /// Half the length of a cross, so that its corners have radius 1.
+    fn reach(self) -> f32 {
+        (1. - ARM * ARM).sqrt()
+    }
+}
+
+/// A star of `n` tips at radius 1, one of them at angle 0, with inner corners at radius `inner`: folded into half a tip,
+/// where its outline is one segment.
+#[inline(always)]
+fn star(x: f32, y: f32, n: f32, inner: f32) -> f32 {
+    let sector = TAU / n;
+    let angle = y.atan2(x);
+    let folded = (angle - sector * (angle / sector).round()).abs();
+    let radius = x.hypot(y);
+    let (px, py) = (radius * folded.cos(), radius * folded.sin());
+    let (bx, by) = (inner * (sector / 2.).cos(), inner * (sector / 2.).sin());
+    let (ex, ey) = (bx - 1., by);
+    let along = (((px - 1.) * ex + py * ey) / (ex * ex + ey * ey)).clamp(0., 1.);
+    let outside = ex * py - ey * (px - 1.) < 0.;
+    let distance = (px - 1. - along * ex).hypot(py - along * ey);
+    if outside { distance } else { -distance }
+}
+
+/// Everything on one image, in pixels; what comes later lies on top.
+pub(crate) struct Scene {
+    pub(crate) size: usize,
+    pub(crate) background: Background,
+    pub(crate) strokes: Vec<Stroke>,
+    pub(crate) objects: Vec<Object>,
+    /// Standard deviation of the noise over everything, in \[0, 1\] units.
+    pub(crate) noise: f32,
+}
+
+/// A gradient with two waves and grain.
+pub(crate) struct Background {
+    pub(crate) from: [f32; 3],
+    pub(crate) to: [f32; 3],
+    /// Direction of the gradient.
+    pub(crate) angle: f32,
+    /// Waves: x and y frequency (radians a pixel), phase, height.
+    pub(crate) waves: [[f32; 4]; 2],
+}
+
+/// A line that is no object.
+pub(crate) struct Stroke {
+    pub(crate) from: (f32, f32),
+    pub(crate) to: (f32, f32),
+    pub(crate) radius: f32,
+    pub(crate) colour: [f32; 3],
+    pub(crate) alpha: f32,
+    /// Drawn over the objects.
+    pub(crate) on_top: bool,
+}
+
+/// A labelled shape.
+pub(crate) struct Object {
+    pub(crate) class: usize,
+    pub(crate) kind: Kind,
+    pub(crate) x: f32,
+    pub(crate) y: f32,
+    pub(crate) radius: f32,
+    pub(crate) angle: f32,
+    pub(crate) colours: [[f32; 3]; 2],
+    pub(crate) texture: Texture,
+    /// Wavelength of the texture in pixels, its direction, and opacity of the shape.
+    pub(crate) period: f32,
+    pub(crate) direction: f32,
+    pub(crate) alpha: f32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Texture {
+    Plain,
+    Striped,
+    Dotted,
+    Gradient,
+    Noisy,
+}
+
+impl Object {
+    /// Left, top, right, bottom of the whole shape.
+    pub(crate) fn bounds(&self) -> [f32; 4] {
+        let (sin, cos) = self.angle.sin_cos();
+        let corners = self.kind.corners();
+        if corners.is_empty() {
+            return [self.x - self.radius, self.y - self.radius, self.x + self.radius, self.y + self.radius];
+        }
+        corners.iter().fold([f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY], |b, &(cx, cy)| {
+            let (x, y) = (self.x + self.radius * (cx * cos - cy * sin), self.y + self.radius * (cx * sin + cy * cos));
+            [b[0].min(x), b[1].min(y), b[2].max(x), b[3].max(y)]
+        })
+    }
+
+    /// Signed distance in pixels.
+    #[inline(always)]
+    pub(crate) fn distance(&self, x: f32, y: f32, sin: f32, cos: f32) -> f32 {
+        let (dx, dy) = ((x - self.x) / self.radius, (y - self.y) / self.radius);
+        self.kind.distance(dx * cos + dy * sin, dy * cos - dx * sin) * self.radius
+    }
+}
+
+/// An object that would hide more of another one, or of itself, than this is not placed.
+const LEAST_VISIBLE: f32 = 0.45;
+
+impl Scene {
+    pub(crate) fn new(drawing: &Drawing) -> Self {
+        let split = drawing.split.bytes().fold(0u64, |a, b| a << 8 | u64::from(b));
+        let mut rng = rng(drawing.seed, Purpose::Scene, split, drawing.index as u64);
+        let size = drawing.size as f32;
+        let background = Background::new(&mut rng, size);
+        let strokes = (0..rng.random_range(2..9)).map(|_| Stroke::new(&mut rng, size, &background)).collect();
+        let mut scene = Self { size: drawing.size, background, strokes, objects: Vec::new(), noise: rng.random_range(0.01..0.06) };
+        // One image in twenty has no object.
+        let wanted = if rng.random_bool(0.05) { 0 } else { rng.random_range(1..=9) };
+        for _ in 0..wanted {
+            scene.place(&mut rng, &drawing.kinds);
+        }
+        scene
+    }
+
+    /// The labels: boxes of the whole shapes, clipped to the image.
+    pub(crate) fn boxes(&self) -> Vec<BoxLabel> {
+        let size = self.size as f32;
+        let boxes = self.objects.iter().map(|object| {
+            let [x1, y1, x2, y2] = object.bounds().map(|v| (v / size).clamp(0., 1.));
+            BoxLabel { class: object.class, cx: (x1 + x2) / 2., cy: (y1 + y2) / 2., w: x2 - x1, h: y2 - y1 }
+        });
+        boxes.collect()
+    }
+
+    /// Tries a few times to add an object that leaves all of them visible enough.
+    fn place(&mut self, rng: &mut ChaCha8Rng, kinds: &[Kind]) {
+        for _ in 0..6 {
+            self.objects.push(Object::new(rng, self.size as f32, kinds, &self.background));
+            if (0..self.objects.len()).all(|i| self.visible(i) >= LEAST_VISIBLE) {
+                return;
+            }
+            self.objects.pop();
+        }
+    }
+
+    /// Which share of an object is on the image and not covered by later ones, on a grid of 12 × 12 points.
+    fn visible(&self, index: usize) -> f32 {
+        const GRID: usize = 12;
+        let object = &self.objects[index];
+        let [x1, y1, x2, y2] = object.bounds();
+        let size = self.size as f32;
+        let later: Vec<_> = self.objects[index + 1..].iter().map(|o| (o, o.bounds(), o.angle.sin_cos())).collect();
+        let (sin, cos) = object.angle.sin_cos();
+        let (mut inside, mut seen) = (0, 0);
+        for j in 0..GRID {
+            let y = y1 + (y2 - y1) * (j as f32 + 0.5) / GRID as f32;
+            for i in 0..GRID {
+                let x = x1 + (x2 - x1) * (i as f32 + 0.5) / GRID as f32;
+                if object.distance(x, y, sin, cos) > 0. {
+                    continue;
+                }
+                inside += 1;
+                let covered = later.iter().any(|(o, b, (sin, cos))| {
+                    x >= b[0] && x <= b[2] && y >= b[1] && y <= b[3] && o.distance(x, y, *sin, *cos) <= 0.
+                });
+                let on_image = x >= 0. && y >= 0. && x < size && y < size;
+                seen += usize::from(on_image && !covered);
+            }
+        }
+        seen as f32 / inside.max(1) as f32
+    }
+}
+
+impl Background {
+    fn new(rng: &mut ChaCha8Rng, size: f32) -> Self {
+        let from = colour(rng, 0.7);
+        let to = near(rng, from, 0.35);
+        let waves = std::array::from_fn(|_| {
+            let (frequency, angle) = (TAU * log_uniform(rng, 1., 24.) / size, rng.random_range(0.0..TAU));
+            [frequency * angle.cos(), frequency * angle.sin(), rng.random_range(0.0..TAU), rng.random_range(0.0..0.09)]
+        });
+        Self { from, to, angle: rng.random_range(0.0..TAU), waves }
+    }
+}
+
+impl Stroke {
+    fn new(rng: &mut ChaCha8Rng, size: f32, background: &Background) -> Self {
+        let from = (rng.random_range(0.0..size), rng.random_range(0.0..size));
+        // Some are specks rather than lines.
+        let length = size * if rng.random_bool(0.35) { rng.random_range(0.0..0.04) } else { rng.random_range(0.1..0.9) };
+        let angle: f32 = rng.random_range(0.0..TAU);
+        Self {
+            from,
+            to: (from.0 + length * angle.cos(), from.1 + length * angle.sin()),
+            radius: size * log_uniform(rng, 0.003, 0.02),
+            colour: if rng.random_bool(0.5) { near(rng, background.from, 0.4) } else { colour(rng, 1.) },
+            alpha: rng.random_range(0.4..1.0),
+            on_top: rng.random_bool(0.25),
+        }
+    }
+}
+
+impl Object {
+    fn new(rng: &mut ChaCha8Rng, size: f32, kinds: &[Kind], background: &Background) -> Self {
+        let class = rng.random_range(0..kinds.len());
+        let radius = (size * log_uniform(rng, 0.035, 0.24)).max(4.);
+        // One in six may reach over the border of the image, the others lie within.
+        let margin = if rng.random_bool(1. / 6.) { radius * 0.3 } else { radius.min(size / 2. - 1.) };
+        let mut position = || rng.random_range(margin..size - margin);
+        let (x, y) = (position(), position());
+        let first = if rng.random_bool(0.3) { near(rng, background.from, 0.22) } else { colour(rng, 1.) };
+        let first = apart(first, [background.from, background.to]);
+        let second = if rng.random_bool(0.5) { near(rng, first, 0.4) } else { colour(rng, 1.) };
+        let textures = [Texture::Plain, Texture::Plain, Texture::Striped, Texture::Dotted, Texture::Gradient, Texture::Noisy];
+        Self {
+            class,
+            kind: kinds[class],
+            x,
+            y,
+            radius,
+            angle: rng.random_range(0.0..TAU),
+            colours: [first, second],
+            texture: textures.choose(rng).copied().unwrap_or(Texture::Plain),
+            period: (radius * rng.random_range(0.25..0.7)).max(2.5),
+            direction: rng.random_range(0.0..TAU),
+            alpha: rng.random_range(0.75..1.0),
+        }
+    }
+}
+
+/// Any colour, at most that saturated.
+fn colour(rng: &mut ChaCha8Rng, saturation: f32) -> [f32; 3] {
+    let grey: f32 = rng.random_range(0.05..0.95);
+    std::array::from_fn(|_| (grey + saturation * (rng.random_range(0.0..1.0f32) - grey) * 0.8).clamp(0., 1.))
+}
+
+/// A colour at most `by` away in each channel.
+fn near(rng: &mut ChaCha8Rng, from: [f32; 3], by: f32) -> [f32; 3] {
+    from.map(|v| (v + rng.random_range(-by..by)).clamp(0., 1.))
+}
+
+/// Moves a colour away from others that it could not be told from.
+fn apart(colour: [f32; 3], others: [[f32; 3]; 2]) -> [f32; 3] {
+    let distance = |other: [f32; 3]| colour.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+    if others.into_iter().all(|other| distance(other) >= 0.16) {
+        return colour;
+    }
+    let mean: f32 = others.iter().flatten().sum::<f32>() / 6.;
+    let step = if mean > 0.5 { -0.18 } else { 0.18 };
+    colour.map(|v| (v + step).clamp(0., 1.))
+}
+
+fn log_uniform(rng: &mut ChaCha8Rng, low: f32, high: f32) -> f32 {
+    rng.random_range(low.ln()..high.ln()).exp()
+}
