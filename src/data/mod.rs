@@ -34,3 +34,6 @@ pub use scene::Drawing;
 pub use shapes::{ShapesOptions, shapes};
 pub use summary::SplitSummary;
 pub use yaml::dataset;
+
+#[cfg(test)]
+mod tests;
