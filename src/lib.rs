@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod data;
+pub mod eval;
 pub mod exec;
 pub mod graph;
 pub mod model;

@@ -1,0 +1,156 @@
+//! Average precision by COCO's rule (Lin et al. 2014; pycocotools): apart for each range of box areas, where boxes of
+//! other areas neither help nor hurt.
+
+use rayon::prelude::*;
+
+use super::{
+    Detection, Judged, Truth,
+    average_precision::{CocoScore, Curves, Labels},
+    curves::{Counted, over_confidence},
+    matching::{Hits, THRESHOLDS},
+};
+
+/// Detections of a class that count in one image.
+const MAX_DETECTIONS: usize = 100;
+
+/// Ranges of box areas in square pixels: all, small, medium, large.
+const AREAS: [[f64; 2]; 4] = [[0.0, 1e10], [0.0, 1024.0], [1024.0, 9216.0], [9216.0, 1e10]];
+
+/// Curves of the classes that have labels, in their order, and the scores by size.
+pub(super) fn evaluate(images: &[Judged], labels: &Labels) -> (Vec<Curves>, CocoScore) {
+    let classes: Vec<usize> = labels.keys().copied().collect();
+    let results: Vec<[Option<Ranked>; 4]> = classes.par_iter().map(|&class| rank(images, class)).collect();
+    let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    let of_size = |size: usize| {
+        let ranked = results.iter().filter_map(|sizes| sizes[size].as_ref());
+        mean(ranked.map(|ranked| ranked.average_precision().iter().sum::<f64>() / THRESHOLDS as f64).collect())
+    };
+    let best_recalls = results.iter().filter_map(|sizes| sizes[0].as_ref()).map(Ranked::best_recall);
+    let score =
+        CocoScore { small: of_size(1), medium: of_size(2), large: of_size(3), ar100: mean(best_recalls.collect()) };
+    let curves = results.iter().map(|sizes| sizes[0].as_ref().map_or_else(Curves::nothing_found, Ranked::curves));
+    (curves.collect(), score)
+}
+
+/// A detection's fate at each threshold.
+#[derive(Clone, Copy, Default)]
+struct Fate {
+    confidence: f32,
+    matched: Hits,
+    ignored: Hits,
+}
+
+/// All detections of a class and a size, most confident first, and how many boxes there are to find.
+struct Ranked {
+    fates: Vec<Fate>,
+    labels: usize,
+}
+
+/// For each range of areas; `None` where the class has no box of that size.
+fn rank(images: &[Judged], class: usize) -> [Option<Ranked>; 4] {
+    let mut ranked = AREAS.map(|_| Ranked { fates: Vec::new(), labels: 0 });
+    for image in images {
+        let own = |detection: &&Detection| detection.class == class;
+        let detections: Vec<&Detection> = image.detections().iter().filter(own).take(MAX_DETECTIONS).collect();
+        let truths: Vec<&Truth> = image.truths().iter().filter(|truth| truth.class == class).collect();
+        let overlaps: Vec<Vec<f64>> = detections
+            .iter()
+            .map(|detection| truths.iter().map(|truth| iou(detection.corners, truth.corners)).collect())
+            .collect();
+        for (ranked, range) in ranked.iter_mut().zip(AREAS) {
+            let outside = |corners| !(range[0]..=range[1]).contains(&area(corners));
+            let ignored: Vec<bool> = truths.iter().map(|truth| outside(truth.corners)).collect();
+            ranked.labels += ignored.iter().filter(|&&ignored| !ignored).count();
+            let fates = fates(&overlaps, &ignored);
+            ranked.fates.extend(detections.iter().zip(fates).map(|(detection, fate)| {
+                let unmatched = if outside(detection.corners) { !fate.matched } else { 0 };
+                Fate { confidence: detection.confidence, ignored: fate.ignored | unmatched, ..fate }
+            }));
+        }
+    }
+    ranked.map(|mut ranked| {
+        ranked.fates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        (ranked.labels > 0).then_some(ranked)
+    })
+}
+
+/// Each detection, most confident first, takes the free box that it overlaps most; an ignored box only if no other will
+/// do, and then it is ignored itself.
+fn fates(overlaps: &[Vec<f64>], ignored: &[bool]) -> Vec<Fate> {
+    let mut fates = vec![Fate::default(); overlaps.len()];
+    for t in 0..THRESHOLDS {
+        let threshold = 0.5 + 0.45 * t as f64 / 9.0;
+        let mut taken = vec![false; ignored.len()];
+        for (fate, overlaps) in fates.iter_mut().zip(overlaps) {
+            let best = |wanted: bool| {
+                let mut best: Option<usize> = None;
+                for label in 0..ignored.len() {
+                    let least = best.map_or(threshold, |best| overlaps[best]);
+                    if ignored[label] == wanted && !taken[label] && overlaps[label] >= least {
+                        best = Some(label);
+                    }
+                }
+                best
+            };
+            if let Some(label) = best(false).or_else(|| best(true)) {
+                taken[label] = true;
+                fate.matched |= 1 << t;
+                fate.ignored |= Hits::from(ignored[label]) << t;
+            }
+        }
+    }
+    fates
+}
+
+impl Ranked {
+    /// Confidences, and precision and recall counted on, of the detections that are not ignored.
+    fn counted(&self, t: usize) -> (Vec<f32>, Counted) {
+        let counting = || self.fates.iter().filter(move |fate| fate.ignored >> t & 1 == 0);
+        let right = counting().map(move |fate| fate.matched >> t & 1 == 1);
+        (counting().map(|fate| fate.confidence).collect(), Counted::new(right, self.labels))
+    }
+
+    /// Mean of the precision's envelope at the 101 recalls, at each threshold.
+    fn average_precision(&self) -> [f64; THRESHOLDS] {
+        std::array::from_fn(|t| {
+            let (_, Counted { recall, mut precision }) = self.counted(t);
+            for index in (1..precision.len()).rev() {
+                precision[index - 1] = precision[index - 1].max(precision[index]);
+            }
+            let at = |step: i32| {
+                let place = recall.partition_point(|&recall| recall < f64::from(step) / 100.0);
+                precision.get(place).copied().unwrap_or(0.0)
+            };
+            (0..=100).map(at).sum::<f64>() / 101.0
+        })
+    }
+
+    fn best_recall(&self) -> f64 {
+        let last = |t: usize| self.counted(t).1.recall.last().copied().unwrap_or(0.0);
+        (0..THRESHOLDS).map(last).sum::<f64>() / THRESHOLDS as f64
+    }
+
+    fn curves(&self) -> Curves {
+        let (confidences, counted) = self.counted(0);
+        if confidences.is_empty() {
+            return Curves::nothing_found();
+        }
+        let average_precision = self.average_precision();
+        Curves { average_precision, over_confidence: over_confidence(&counted, &confidences) }
+    }
+}
+
+fn area([left, top, right, bottom]: [f32; 4]) -> f64 {
+    (f64::from(right) - f64::from(left)) * (f64::from(bottom) - f64::from(top))
+}
+
+/// Intersection over union in fp64.
+fn iou(a: [f32; 4], b: [f32; 4]) -> f64 {
+    let along = |low: usize, high: usize| f64::from(a[high].min(b[high])) - f64::from(a[low].max(b[low]));
+    let [width, height] = [along(0, 2), along(1, 3)];
+    if width <= 0.0 || height <= 0.0 {
+        return 0.0;
+    }
+    let both = width * height;
+    both / (area(a) + area(b) - both)
+}
