@@ -13,6 +13,7 @@ pub mod model;
 pub mod nearest;
 pub mod progress;
 pub mod report;
+pub mod train;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -55,28 +55,16 @@ impl AnchorLoss {
         let anchors: Vec<_> = anchors.iter().zip(strides).map(in_cells).collect();
         let balance: &[f32] = if anchors.len() == 3 { &[4.0, 1.0, 0.4] } else { &[4.0, 1.0, 0.25, 0.06, 0.02] };
         let balance = (0..anchors.len()).map(|level| balance[level.min(balance.len() - 1)]).collect();
-        Self {
-            anchors,
-            classes,
-            box_gain: 0.05,
-            objectness_gain: 1.0,
-            class_gain: 0.5,
-            ratio_threshold: 4.0,
-            balance,
-        }
+        Self { anchors, classes, box_gain: 0.05, objectness_gain: 1.0, class_gain: 0.5, ratio_threshold: 4.0, balance }
     }
 
     pub(super) fn compute(&self, outputs: &[Tensor], targets: &[Target]) -> Result<Loss, LossError> {
         let maps = Maps::new(outputs)?;
         let extents = maps.extents()?;
         let batch = extents.first().map_or(0, |extent| extent.batch);
-        let mut gradients: Vec<Vec<f32>> =
-            extents.iter().map(|extent| vec![0.0; batch * extent.per_image()]).collect();
-        let matches: Vec<Vec<Vec<Match>>> = extents
-            .iter()
-            .enumerate()
-            .map(|(level, extent)| self.match_level(level, extent, batch, targets))
-            .collect();
+        let mut gradients: Vec<Vec<f32>> = extents.iter().map(|extent| vec![0.0; batch * extent.per_image()]).collect();
+        let matches: Vec<Vec<Vec<Match>>> =
+            extents.iter().enumerate().map(|(level, extent)| self.match_level(level, extent, batch, targets)).collect();
         let counts: Vec<usize> = matches.iter().map(|level| level.iter().map(Vec::len).sum()).collect();
         let sums: Vec<Vec<Sums>> = maps.with_slices(|slices| {
             let parts = by_image(&mut gradients, &extents, batch).into_par_iter().enumerate();

@@ -68,8 +68,7 @@ impl DistributionLoss {
         let batch = extents.first().map_or(0, |extent| extent.batch);
         let goals = self.goals(&extents, batch, targets);
         let assigned = maps.with_slices(|slices| self.assign(&extents, slices, &goals))?;
-        let mut gradients: Vec<Vec<f32>> =
-            extents.iter().map(|extent| vec![0.0; batch * extent.per_image()]).collect();
+        let mut gradients: Vec<Vec<f32>> = extents.iter().map(|extent| vec![0.0; batch * extent.per_image()]).collect();
         let parts = maps.with_slices(|slices| self.losses(&extents, slices, &goals, &assigned, &mut gradients))?;
         let total = parts.iter().map(|(_, part)| part).sum::<f32>() * batch as f32;
         Ok(Loss { total, parts, gradients: maps.gradients(gradients)? })
@@ -119,7 +118,12 @@ impl DistributionLoss {
                 let (level, place) = cells.locate(cell);
                 let stride = extents[2 * level].cells();
                 let sides = [0, 1, 2, 3].map(|side| {
-                    expectation(image.maps[2 * level], (side * self.reg_max) * stride + place, stride, &mut bins.borrow_mut())
+                    expectation(
+                        image.maps[2 * level],
+                        (side * self.reg_max) * stride + place,
+                        stride,
+                        &mut bins.borrow_mut(),
+                    )
                 });
                 around(cells.centres[cell], sides).scaled(self.strides[level] as f32)
             };
@@ -217,10 +221,8 @@ impl DistributionLoss {
                     _ if bin == left + 1 => share,
                     _ => 0.0,
                 };
-                gradient[(side * self.reg_max + bin) * stride] = by_side[side]
-                    * probability
-                    * (bin as f32 - sides[side])
-                    + by_distribution * (probability - wanted);
+                gradient[(side * self.reg_max + bin) * stride] =
+                    by_side[side] * probability * (bin as f32 - sides[side]) + by_distribution * (probability - wanted);
             }
         }
     }

@@ -114,8 +114,12 @@ impl DetectionLoss {
     /// A weight that is negative, or of a part that this head's loss does not have.
     pub fn new(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
         let classes = detector.classes.len();
-        let named =
-            [("box", gains.bbox), ("class", gains.class), ("objectness", gains.objectness), ("dfl", gains.distribution)];
+        let named = [
+            ("box", gains.bbox),
+            ("class", gains.class),
+            ("objectness", gains.objectness),
+            ("dfl", gains.distribution),
+        ];
         for (part, gain) in named {
             if let Some(value) = gain.filter(|value| !(value.is_finite() && *value >= 0.0)) {
                 return Err(LossError::Gain { part, value });
