@@ -12,8 +12,8 @@ pub mod graph;
 pub mod model;
 pub mod nearest;
 pub mod progress;
+pub mod prune;
 pub mod report;
-pub mod train;
 
 #[cfg(test)]
 pub(crate) mod testing;

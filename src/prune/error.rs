@@ -1,0 +1,121 @@
+//! What can go wrong when pruning.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::{exec::ExecError, graph::GraphError, model::ModelError};
+
+/// What can go wrong when pruning.
+#[derive(Debug, Error)]
+pub enum PruneError {
+    /// An option out of range.
+    #[error("`{option}` is {found}; allowed is {allowed}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+        /// What it was.
+        found: String,
+    },
+    /// A name that is none of a list.
+    #[error("there is no {what} `{found}`; there are {allowed}{hint}")]
+    Unknown {
+        /// Kind of the name, such as importance.
+        what: &'static str,
+        /// The name given.
+        found: String,
+        /// The names there are.
+        allowed: String,
+        /// What may have been meant, or nothing.
+        hint: String,
+    },
+    /// A pattern that cannot be read.
+    #[error("`{pattern}` is not a pattern: {reason}; use * for any characters and ? for one")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name or pattern that fits no convolution.
+    #[error("no convolution is named `{name}` or lies in a module of that name{hint}")]
+    NoSuchLayer {
+        /// The name or pattern.
+        name: String,
+        /// What may have been meant, or nothing.
+        hint: String,
+    },
+    /// A target below what the limits allow.
+    #[error(
+        "cannot keep only {asked:.1} % of the {what}: with these limits at least {least:.1} % stay; ask for more, raise \
+         `max_ratio`, lower `min_channels` or `round_to`, or ignore fewer layers"
+    )]
+    Unreachable {
+        /// What was to be kept, such as MACs.
+        what: &'static str,
+        /// The share asked for, in percent.
+        asked: f64,
+        /// The least share that can be reached, in percent.
+        least: f64,
+    },
+    /// A target between two steps that are far apart.
+    #[error(
+        "cannot keep {asked:.1} % of the {what}: the nearest plan keeps {nearest:.1} %, because whole channels go in \
+         steps of `round_to`; lower it or ask for that"
+    )]
+    TooCoarse {
+        /// What was to be kept, such as MACs.
+        what: &'static str,
+        /// The share asked for, in percent.
+        asked: f64,
+        /// The nearest share, in percent.
+        nearest: f64,
+    },
+    /// A criterion that a family cannot be scored by.
+    #[error(
+        "`{layer}` has no batch normalisation, so it has no bn_scale score; ignore it or choose another importance"
+    )]
+    NoNorm {
+        /// The family's layer.
+        layer: String,
+    },
+    /// A plan that does not fit the model.
+    #[error("the plan does not fit `{layer}`: {reason}")]
+    Misfit {
+        /// The layer in question.
+        layer: String,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// The pruned model does not run as it should: a fault of pruning itself.
+    #[error("the pruned model failed its check: {0}")]
+    Check(String),
+    /// A plan that could not be read or written.
+    #[error("plan file {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The graph does not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The model does not fit together.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A run of the model failed.
+    #[error(transparent)]
+    Exec(Box<ExecError>),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl From<ExecError> for PruneError {
+    fn from(error: ExecError) -> Self {
+        PruneError::Exec(Box::new(error))
+    }
+}

@@ -1,0 +1,104 @@
+//! Scores of channel groups.
+
+use candle_core::Tensor;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Importance, PruneError, Scope,
+    groups::{Family, Groups},
+};
+use crate::{
+    graph::{NodeId, Role},
+    model::Model,
+};
+
+/// A score for every group, by family and place there.
+pub type Scores = Vec<Vec<f64>>;
+
+/// Scores every family's groups; see [`Importance`] for the formulas.
+///
+/// # Errors
+/// Where a family has nothing that the criterion could look at, or a tensor cannot be read.
+pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) -> Result<Scores, PruneError> {
+    let per_family = |total: &[f64], finish: fn(f64) -> f64| -> Scores {
+        let of = |family: &Family| family.groups.iter().map(|&group| finish(total[group])).collect();
+        groups.families().iter().map(of).collect()
+    };
+    match importance {
+        Importance::L1 => Ok(per_family(&rows(model, groups, Role::Weight, f64::abs)?, |sum| sum)),
+        Importance::L2 => Ok(per_family(&rows(model, groups, Role::Weight, |w| w * w)?, f64::sqrt)),
+        Importance::BnScale => {
+            if let Some(family) = groups.families().iter().find(|family| family.norms.is_empty()) {
+                return Err(PruneError::NoNorm { layer: model.graph.node(family.layer).name.clone() });
+            }
+            Ok(per_family(&rows(model, groups, Role::NormScale, f64::abs)?, |sum| sum))
+        }
+        Importance::GroupNorm => {
+            let mut total = rows(model, groups, Role::Weight, |w| w * w)?;
+            add_columns(model, groups, &mut total)?;
+            Ok(per_family(&total, f64::sqrt))
+        }
+        Importance::Random => {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let of = |family: &Family| family.groups.iter().map(|_| random.random::<f64>()).collect();
+            Ok(groups.families().iter().map(of).collect())
+        }
+    }
+}
+
+/// What every filter of a tensor scores: the sum of `measure` over all that has the same first index.
+fn by_filter(tensor: &Tensor, measure: fn(f64) -> f64) -> Result<Vec<f64>, PruneError> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let filter = values.len() / tensor.dim(0)?.max(1);
+    Ok(values.chunks_exact(filter.max(1)).map(|row| row.iter().map(|&w| measure(f64::from(w))).sum()).collect())
+}
+
+/// For every group, the sum of `measure` over the rows it has in parameters of this role.
+fn rows(model: &Model, groups: &Groups, role: Role, measure: fn(f64) -> f64) -> Result<Vec<f64>, PruneError> {
+    let mut total = vec![0.0; groups.count()];
+    for (id, name, parameter) in model.graph.parameters() {
+        if parameter.role == role {
+            let filters = by_filter(&model.tensors[&name], measure)?;
+            groups.labels(id).iter().zip(filters).for_each(|(&group, score)| total[group] += score);
+        }
+    }
+    Ok(total)
+}
+
+/// Adds to every group Σ w² over the columns in which ungrouped convolutions read its channels.
+fn add_columns(model: &Model, groups: &Groups, total: &mut [f64]) -> Result<(), PruneError> {
+    for (id, input) in readers(model) {
+        let weight = &model.tensors[&model.graph.node(id).tensor_name("weight")];
+        let columns = weight.transpose(0, 1)?;
+        let scores = by_filter(&columns, |w| w * w)?;
+        groups.labels(input).iter().zip(scores).for_each(|(&group, score)| total[group] += score);
+    }
+    Ok(())
+}
+
+/// Ungrouped convolutions, each with the value it reads. A grouped one's columns go with its own rows.
+pub(super) fn readers(model: &Model) -> Vec<(NodeId, NodeId)> {
+    let reads = |(id, node): (NodeId, &crate::graph::Node)| match &node.op {
+        crate::graph::Op::Conv(conv) if conv.groups == 1 => Some((id, node.inputs[0])),
+        _ => None,
+    };
+    model.graph.nodes().iter().enumerate().filter_map(reads).collect()
+}
+
+/// The keys by which groups are ordered for removal, lowest first: within a family in the order of their scores.
+/// Locally the place in the family as a share, globally the score divided by the family's mean.
+pub(super) fn ranking(scores: &Scores, scope: Scope) -> Vec<Vec<(f64, usize)>> {
+    let rank = |family: &Vec<f64>| {
+        let mut order: Vec<usize> = (0..family.len()).collect();
+        order.sort_by(|&a, &b| family[a].total_cmp(&family[b]).then(a.cmp(&b)));
+        let mean = family.iter().sum::<f64>() / family.len() as f64;
+        let key = |(place, group): (usize, usize)| match scope {
+            Scope::Local => ((place as f64 + 0.5) / family.len() as f64, group),
+            Scope::Global if mean > 0.0 => (family[group] / mean, group),
+            Scope::Global => (0.0, group),
+        };
+        order.into_iter().enumerate().map(key).collect()
+    };
+    scores.iter().map(rank).collect()
+}

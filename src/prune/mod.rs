@@ -1,0 +1,156 @@
+//! Structural pruning: groups → scores → plan → apply.
+//!
+//! [`Groups`] says which channels must go together, [`score`] how important they are, [`Plan`] which go, and [`apply`]
+//! removes them physically and exactly. [`Pruner`] holds the road together.
+
+mod apply;
+mod cost;
+mod error;
+mod groups;
+mod importance;
+mod options;
+mod plan;
+mod select;
+mod union_find;
+
+pub use apply::{apply, zero};
+pub use error::PruneError;
+pub use groups::{Family, FamilyId, GroupId, Groups};
+pub use importance::{Scores, score};
+pub use options::{Amount, Importance, PruneOptions, Scope};
+pub use plan::{LayerPlan, Plan, PlanReport, PlanRow};
+
+use serde::Serialize;
+
+use crate::model::Model;
+
+/// Prunes one model with one set of options.
+#[derive(Clone, Debug)]
+pub struct Pruner {
+    model: Model,
+    options: PruneOptions,
+    groups: Groups,
+    ignored: Vec<bool>,
+}
+
+/// One group's score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoreRow {
+    /// Name of the family that it is ranked in.
+    pub family: String,
+    /// The family's first convolution.
+    pub layer: String,
+    /// Its channel there.
+    pub channel: usize,
+    /// Its importance by the criterion.
+    pub score: f64,
+    /// Its importance in the ranking; lowest goes first. Locally its place in the family as a share, globally the score
+    /// divided by the family's mean.
+    pub rank: f64,
+    /// Whether the family is kept whole because a layer of it is ignored.
+    pub ignored: bool,
+    /// Parameters that go when this group alone goes.
+    pub params: u64,
+    /// MACs that go when this group alone goes.
+    pub macs: u64,
+}
+
+impl Pruner {
+    /// Finds the groups and checks the options.
+    ///
+    /// # Errors
+    /// An option out of range, a pattern that matches no layer, a graph that does not fit together.
+    pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
+        options.validate()?;
+        let groups = Groups::of(&model.graph)?;
+        let ignored = options.ignored(&model.graph, &groups)?;
+        Ok(Self { model: model.clone(), options, groups, ignored })
+    }
+
+    /// The model that is pruned.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The options.
+    pub fn options(&self) -> &PruneOptions {
+        &self.options
+    }
+
+    /// The channel groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Every prunable group's score, by family and channel.
+    ///
+    /// # Errors
+    /// Where the criterion does not apply to a family.
+    pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
+        let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
+        let ranking = importance::ranking(&scores, self.options.scope);
+        let costs = cost::CostModel::new(&self.model.graph, &self.groups, self.options.size)?;
+        let mut kept: Vec<usize> = self.groups.families().iter().map(|family| family.groups.len()).collect();
+        let whole = costs.cost(&kept);
+        let mut rows = Vec::new();
+        for (id, family) in self.groups.families().iter().enumerate() {
+            kept[id] -= 1;
+            let without = costs.cost(&kept);
+            kept[id] += 1;
+            let mut ranks = vec![0.0; family.groups.len()];
+            ranking[id].iter().for_each(|&(rank, place)| ranks[place] = rank);
+            rows.extend(ranks.into_iter().enumerate().map(|(place, rank)| ScoreRow {
+                family: family.name.clone(),
+                layer: self.model.graph.node(family.layer).name.clone(),
+                channel: family.channels[place],
+                score: scores[id][place],
+                rank,
+                ignored: self.ignored[id],
+                params: whole.params - without.params,
+                macs: whole.macs - without.macs,
+            }));
+        }
+        Ok(rows)
+    }
+
+    /// Which channels go. Nothing is changed.
+    ///
+    /// # Errors
+    /// Where the criterion does not apply, or the amount cannot be met.
+    pub fn plan(&self) -> Result<Plan, PruneError> {
+        let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
+        let ranking = importance::ranking(&scores, self.options.scope);
+        let costs = cost::CostModel::new(&self.model.graph, &self.groups, self.options.size)?;
+        let kept = select::select(&self.groups, &costs, &ranking, &self.ignored, &self.options)?;
+        let mut plan = Plan {
+            model: self.model.provenance.name.clone(),
+            asked: self.options.to_string(),
+            size: self.options.size,
+            ..Plan::default()
+        };
+        for ((family, kept), order) in self.groups.families().iter().zip(kept).zip(&ranking) {
+            let gone = order[..order.len() - kept].iter().map(|&(_, place)| family.channels[place]);
+            let name = &self.model.graph.node(family.layer).name;
+            let layer = plan
+                .layers
+                .entry(name.clone())
+                .or_insert_with(|| LayerPlan { channels: self.groups.labels(family.layer).len(), remove: Vec::new() });
+            layer.remove.extend(gone);
+            layer.remove.sort_unstable();
+        }
+        Ok(plan)
+    }
+
+    /// Plans and applies: a new, physically smaller model.
+    ///
+    /// # Errors
+    /// As [`Pruner::plan`] and [`apply`].
+    pub fn prune(&self) -> Result<Model, PruneError> {
+        apply(&self.model, &self.plan()?)
+    }
+}
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+
+use super::{fixtures, *};
+use crate::{exec, graph::Activation};
+
+fn images(side: usize) -> Tensor {
+    let count = 2 * 3 * side * side;
+    let values: Vec<f32> = (0..count).map(|i| ((i * 7919 + i / 13) % 256) as f32 / 255.0).collect();
+    Tensor::from_vec(values, (2, 3, side, side), &Device::Cpu).unwrap()
+}
+
+/// Largest difference of the outputs as a share of the largest output.
+fn difference(a: &Model, b: &Model, side: usize) -> f64 {
+    let outputs = |model: &Model| exec::infer(model, &images(side), &[]).unwrap().outputs;
+    let largest = |tensor: &Tensor| {
+        let tensor = tensor.to_dtype(DType::F64).unwrap().abs().unwrap().flatten_all().unwrap();
+        tensor.max(0).unwrap().to_scalar::<f64>().unwrap()
+    };
+    let of = |(a, b): (Tensor, Tensor)| largest(&(&a - &b).unwrap()) / largest(&a).max(1e-6);
+    outputs(a).into_iter().zip(outputs(b)).map(of).fold(0.0, f64::max)
+}
+
+fn fixture(which: usize, seed: u64) -> Model {
+    match which {
+        0 => fixtures::anchored(seed),
+        1 => fixtures::towers(seed, Activation::Silu),
+        2 => fixtures::towers(seed, Activation::Hardswish),
+        3 => fixtures::towers(seed, Activation::Relu),
+        _ => fixtures::grouped(seed),
+    }
+}
+
+fn loose(amount: Amount) -> PruneOptions {
+    PruneOptions { amount, min_channels: 1, max_ratio: 1.0, size: 64, ..PruneOptions::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn removing_equals_zeroing(
+        which in 0..5usize, seed in 0..1000u64, ratio in 0.05..0.85f64, global: bool, round_to in 1..4usize,
+    ) {
+        let model = fixture(which, seed);
+        let scope = if global { Scope::Global } else { Scope::Local };
+        let options =
+            PruneOptions { importance: Importance::Random, scope, seed, round_to, ..loose(Amount::Ratio(ratio)) };
+        let plan = match Pruner::new(&model, options).unwrap().plan() {
+            Ok(plan) => plan,
+            Err(PruneError::Unreachable { .. } | PruneError::TooCoarse { .. }) => return Ok(()),
+            Err(other) => panic!("{other}"),
+        };
+        let pruned = apply(&model, &plan).unwrap();
+        let zeroed = zero(&model, &plan).unwrap();
+        let report = plan.report(&model).unwrap();
+        prop_assert_eq!(pruned.cost(64).unwrap(), report.after);
+        prop_assert!(report.after.params < report.before.params);
+        let apart = difference(&zeroed, &pruned, 16);
+        prop_assert!(apart <= 1e-4, "{apart}");
+        // The property must be able to fail: what was removed did matter.
+        prop_assert!(difference(&model, &pruned, 16) > 1e-3);
+    }
+}
+
+#[test]
+fn families_follow_the_structure() {
+    let model = fixtures::towers(0, Activation::Silu);
+    let groups = Groups::of(&model.graph).unwrap();
+    let family = |name: &str| groups.families().iter().find(|family| family.name == name).unwrap();
+    let names = |ids: &[usize]| ids.iter().map(|&id| model.graph.node(id).name.clone()).collect::<Vec<_>>();
+    // C2f: the first half only goes to the concatenation, the second is the residual stream.
+    assert_eq!(names(&family("model.1.cv1.conv[0..8]").producers), ["model.1.cv1.conv"]);
+    assert_eq!(
+        names(&family("model.1.cv1.conv[8..16]").producers),
+        ["model.1.cv1.conv", "model.1.m.0.cv2.conv", "model.1.m.1.cv2.conv"]
+    );
+    assert_eq!(
+        names(&family("model.1.cv1.conv[8..16]").consumers),
+        ["model.1.m.0.cv1.conv", "model.1.m.1.cv1.conv", "model.1.cv2.conv"]
+    );
+    // A depthwise tower goes with what it reads.
+    assert_eq!(names(&family("model.1.cv2.conv").producers), ["model.1.cv2.conv", "model.4.cv3.0.0.conv"]);
+    // Detect's last convolutions keep their outputs.
+    assert!(groups.families().iter().all(|family| !family.name.ends_with(".2")));
+    let output = model.graph.outputs()[0];
+    assert_eq!(groups.family_of(groups.group_of(output, 0).unwrap()), None);
+    assert_eq!(groups.family_of(groups.group_of(0, 0).unwrap()), None);
+}
+
+#[test]
+fn grouped_convolutions_lose_whole_groups() {
+    let model = fixtures::grouped(1);
+    let groups = Groups::of(&model.graph).unwrap();
+    let plan = Pruner::new(&model, loose(Amount::Ratio(0.5))).unwrap().plan().unwrap();
+    let pruned = apply(&model, &plan).unwrap();
+    let conv = |model: &Model, name: &str| match model.graph.node(model.graph.find(name).unwrap()).op {
+        crate::graph::Op::Conv(conv) => conv,
+        _ => unreachable!("{name} is a convolution"),
+    };
+    let (before, after) = (conv(&model, "model.1.conv"), conv(&pruned, "model.1.conv"));
+    assert_eq!([before.groups, before.in_channels, before.out_channels], [4, 12, 16]);
+    assert_eq!([after.groups, after.in_channels, after.out_channels], [2, 6, 8]);
+    assert!(groups.families().iter().any(|family| family.name == "model.0.conv" && family.groups.len() == 4));
+}
+
+#[test]
+fn targets_are_met_and_costs_are_exact() {
+    for which in 0..5 {
+        let model = fixture(which, 3);
+        for scope in [Scope::Local, Scope::Global] {
+            for (_, importance) in Importance::NAMES {
+                if importance == Importance::BnScale && which == 4 {
+                    continue;
+                }
+                for share in [0.8, 0.5, 0.3] {
+                    let of = |amount| {
+                        let options = PruneOptions { importance, scope, ..loose(amount) };
+                        Pruner::new(&model, options).unwrap().plan().unwrap().report(&model).unwrap()
+                    };
+                    let macs = of(Amount::Macs(share)).macs_share();
+                    let params = of(Amount::Params(share)).params_share();
+                    let tolerance = 0.02; // Small networks have coarse steps; the real ones are held to 0.005.
+                    assert!((macs - share).abs() < tolerance, "{which} {scope} {importance}: {macs} for {share}");
+                    assert!((params - share).abs() < tolerance, "{which} {scope} {importance}: {params} for {share}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn local_ratio_takes_the_same_share_of_every_family() {
+    let model = fixtures::anchored(5);
+    let options = PruneOptions { importance: Importance::L1, ..loose(Amount::Ratio(0.5)) };
+    let plan = Pruner::new(&model, options).unwrap().plan().unwrap();
+    for (name, layer) in &plan.layers {
+        assert_eq!(layer.remove.len() * 2, layer.channels, "{name}");
+    }
+}
+
+#[test]
+fn the_least_important_go_first() {
+    let model = fixtures::anchored(5);
+    for (_, importance) in Importance::NAMES {
+        for scope in [Scope::Local, Scope::Global] {
+            let pruner = Pruner::new(&model, PruneOptions { importance, scope, ..loose(Amount::Ratio(0.4)) }).unwrap();
+            let plan = pruner.plan().unwrap();
+            let rows = pruner.scores().unwrap();
+            for row in &rows {
+                let gone = &plan.layers[&row.layer].remove;
+                if gone.contains(&row.channel) {
+                    let kept = rows.iter().filter(|other| other.family == row.family && !gone.contains(&other.channel));
+                    assert!(kept.into_iter().all(|other| other.score >= row.score), "{importance} {}", row.family);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_hold() {
+    let model = fixtures::anchored(6);
+    let options = PruneOptions {
+        scope: Scope::Global,
+        round_to: 4,
+        min_channels: 3,
+        max_ratio: 0.6,
+        ignore: vec!["model.0".into(), "model.7.*.conv".into()],
+        size: 64,
+        amount: Amount::Macs(0.75),
+        ..PruneOptions::default()
+    };
+    let plan = Pruner::new(&model, options).unwrap().plan().unwrap();
+    for (name, layer) in &plan.layers {
+        let kept = layer.channels - layer.remove.len();
+        assert!(kept.is_multiple_of(4) || kept == layer.channels, "{name}: {kept}");
+        assert!(kept * 10 >= layer.channels * 4, "{name}: {kept} of {}", layer.channels);
+        let ignored = name.starts_with("model.0.") || name.starts_with("model.7.");
+        assert!(!ignored || layer.remove.is_empty(), "{name}");
+    }
+    assert!(plan.layers.values().any(|layer| !layer.remove.is_empty()));
+}
+
+#[test]
+fn pruning_again_and_pruning_nothing() {
+    let model = fixtures::towers(7, Activation::Silu);
+    let nothing = Pruner::new(&model, loose(Amount::Macs(1.0))).unwrap().prune().unwrap();
+    assert_eq!(nothing.graph, model.graph);
+    let once = Pruner::new(&model, loose(Amount::Macs(0.6))).unwrap().prune().unwrap();
+    let pruner = Pruner::new(&once, PruneOptions { scope: Scope::Global, ..loose(Amount::Macs(0.6)) }).unwrap();
+    let plan = pruner.plan().unwrap();
+    let twice = apply(&once, &plan).unwrap();
+    assert!(difference(&zero(&once, &plan).unwrap(), &twice, 16) <= 1e-4);
+    let share = twice.cost(64).unwrap().macs as f64 / model.cost(64).unwrap().macs as f64;
+    assert!((share - 0.36).abs() < 0.03, "{share}");
+    assert_eq!(twice.provenance.history.len(), 2);
+    assert!(model.provenance.history.is_empty());
+}
+
+#[test]
+fn plans_are_seeded_saved_and_replayed() {
+    let model = fixtures::anchored(8);
+    let of = |seed| {
+        let options = PruneOptions { importance: Importance::Random, seed, ..loose(Amount::Macs(0.5)) };
+        Pruner::new(&model, options).unwrap().plan().unwrap()
+    };
+    let plan = of(1);
+    assert_eq!(plan, of(1));
+    assert_ne!(plan.layers, of(2).layers);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.json");
+    plan.save(&path).unwrap();
+    let again = Plan::load(&path).unwrap();
+    assert_eq!(again, plan);
+    let (a, b) = (apply(&model, &plan).unwrap(), apply(&model, &again).unwrap());
+    assert_eq!(a.graph, b.graph);
+    assert_eq!(difference(&a, &b, 16), 0.0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    std::fs::write(&path, "{\"model\": 3}").unwrap();
+    assert!(Plan::load(&path).unwrap_err().to_string().contains("plan.json"));
+    assert!(plan.save(folder.path().join("missing/plan.json")).unwrap_err().to_string().contains("missing"));
+}
+
+#[test]
+fn edited_plans_are_checked() {
+    let model = fixtures::anchored(9);
+    let edited = |name: &str, channels: usize, remove: Vec<usize>| {
+        let mut plan = Plan { size: 64, ..Plan::default() };
+        plan.layers.insert(name.into(), LayerPlan { channels, remove });
+        apply(&model, &plan)
+    };
+    assert!(edited("model.0.conv", 8, vec![0, 5]).is_ok());
+    // A residual partner names the same groups.
+    let by_partner = edited("model.2.m.1.cv2.conv", 8, vec![2]).unwrap();
+    assert_eq!(by_partner.graph, edited("model.2.cv1.conv", 8, vec![2]).unwrap().graph);
+    let text = |result: Result<Model, PruneError>| result.unwrap_err().to_string();
+    assert!(text(edited("model.0.convv", 8, vec![0])).contains("\"model.0.conv\""));
+    assert!(text(edited("model.0.conv", 16, vec![0])).contains("16 channels"));
+    assert!(text(edited("model.0.conv", 8, vec![8])).contains("channel 8"));
+    assert!(text(edited("model.0.conv", 8, (0..8).collect())).contains("at least one must stay"));
+    assert!(text(edited("model.8.m.0", 6, vec![1])).contains("must stay"));
+}
+
+#[test]
+fn bad_options_are_named() {
+    let model = fixtures::anchored(10);
+    let error = |options: PruneOptions| match Pruner::new(&model, options) {
+        Err(error) => error.to_string(),
+        Ok(pruner) => pruner.plan().unwrap_err().to_string(),
+    };
+    let unreachable = error(PruneOptions { size: 64, amount: Amount::Macs(0.05), ..PruneOptions::default() });
+    assert!(unreachable.contains("at least") && unreachable.contains("max_ratio"), "{unreachable}");
+    let coarse = error(PruneOptions { round_to: 16, ignore: vec!["model.[!3]*".into()], ..loose(Amount::Params(0.9)) });
+    assert!(coarse.contains("round_to"), "{coarse}");
+    let ignore = error(PruneOptions { ignore: vec!["model.2.cv9".into()], ..loose(Amount::Macs(0.5)) });
+    assert!(ignore.contains("model.2.cv9") && ignore.contains("\"model.2.cv"), "{ignore}");
+    let pattern = error(PruneOptions { ignore: vec!["model.[".into()], ..loose(Amount::Macs(0.5)) });
+    assert!(pattern.contains("not a pattern"), "{pattern}");
+    for amount in [Amount::Macs(0.0), Amount::Params(1.5), Amount::Ratio(1.0), Amount::Ratio(f64::NAN)] {
+        assert!(error(loose(amount)).contains("allowed"));
+    }
+    assert!(error(PruneOptions { round_to: 0, ..PruneOptions::default() }).contains("round_to"));
+    assert!(error(PruneOptions { max_ratio: 1.5, ..PruneOptions::default() }).contains("max_ratio"));
+    assert!("l3".parse::<Importance>().unwrap_err().to_string().contains("bn_scale"));
+    let bare = Pruner::new(
+        &fixtures::grouped(0),
+        PruneOptions { importance: Importance::BnScale, ..loose(Amount::Macs(0.5)) },
+    );
+    assert!(bare.unwrap().plan().unwrap_err().to_string().contains("normalisation"));
+}

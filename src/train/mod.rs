@@ -1,3 +1,0 @@
-//! Training detectors: losses, optimisers, schedules, checkpoints and the fit loop.
-
-pub mod loss;
