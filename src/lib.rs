@@ -14,6 +14,7 @@ pub mod nearest;
 pub mod progress;
 pub mod prune;
 pub mod report;
+pub mod train;
 
 #[cfg(test)]
 pub(crate) mod testing;
