@@ -129,7 +129,8 @@ fn imports_point_downwards() {
 
 #[test]
 fn an_import_is_seen_wherever_it_stands() {
-    let text = "use crate::{graph::{Op, Node}, model};\nlet x = crate::exec::infer();\n// crate::repl is only talked of";
+    let text =
+        "use crate::{graph::{Op, Node}, model};\nlet x = crate::exec::infer();\n// crate::repl is only talked of";
     let names: Vec<String> = named_modules(text).into_iter().map(|(_, name)| name).collect();
     assert_eq!(names, ["graph", "model", "exec"]);
     assert!(height("repl") > height("script") && height("graph") > height("progress"));

@@ -1,8 +1,10 @@
 //! Runs a graph on tensors, forwards and backwards.
 //!
-//! Two paths give the same numbers: [`reference`], candle's own operations with its autograd, which runs on every
-//! device, and the CPU path of our own kernels. [`Path::for_device`] chooses.
+//! Two paths give the same numbers: the reference path, candle's own operations with its autograd, which runs on every
+//! device, and the fast path, our own kernels with their own way back, on the CPU. [`Path::for_device`] chooses.
 
+mod fast;
+pub mod kernels;
 mod reference;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use candle_core::{Device, Tensor};
 use thiserror::Error;
 
 use crate::{
-    graph::{Graph, NodeId},
+    graph::{Graph, NodeId, Op},
     model::{Model, Tensors},
 };
 
@@ -20,12 +22,17 @@ use crate::{
 pub enum Path {
     /// Candle's own operations, on any device.
     Reference,
+    /// Our own kernels, on the CPU.
+    Fast,
 }
 
 impl Path {
     /// The fastest path for a device.
-    pub fn for_device(_device: &Device) -> Self {
-        Path::Reference
+    pub fn for_device(device: &Device) -> Self {
+        match device {
+            Device::Cpu => Path::Fast,
+            Device::Cuda(_) | Device::Metal(_) => Path::Reference,
+        }
     }
 }
 
@@ -96,6 +103,7 @@ pub struct Tape {
 
 enum Backward {
     Reference(reference::Recorded),
+    Fast(Box<fast::Recorded>),
 }
 
 impl Tape {
@@ -107,27 +115,64 @@ impl Tape {
     pub fn backward(self, gradients: &ValueGradients) -> Result<Tensors, ExecError> {
         match self.backward {
             Backward::Reference(recorded) => recorded.backward(gradients),
+            Backward::Fast(recorded) => recorded.backward(gradients),
         }
     }
 }
 
-/// Runs a model on images (n, channels, h, w) with values in [0, 1], with the running averages of its normalisations.
+/// A model made ready for inference, to run many times: on the CPU its normalisations are folded into its convolutions.
+pub struct Inference {
+    model: Model,
+    taps: Vec<NodeId>,
+    /// The fast path, where that is the one.
+    prepared: Option<fast::Prepared>,
+}
+
+impl Inference {
+    /// Prepares a model on the fastest path of its device; the values of `taps` will be kept.
+    ///
+    /// # Errors
+    /// Where tensors cannot be read.
+    pub fn new(model: &Model, taps: &[NodeId]) -> Result<Self, ExecError> {
+        Self::with_path(Path::for_device(&model.device()), model, taps)
+    }
+
+    /// [`Inference::new`] on a chosen path.
+    ///
+    /// # Errors
+    /// As [`Inference::new`].
+    pub fn with_path(path: Path, model: &Model, taps: &[NodeId]) -> Result<Self, ExecError> {
+        let prepared = match path {
+            Path::Fast => Some(fast::Prepared::new(model, taps)?),
+            Path::Reference => None,
+        };
+        Ok(Self { model: model.clone(), taps: taps.to_vec(), prepared })
+    }
+
+    /// Runs on images (n, channels, h, w) with values in [0, 1], with the running averages of the normalisations.
+    ///
+    /// # Errors
+    /// Where the image size does not fit the network, or an operation fails.
+    pub fn run(&self, images: &Tensor) -> Result<Values, ExecError> {
+        check_images(&self.model.graph, images)?;
+        match &self.prepared {
+            Some(prepared) => prepared.run(&self.model.graph, images),
+            None => reference::infer(&self.model.graph, &self.model.tensors, images, &self.taps),
+        }
+    }
+
+    /// How many convolutions run in one pass with their normalisation and activation.
+    pub fn fused_convolutions(&self) -> usize {
+        self.prepared.as_ref().map_or(0, fast::Prepared::fused_convolutions)
+    }
+}
+
+/// Runs a model once on images (n, channels, h, w) with values in [0, 1]; [`Inference`] runs it often.
 ///
 /// # Errors
 /// Where the image size does not fit the network, or an operation fails.
 pub fn infer(model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Values, ExecError> {
-    infer_with(Path::for_device(images.device()), model, images, taps)
-}
-
-/// [`infer`] on a chosen path.
-///
-/// # Errors
-/// As [`infer`].
-pub fn infer_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Values, ExecError> {
-    check_images(&model.graph, images)?;
-    match path {
-        Path::Reference => reference::infer(&model.graph, &model.tensors, images, taps),
-    }
+    Inference::new(model, taps)?.run(images)
 }
 
 /// Runs a model with batch statistics and keeps what the way back needs. The model's running averages are not changed;
@@ -147,6 +192,7 @@ pub fn train_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -
     check_images(&model.graph, images)?;
     match path {
         Path::Reference => reference::train(&model.graph, &model.tensors, images, taps),
+        Path::Fast => fast::train(model, images, taps),
     }
 }
 
@@ -155,10 +201,17 @@ fn check_images(graph: &Graph, images: &Tensor) -> Result<(), ExecError> {
     let fail = |reason: String| Err(ExecError::Images { found: found.clone(), reason });
     match *images.dims() {
         [0, ..] => fail("the batch is empty".into()),
-        [_, _, height, width] => match graph.shapes([height, width]) {
-            Ok(_) => Ok(()),
-            Err(error) => fail(error.to_string()),
-        },
+        [_, channels, height, width] => {
+            let expected = graph.nodes().iter().find_map(|node| match node.op {
+                Op::Input { channels: expected } if expected != channels => Some(expected),
+                _ => None,
+            });
+            match (expected, graph.shapes([height, width])) {
+                (Some(expected), _) => fail(format!("the network reads {expected} channels")),
+                (None, Err(error)) => fail(error.to_string()),
+                (None, Ok(_)) => Ok(()),
+            }
+        }
         _ => fail("expected (batch, channels, height, width)".into()),
     }
 }

@@ -1,0 +1,226 @@
+//! Inference: normalisations folded into convolutions once, then steps on buffers that are freed after their last use.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+
+use super::{
+    super::{
+        ExecError, Values,
+        kernels::{
+            conv::{self, Epilogue},
+            elementwise, norm, pool,
+            scratch::{self, Scratch},
+        },
+    },
+    Value, conv_shape, function,
+    fuse::{self, Step},
+    in_layer, pool_shape, range, shapes, with_numbers,
+};
+use crate::{
+    graph::{BatchNorm, Conv, Graph, NodeId, Op, Shape},
+    model::{Model, Tensors},
+};
+
+/// A model made ready to run many times.
+pub(in crate::exec) struct Prepared {
+    steps: Vec<(Step, Work)>,
+    taps: Vec<NodeId>,
+    /// For each node, how many steps read its value (outputs and taps count as a reader that never comes).
+    readers: Vec<usize>,
+}
+
+/// What a step does, with its weights folded.
+enum Work {
+    /// The images themselves.
+    Images,
+    Conv {
+        conv: Conv,
+        weight: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        silu: bool,
+    },
+    /// A normalisation that follows no convolution of its own.
+    Norm {
+        norm: BatchNorm,
+        owned: Averages,
+        activation: elementwise::Activation,
+    },
+    /// An operation without weights.
+    Plain,
+}
+
+/// What a normalisation owns, a number a channel.
+struct Averages {
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    mean: Vec<f32>,
+    var: Vec<f32>,
+}
+
+impl Averages {
+    fn of(graph: &Graph, tensors: &Tensors, id: NodeId) -> Result<Self> {
+        let owned = |suffix| numbers(graph, tensors, id, suffix);
+        Ok(Self {
+            gamma: owned("weight")?,
+            beta: owned("bias")?,
+            mean: owned("running_mean")?,
+            var: owned("running_var")?,
+        })
+    }
+
+    /// Scale and shift of each channel, all together.
+    fn affine(&self, norm: &BatchNorm) -> Vec<(f32, f32)> {
+        let channel = |c: usize| {
+            let scale = f64::from(self.gamma[c]) / (f64::from(self.var[c]) + norm.eps).sqrt();
+            (scale as f32, (f64::from(self.beta[c]) - f64::from(self.mean[c]) * scale) as f32)
+        };
+        (0..norm.channels).map(channel).collect()
+    }
+}
+
+fn numbers(graph: &Graph, tensors: &Tensors, id: NodeId, suffix: &str) -> Result<Vec<f32>> {
+    with_numbers(&tensors[&graph.node(id).tensor_name(suffix)], <[f32]>::to_vec)
+}
+
+impl Prepared {
+    /// Folds and plans.
+    pub(in crate::exec) fn new(model: &Model, taps: &[NodeId]) -> Result<Self> {
+        let graph = &model.graph;
+        let steps = fuse::for_inference(graph, taps);
+        let mut readers = vec![0; graph.nodes().len()];
+        for step in &steps {
+            graph.node(step.first()).inputs.iter().for_each(|&input| readers[input] += 1);
+        }
+        graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
+        let work = |step: Step| Ok((step, work(graph, &model.tensors, step)?));
+        let steps = steps.into_iter().map(work).collect::<Result<_>>()?;
+        Ok(Self { steps, taps: taps.to_vec(), readers })
+    }
+
+    /// Runs on images (n, channels, h, w).
+    pub(in crate::exec) fn run(&self, graph: &Graph, images: &Tensor) -> std::result::Result<Values, ExecError> {
+        let (batch, shapes) = shapes(graph, images)?;
+        let mut values: Vec<Option<Value>> = shapes.iter().map(|_| None).collect();
+        let mut readers = self.readers.clone();
+        for (step, work) in &self.steps {
+            let node = graph.node(step.first());
+            let out = shapes[step.output()];
+            let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| values[id].as_ref()).collect();
+            let data = run(&node.op, work, batch, &inputs, out, images);
+            let data = in_layer(node, inputs.first().map(|value| value.shape), data)?;
+            values[step.output()] = Some(Value { shape: out, data });
+            for &input in &node.inputs {
+                readers[input] -= 1;
+                if readers[input] == 0 {
+                    values[input] = None;
+                }
+            }
+        }
+        let tensor = |id: NodeId| match &values[id] {
+            Some(value) => value.to_tensor(batch),
+            None => candle_core::bail!("the value of `{}` was not kept", graph.node(id).name),
+        };
+        Ok(Values {
+            outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
+            taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
+        })
+    }
+
+    /// How many convolutions run with their normalisation and activation in one pass.
+    pub(in crate::exec) fn fused_convolutions(&self) -> usize {
+        let fused =
+            |(step, _): &&(Step, Work)| matches!(step, Step::ConvBlock { norm: Some(_), activation: Some(_), .. });
+        self.steps.iter().filter(fused).count()
+    }
+}
+
+fn work(graph: &Graph, tensors: &Tensors, step: Step) -> Result<Work> {
+    match (step, &graph.node(step.first()).op) {
+        (Step::ConvBlock { conv: id, norm, activation }, Op::Conv(conv)) => {
+            let mut weight = numbers(graph, tensors, id, "weight")?;
+            let mut bias = conv.bias.then(|| numbers(graph, tensors, id, "bias")).transpose()?;
+            if let Some((norm_id, Op::BatchNorm(norm))) = norm.map(|id| (id, &graph.node(id).op)) {
+                let affine = Averages::of(graph, tensors, norm_id)?.affine(norm);
+                let filter = weight.len() / conv.out_channels;
+                for (numbers, (scale, _)) in weight.chunks_exact_mut(filter).zip(&affine) {
+                    numbers.iter_mut().for_each(|number| *number *= scale);
+                }
+                let old = bias.unwrap_or_else(|| vec![0.0; conv.out_channels]);
+                bias = Some(old.iter().zip(&affine).map(|(bias, (scale, shift))| bias * scale + shift).collect());
+            }
+            let bias = bias.or_else(|| activation.map(|_| vec![0.0; conv.out_channels]));
+            Ok(Work::Conv { conv: *conv, weight, bias, silu: activation.is_some() })
+        }
+        (step, Op::BatchNorm(norm)) => {
+            let owned = Averages::of(graph, tensors, step.first())?;
+            Ok(Work::Norm { norm: *norm, owned, activation: step.activation(graph) })
+        }
+        (_, Op::Input { .. }) => Ok(Work::Images),
+        (_, Op::Conv(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. }) => Ok(Work::Plain),
+        (_, Op::Add | Op::Concat | Op::Slice { .. }) => Ok(Work::Plain),
+    }
+}
+
+fn run(op: &Op, work: &Work, batch: usize, inputs: &[&Value], out: Shape, images: &Tensor) -> Result<Scratch> {
+    let mut result = scratch::take(batch * out.channels * out.height * out.width);
+    match work {
+        Work::Images => with_numbers(images, |numbers| result.copy_from_slice(numbers))?,
+        Work::Conv { conv, weight, bias, silu } => {
+            let epilogue = match bias {
+                Some(bias) if *silu => Epilogue::BiasSilu(bias),
+                Some(bias) => Epilogue::Bias(bias),
+                None => Epilogue::None,
+            };
+            conv::forward(&conv_shape(conv, batch, inputs[0].shape), &inputs[0].data, weight, epilogue, &mut result);
+        }
+        Work::Norm { norm, owned, activation } => {
+            let kernel = norm::BatchNorm {
+                batch,
+                channels: norm.channels,
+                area: inputs[0].area(),
+                gamma: &owned.gamma,
+                beta: &owned.beta,
+                eps: norm.eps as f32,
+                activation: *activation,
+            };
+            norm::forward_eval(&kernel, &inputs[0].data, &owned.mean, &owned.var, &mut result);
+        }
+        Work::Plain => plain(op, batch, inputs, &mut result)?,
+    }
+    Ok(result)
+}
+
+/// The operations without weights; training runs them the same way.
+pub(super) fn plain(op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
+    match op {
+        Op::Activation(activation) => elementwise::activate(function(*activation), &inputs[0].data, result),
+        Op::MaxPool(pool) => pool::max_forward(&pool_shape(pool, batch, inputs[0].shape), &inputs[0].data, result),
+        Op::Upsample { scale } => {
+            let Shape { channels, height, width } = inputs[0].shape;
+            elementwise::upsample(batch * channels, [height, width], [*scale; 2], &inputs[0].data, result);
+        }
+        Op::Add => {
+            result.copy_from_slice(&inputs[0].data);
+            inputs[1..].iter().for_each(|input| elementwise::add_assign(result, &input.data));
+        }
+        Op::Concat => {
+            let channels = inputs.iter().map(|input| input.shape.channels).sum();
+            let mut start = 0;
+            for input in inputs {
+                let count = input.shape.channels;
+                let to = (&mut *result, range(channels, start));
+                elementwise::copy_channels(input.area(), count, (&input.data, range(count, 0)), to, false);
+                start += count;
+            }
+        }
+        Op::Slice { start, len } => {
+            let from = (&inputs[0].data[..], range(inputs[0].shape.channels, *start));
+            elementwise::copy_channels(inputs[0].area(), *len, from, (result, range(*len, 0)), false);
+        }
+        Op::Input { .. } | Op::Conv(_) | Op::BatchNorm(_) => {
+            candle_core::bail!("a {} is no operation without weights", op.kind())
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! Convolution: forward, and the gradients of its input, weight and bias. Any kernel, stride, padding, dilation, groups.
+//!
+//! One scheme for all: each channel is copied once into padded planes (module `planes`), in which every kernel tap is a
+//! constant offset; then a register-tiled kernel (module `correlate`) sums over input channels and taps directly from
+//! those planes. The data gradient is the same computation with the roles of the channels exchanged: for stride `s`, one
+//! such pass for each of the `s × s` phases of input positions, over the taps that reach them. The weight gradient
+//! (module `weight_gradient`) sums over positions, from the same planes.
+
+use super::correlate::{self, Finish, Pass, Target};
+use super::planes::{Planes, Tap};
+use super::weight_gradient;
+use rayon::prelude::*;
+
+/// The sizes of a 2-d convolution; pairs are (height, width).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images.
+    pub batch: usize,
+    /// Channels of the input, a multiple of `groups`.
+    pub in_channels: usize,
+    /// Channels of the output, a multiple of `groups`.
+    pub out_channels: usize,
+    /// Height and width of the input.
+    pub in_hw: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Steps between outputs.
+    pub stride: [usize; 2],
+    /// Zeros added on either side.
+    pub padding: [usize; 2],
+    /// Steps between the kernel's taps.
+    pub dilation: [usize; 2],
+    /// Channel groups; group `g` of the output sees group `g` of the input only.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// Height and width of the output; zero where the kernel is larger than the padded input.
+    pub fn out_hw(&self) -> [usize; 2] {
+        [0, 1].map(|a| {
+            let padded = self.in_hw[a] + 2 * self.padding[a];
+            let kernel = (self.kernel[a] - 1) * self.dilation[a] + 1;
+            if padded < kernel { 0 } else { (padded - kernel) / self.stride[a] + 1 }
+        })
+    }
+
+    /// Length of the input, `[batch][in_channels][height][width]`.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.in_channels * self.in_hw[0] * self.in_hw[1]
+    }
+
+    /// Length of the output, `[batch][out_channels][height][width]`.
+    pub fn output_len(&self) -> usize {
+        let [h, w] = self.out_hw();
+        self.batch * self.out_channels * h * w
+    }
+
+    /// Length of the weight, `[out_channels][in_channels / groups][kernel height][kernel width]`.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * (self.in_channels / self.groups) * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Multiply-accumulates of one forward pass.
+    pub fn macs(&self) -> usize {
+        self.output_len() * (self.in_channels / self.groups) * self.kernel[0] * self.kernel[1]
+    }
+
+    fn check(&self, weight: &[f32]) {
+        let pairs = self.kernel.into_iter().chain(self.stride).chain(self.dilation);
+        assert!(pairs.into_iter().all(|n| n > 0), "kernel, stride and dilation are at least 1: {self:?}");
+        assert!(
+            self.groups > 0
+                && self.in_channels.is_multiple_of(self.groups)
+                && self.out_channels.is_multiple_of(self.groups),
+            "groups divide the channels: {self:?}"
+        );
+        assert_eq!(weight.len(), self.weight_len(), "weight length of {self:?}");
+    }
+
+    /// The kernel's taps in row-major order.
+    fn taps(&self) -> Vec<Tap> {
+        let [kh, kw] = self.kernel;
+        let at = |k: usize, a: usize| (k * self.dilation[a]) as isize - self.padding[a] as isize;
+        (0..kh).flat_map(|y| (0..kw).map(move |x| [at(y, 0), at(x, 1)])).collect()
+    }
+}
+
+/// What is applied to the sums of a forward convolution before they are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Epilogue<'a> {
+    /// Nothing.
+    None,
+    /// Adds a bias, one for each output channel.
+    Bias(&'a [f32]),
+    /// Adds a bias, then applies SiLU: a convolution with its batch normalisation folded in.
+    BiasSilu(&'a [f32]),
+}
+
+/// Overwrites `y` with the convolution of `x` and `w`.
+///
+/// # Panics
+/// If a slice's length is not what `s` says.
+pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32]) {
+    s.check(w);
+    if s.output_len() == 0 || s.input_len() == 0 {
+        return fill_empty(s, epilogue, y);
+    }
+    let finish = match epilogue {
+        Epilogue::None => Finish::Set,
+        Epilogue::Bias(b) => Finish::Bias(b),
+        Epilogue::BiasSilu(b) => Finish::BiasSilu(b),
+    };
+    let out_hw = s.out_hw();
+    let planes = Planes::new(s.in_hw, out_hw, s.stride, &s.taps());
+    let sizes = sizes(s);
+    let taps = planes.offsets.len();
+    let depth = sizes.in_channels * taps;
+    let weights = correlate::pack(&sizes, taps, |o, c, t| w[o * depth + c * taps + t]);
+    let target = Target { hw: out_hw, start: 0, rows: out_hw[1], columns: 1 };
+    let pass = Pass { offsets: planes.offsets.clone(), weights, target };
+    correlate::run(&sizes, &planes, &[pass], x, finish, y);
+}
+
+/// The gradient of the input: overwrites `dx`, or adds to it.
+///
+/// # Panics
+/// If a slice's length is not what `s` says.
+pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accumulate: bool) {
+    s.check(w);
+    assert_eq!(dx.len(), s.input_len(), "input gradient length of {s:?}");
+    if !accumulate && (s.output_len() == 0 || s.stride != [1, 1]) {
+        dx.par_chunks_mut(1 << 14).for_each(|dx| dx.fill(0.0));
+    }
+    if s.output_len() == 0 || s.input_len() == 0 {
+        return;
+    }
+    let forward = sizes(s);
+    let sizes = correlate::Sizes {
+        in_channels: forward.out_channels,
+        out_channels: forward.in_channels,
+        in_area: forward.out_area,
+        out_area: forward.in_area,
+        ..forward
+    };
+    let phases = phases(s);
+    let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));
+    let all: Vec<Tap> = phases.iter().flat_map(|p| p.taps.iter().map(|t| t.1)).collect();
+    let planes = Planes::new(s.out_hw(), largest, [1, 1], &all);
+    let mut offsets = planes.offsets.iter();
+    let (inputs, taps) = (forward.in_channels, s.kernel[0] * s.kernel[1]);
+    let passes: Vec<Pass> = phases
+        .iter()
+        .map(|phase| Pass {
+            offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
+            weights: correlate::pack(&sizes, phase.taps.len(), |i, o, t| {
+                let (group, i) = (i / inputs, i % inputs);
+                let o = group * forward.out_channels + o;
+                w[(o * inputs + i) * taps + phase.taps[t].0]
+            }),
+            target: phase.target,
+        })
+        .collect();
+    let finish = if accumulate { Finish::Add } else { Finish::Set };
+    correlate::run(&sizes, &planes, &passes, dy, finish, dx);
+}
+
+/// The gradient of the weight: overwrites `dw`.
+///
+/// # Panics
+/// If a slice's length is not what `s` says.
+pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    s.check(dw);
+    if s.output_len() == 0 || s.input_len() == 0 {
+        return dw.fill(0.0);
+    }
+    let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps());
+    let sizes = weight_gradient::Sizes {
+        batch: s.batch,
+        groups: s.groups,
+        in_channels: s.in_channels / s.groups,
+        out_channels: s.out_channels / s.groups,
+        in_area: s.in_hw[0] * s.in_hw[1],
+        out_hw: s.out_hw(),
+    };
+    weight_gradient::run(&sizes, &planes, x, dy, dw);
+}
+
+/// The gradient of the bias, the sum of `dy` over images and positions: overwrites `db`, one for each output channel.
+///
+/// # Panics
+/// If a slice's length is not what `s` says.
+pub fn backward_bias(s: &ConvShape, dy: &[f32], db: &mut [f32]) {
+    assert_eq!(dy.len(), s.output_len(), "output gradient length of {s:?}");
+    assert_eq!(db.len(), s.out_channels, "bias gradient length of {s:?}");
+    let [h, w] = s.out_hw();
+    db.par_iter_mut().enumerate().for_each(|(c, db)| {
+        let planes = (0..s.batch).map(|n| &dy[(n * s.out_channels + c) * h * w..][..h * w]);
+        *db = planes.map(super::norm::sum).sum::<f64>() as f32;
+    });
+}
+
+/// The input positions with the same remainder by the stride, and the taps (with their offset into the output) that
+/// reach them.
+struct Phase {
+    taps: Vec<(usize, Tap)>,
+    target: Target,
+}
+
+fn phases(s: &ConvShape) -> Vec<Phase> {
+    // Input position p = s·q + phase takes part in output (p + padding − k·dilation) / s, where that divides.
+    let reach = |a: usize, phase: usize, k: usize| {
+        let at = (phase + s.padding[a]) as isize - (k * s.dilation[a]) as isize;
+        let stride = s.stride[a] as isize;
+        (at.rem_euclid(stride) == 0).then_some(at.div_euclid(stride))
+    };
+    let mut phases = Vec::new();
+    for y in 0..s.stride[0].min(s.in_hw[0]) {
+        for x in 0..s.stride[1].min(s.in_hw[1]) {
+            let mut taps = Vec::new();
+            for ky in 0..s.kernel[0] {
+                for kx in 0..s.kernel[1] {
+                    if let (Some(dy), Some(dx)) = (reach(0, y, ky), reach(1, x, kx)) {
+                        taps.push((ky * s.kernel[1] + kx, [dy, dx]));
+                    }
+                }
+            }
+            let hw = [(s.in_hw[0] - y).div_ceil(s.stride[0]), (s.in_hw[1] - x).div_ceil(s.stride[1])];
+            let target = Target { hw, start: y * s.in_hw[1] + x, rows: s.stride[0] * s.in_hw[1], columns: s.stride[1] };
+            if !taps.is_empty() {
+                phases.push(Phase { taps, target });
+            }
+        }
+    }
+    phases
+}
+
+fn sizes(s: &ConvShape) -> correlate::Sizes {
+    let [h, w] = s.out_hw();
+    correlate::Sizes {
+        batch: s.batch,
+        groups: s.groups,
+        in_channels: s.in_channels / s.groups,
+        out_channels: s.out_channels / s.groups,
+        in_area: s.in_hw[0] * s.in_hw[1],
+        out_area: h * w,
+    }
+}
+
+/// The outputs of a convolution that has nothing to sum.
+fn fill_empty(s: &ConvShape, epilogue: Epilogue, y: &mut [f32]) {
+    assert_eq!(y.len(), s.output_len(), "output length of {s:?}");
+    let [h, w] = s.out_hw();
+    if h * w == 0 {
+        return;
+    }
+    for (i, y) in y.chunks_exact_mut(h * w).enumerate() {
+        let c = i % s.out_channels;
+        y.fill(match epilogue {
+            Epilogue::None => 0.0,
+            Epilogue::Bias(b) => b[c],
+            Epilogue::BiasSilu(b) => b[c] / (1.0 + (-b[c]).exp()),
+        });
+    }
+}

@@ -1,0 +1,19 @@
+//! The CPU kernel layer: plain `f32` slices in contiguous NCHW order in, the same out.
+//!
+//! Nothing here knows tensors or graphs. Every kernel picks its instruction set when it runs (AVX-512, AVX2, NEON or
+//! scalar, through [`pulp`]), splits its work over the current [`rayon`] pool, and borrows large temporary buffers from
+//! a free list, so that a training loop touches the allocator and fresh pages only in its first step.
+//!
+//! Convolutions all run through one scheme, see [`conv`]. Slices of the wrong length are a caller's bug, and panic.
+
+pub mod conv;
+pub mod elementwise;
+pub mod norm;
+pub mod optim;
+pub mod pool;
+
+mod correlate;
+mod planes;
+pub(in crate::exec) mod scratch;
+mod simd;
+mod weight_gradient;

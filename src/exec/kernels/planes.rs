@@ -1,0 +1,111 @@
+//! Input planes with their zero border, laid out so that every kernel tap of every output is one addition away.
+//!
+//! The outputs of a convolution are numbered `j = row · pitch + column`, `pitch` being the width of a padded row. A
+//! step (stride) of `s` splits a plane into `s × s` phase planes, each with every `s`-th row and column. Then the input
+//! that tap `t` wants for output `j` is `plane[offset[t] + j]`, for all `j`, and a vector of outputs wants a contiguous
+//! vector of inputs. The price: `pitch − width` outputs a row are computed and thrown away. Zeros at the left end of a
+//! row serve as zeros at the right end of the row before, so that is one column of a padded 3×3 convolution.
+
+/// Where a tap looks, relative to the output's position times the step: `[rows, columns]`.
+pub(super) type Tap = [isize; 2];
+
+/// The layout of one padded channel, and where each tap starts in it.
+#[derive(Debug)]
+pub(super) struct Planes {
+    in_hw: [usize; 2],
+    step: [usize; 2],
+    /// Input coordinate of padded row and column 0.
+    origin: [isize; 2],
+    /// Phases (row, column) that some tap uses, in the order of their planes.
+    phases: Vec<[usize; 2]>,
+    rows: usize,
+    /// Floats between the planes of one channel.
+    plane: usize,
+    /// Floats between the padded rows, also between the rows of outputs.
+    pub pitch: usize,
+    /// Floats between channels.
+    pub channel: usize,
+    /// For each tap, where output 0 reads, from the start of a channel.
+    pub offsets: Vec<usize>,
+}
+
+/// How many floats beyond the last plane a kernel may read (and ignore).
+pub(super) const SLACK: usize = 128;
+
+impl Planes {
+    /// The layout for outputs of size `out_hw` that read an input of size `in_hw` at `taps`.
+    pub(super) fn new(in_hw: [usize; 2], out_hw: [usize; 2], step: [usize; 2], taps: &[Tap]) -> Self {
+        let origin = [0, 1].map(|a| taps.iter().map(|t| t[a]).min().unwrap_or(0));
+        let place = |t: &Tap, a: usize| (t[a] - origin[a]) as usize;
+        let mut phases: Vec<[usize; 2]> = taps.iter().map(|t| [0, 1].map(|a| place(t, a) % step[a])).collect();
+        phases.sort_unstable();
+        phases.dedup();
+        let reach = [0, 1].map(|a| taps.iter().map(|t| place(t, a) / step[a]).max().unwrap_or(0));
+        let rows = out_hw[0] + reach[0];
+        let columns = out_hw[1] + reach[1];
+        let spans = phases.iter().map(|p| span(in_hw[1], step[1], p[1], origin[1], columns));
+        let (lead, end) = spans.fold((columns, 0), |(l, e), (from, to)| (l.min(from), e.max(to)));
+        let pitch = out_hw[1].max(end).max(columns - lead.min(columns));
+        let plane = (rows * pitch + (columns - pitch.min(columns))).next_multiple_of(16);
+        // An odd number of cache lines between channels, so that they spread over the sets of the cache.
+        let channel = (plane * phases.len()).div_ceil(16) | 1;
+        let offset = |t: &Tap| {
+            let phase = [0, 1].map(|a| place(t, a) % step[a]);
+            let index = phases.binary_search(&phase).unwrap_or(0);
+            index * plane + place(t, 0) / step[0] * pitch + place(t, 1) / step[1]
+        };
+        let offsets = taps.iter().map(offset).collect();
+        Planes { in_hw, step, origin, phases, rows, plane, pitch, channel: channel * 16, offsets }
+    }
+
+    /// Writes one channel, `in_hw` floats, with its borders into `to`, `self.channel` floats.
+    pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
+        let [height, width] = self.in_hw;
+        for (phase, plane) in self.phases.iter().zip(to.chunks_mut(self.plane)) {
+            let (first, end) = span(width, self.step[1], phase[1], self.origin[1], self.pitch);
+            let column = (first * self.step[1] + phase[1]) as isize + self.origin[1];
+            let (body, tail) = plane.split_at_mut(self.rows * self.pitch);
+            for (row, line) in body.chunks_exact_mut(self.pitch).enumerate() {
+                let y = (row * self.step[0] + phase[0]) as isize + self.origin[0];
+                if y < 0 || y >= height as isize || first >= end {
+                    line.fill(0.0);
+                    continue;
+                }
+                let source = &from[y as usize * width + column as usize..][..(end - first - 1) * self.step[1] + 1];
+                line[..first].fill(0.0);
+                match self.step[1] {
+                    1 => line[first..end].copy_from_slice(source),
+                    2 => every_second(source, &mut line[first..end]),
+                    step => {
+                        line[first..end].iter_mut().zip(source.iter().step_by(step)).for_each(|(to, from)| *to = *from)
+                    }
+                }
+                line[end..].fill(0.0);
+            }
+            tail.fill(0.0);
+        }
+        let used = self.plane * self.phases.len();
+        to[used..].fill(0.0);
+    }
+}
+
+/// Takes elements 0, 2, 4, … of `from`.
+fn every_second(from: &[f32], to: &mut [f32]) {
+    let (pairs, rest) = from.as_chunks::<2>();
+    for (to, pair) in to.iter_mut().zip(pairs) {
+        *to = pair[0];
+    }
+    if let ([last], Some(to)) = (rest, to.last_mut()) {
+        *to = *last;
+    }
+}
+
+/// The columns `first..end` of a padded row of `columns` that hold input columns; `first ≥ end` when there are none.
+fn span(width: usize, step: usize, phase: usize, origin: isize, columns: usize) -> (usize, usize) {
+    let at = phase as isize + origin;
+    let first = if at >= 0 { 0 } else { (-at) as usize };
+    let first = first.div_ceil(step);
+    let left = width as isize - at;
+    let end = if left <= 0 { 0 } else { (left as usize).div_ceil(step) };
+    (first.min(columns), end.min(columns))
+}

@@ -1,0 +1,143 @@
+//! Max-pooling with −∞ borders, separable: maxima along rows first, then along columns.
+
+use super::scratch;
+use super::simd;
+use rayon::prelude::*;
+
+/// The sizes of a 2-d max-pool; pairs are (height, width). Padding is at most half the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolShape {
+    /// Images times channels.
+    pub planes: usize,
+    /// Height and width of the input.
+    pub in_hw: [usize; 2],
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// Steps between outputs.
+    pub stride: [usize; 2],
+    /// Border, of −∞, on either side.
+    pub padding: [usize; 2],
+}
+
+impl PoolShape {
+    /// Height and width of the output (rounded down).
+    pub fn out_hw(&self) -> [usize; 2] {
+        [0, 1].map(|a| {
+            let padded = self.in_hw[a] + 2 * self.padding[a];
+            if padded < self.kernel[a] { 0 } else { (padded - self.kernel[a]) / self.stride[a] + 1 }
+        })
+    }
+
+    /// The part of `0..in_hw` that output `o` sees along axis `a`.
+    fn window(&self, a: usize, o: usize) -> std::ops::Range<usize> {
+        let at = o * self.stride[a];
+        at.saturating_sub(self.padding[a])..(at + self.kernel[a] - self.padding[a]).min(self.in_hw[a])
+    }
+
+    fn check(&self, x: usize, y: usize) -> ([usize; 2], usize) {
+        assert!(
+            [0, 1].iter().all(|&a| self.stride[a] > 0 && 2 * self.padding[a] <= self.kernel[a] && self.kernel[a] > 0),
+            "padding at most half the window: {self:?}"
+        );
+        let (out, area) = (self.out_hw(), self.in_hw[0] * self.in_hw[1]);
+        assert!(
+            x == self.planes * area && y == self.planes * out[0] * out[1],
+            "lengths for {self:?}: found {x} and {y}"
+        );
+        (out, area)
+    }
+}
+
+/// Overwrites `y` with the maxima of `x`'s windows; a NaN in a window is its maximum.
+///
+/// # Panics
+/// If a slice's length is not what `s` says, or the padding is more than half the window.
+pub fn max_forward(s: &PoolShape, x: &[f32], y: &mut [f32]) {
+    let ([oh, ow], area) = s.check(x.len(), y.len());
+    if y.is_empty() {
+        return;
+    }
+    y.par_chunks_mut(oh * ow).zip(x.par_chunks(area)).for_each(|(y, x)| {
+        let mut rows = scratch::take(s.in_hw[0] * ow);
+        simd::dispatch(|| {
+            for (x, to) in x.chunks_exact(s.in_hw[1]).zip(rows.chunks_exact_mut(ow)) {
+                to.fill(f32::NEG_INFINITY);
+                along(s, 1, to.len(), |outputs, first| keep(&mut to[outputs], &x[first..], s.stride[1]));
+            }
+            for (o, y) in y.chunks_exact_mut(ow).enumerate() {
+                y.fill(f32::NEG_INFINITY);
+                for r in s.window(0, o) {
+                    keep(y, &rows[r * ow..][..ow], 1);
+                }
+            }
+        });
+    });
+}
+
+/// The gradient of [`max_forward`]: each output's goes to the first maximum of its window in row-major order, as in
+/// PyTorch. Written to `dx`, or added to it.
+///
+/// # Panics
+/// If a slice's length is not what `s` says, or the padding is more than half the window.
+pub fn max_backward(s: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    let ([oh, ow], area) = s.check(dx.len(), dy.len());
+    assert_eq!(x.len(), dx.len(), "lengths");
+    if !accumulate {
+        dx.par_chunks_mut(1 << 14).for_each(|dx| dx.fill(0.0));
+    }
+    if dy.is_empty() {
+        return;
+    }
+    dx.par_chunks_mut(area).zip(x.par_chunks(area)).zip(dy.par_chunks(oh * ow)).for_each(|((dx, x), dy)| {
+        let width = s.in_hw[1];
+        // For every row, the place of the first maximum of each window along it.
+        let mut best: Vec<u32> = vec![0; s.in_hw[0] * ow];
+        for (row, best) in best.chunks_exact_mut(ow).enumerate() {
+            for (o, best) in best.iter_mut().enumerate() {
+                *best = first_max(s.window(1, o).map(|i| row * width + i), x) as u32;
+            }
+        }
+        for (o, dy) in dy.chunks_exact(ow).enumerate() {
+            for (column, dy) in dy.iter().enumerate() {
+                dx[first_max(s.window(0, o).map(|r| best[r * ow + column] as usize), x)] += dy;
+            }
+        }
+    });
+}
+
+/// The first of `places` with the largest `x`, or the last NaN.
+fn first_max(places: impl Iterator<Item = usize>, x: &[f32]) -> usize {
+    let (mut at, mut most) = (usize::MAX, f32::NEG_INFINITY);
+    for place in places {
+        let value = x[place];
+        if at == usize::MAX || value > most || value.is_nan() {
+            (at, most) = (place, value);
+        }
+    }
+    at
+}
+
+/// Calls `f(outputs, first input)` for every tap of a window along axis `a`, with the outputs for which the tap is
+/// inside the input; their inputs are a stride apart.
+#[inline(always)]
+fn along(s: &PoolShape, a: usize, outputs: usize, mut f: impl FnMut(std::ops::Range<usize>, usize)) {
+    let (stride, padding) = (s.stride[a], s.padding[a]);
+    for k in 0..s.kernel[a] {
+        let from = padding.saturating_sub(k).div_ceil(stride);
+        let end = (s.in_hw[a] + padding).saturating_sub(k).div_ceil(stride).min(outputs);
+        if from < end {
+            f(from..end, from * stride + k - padding);
+        }
+    }
+}
+
+/// Keeps the larger of each output and its input.
+#[inline(always)]
+fn keep(to: &mut [f32], from: &[f32], step: usize) {
+    let pick = |to: &mut f32, from: f32| *to = if from > *to || from.is_nan() { from } else { *to };
+    if step == 1 {
+        to.iter_mut().zip(from).for_each(|(to, from)| pick(to, *from));
+    } else {
+        to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| pick(to, *from));
+    }
+}

@@ -1,0 +1,452 @@
+//! Every kernel against plain loops in double precision, over random shapes.
+
+use super::conv::{self, ConvShape, Epilogue};
+use super::elementwise::{self, Activation, ChannelRange};
+use super::norm::{self, BatchNorm};
+use super::optim::{self, AdamW, Ema, Sgd};
+use super::pool::{self, PoolShape};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+fn random(rng: &mut impl Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+fn pick<T: Copy>(rng: &mut impl Rng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())]
+}
+
+#[track_caller]
+fn close(what: &str, got: &[f32], expected: &[f64], scale: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((f64::from(*g) - e).abs() <= 2e-6 * scale, "{what}: element {i} is {g}, not {e}");
+    }
+}
+
+/// Calls `f(output, input, weight)` for every product of a convolution.
+fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+    let [oh, ow] = s.out_hw();
+    let (ci, co) = (s.in_channels / s.groups, s.out_channels / s.groups);
+    for n in 0..s.batch {
+        for o in 0..s.out_channels {
+            for c in 0..ci {
+                for (ky, kx) in (0..s.kernel[0]).flat_map(|y| (0..s.kernel[1]).map(move |x| (y, x))) {
+                    for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+                        let iy = (y * s.stride[0] + ky * s.dilation[0]).wrapping_sub(s.padding[0]);
+                        let ix = (x * s.stride[1] + kx * s.dilation[1]).wrapping_sub(s.padding[1]);
+                        if iy < s.in_hw[0] && ix < s.in_hw[1] {
+                            let input = ((n * s.in_channels + o / co * ci + c) * s.in_hw[0] + iy) * s.in_hw[1] + ix;
+                            let weight = ((o * ci + c) * s.kernel[0] + ky) * s.kernel[1] + kx;
+                            f(((n * s.out_channels + o) * oh + y) * ow + x, input, weight);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check_convolution(s: &ConvShape, seed: u64) {
+    let rng = &mut rng(seed);
+    let x = random(rng, s.input_len());
+    let w = random(rng, s.weight_len());
+    let dy = random(rng, s.output_len());
+    let b = random(rng, s.out_channels);
+    let old = random(rng, s.input_len());
+    let area = s.out_hw()[0] * s.out_hw()[1];
+    let mut y64 = vec![0f64; dy.len()];
+    let mut dx64 = vec![0f64; x.len()];
+    let mut dw64 = vec![0f64; w.len()];
+    products(s, |o, i, k| {
+        y64[o] += f64::from(x[i]) * f64::from(w[k]);
+        dx64[i] += f64::from(dy[o]) * f64::from(w[k]);
+        dw64[k] += f64::from(dy[o]) * f64::from(x[i]);
+    });
+    let depth = (s.weight_len() / s.out_channels) as f64;
+    let what = format!("{s:?}");
+
+    let mut y = vec![f32::NAN; dy.len()];
+    conv::forward(s, &x, &w, Epilogue::None, &mut y);
+    close(&format!("forward {what}"), &y, &y64, depth);
+    let biased: Vec<f64> = y64.iter().enumerate().map(|(i, v)| v + f64::from(b[i / area % s.out_channels])).collect();
+    conv::forward(s, &x, &w, Epilogue::Bias(&b), &mut y);
+    close(&format!("bias {what}"), &y, &biased, depth);
+    let silu: Vec<f64> = biased.iter().map(|v| v / (1.0 + (-v).exp())).collect();
+    conv::forward(s, &x, &w, Epilogue::BiasSilu(&b), &mut y);
+    close(&format!("silu {what}"), &y, &silu, depth);
+
+    let outputs = (s.out_channels / s.groups * s.kernel[0] * s.kernel[1]) as f64;
+    let mut dx = vec![f32::NAN; x.len()];
+    conv::backward_data(s, &dy, &w, &mut dx, false);
+    close(&format!("data gradient {what}"), &dx, &dx64, outputs);
+    let mut dx = old.clone();
+    conv::backward_data(s, &dy, &w, &mut dx, true);
+    let sums: Vec<f64> = dx64.iter().zip(&old).map(|(d, o)| d + f64::from(*o)).collect();
+    close(&format!("data gradient, added, {what}"), &dx, &sums, outputs);
+
+    let count = (s.batch * area) as f64;
+    let mut dw = vec![f32::NAN; w.len()];
+    conv::backward_weight(s, &x, &dy, &mut dw);
+    close(&format!("weight gradient {what}"), &dw, &dw64, count);
+    let mut db = vec![f32::NAN; s.out_channels];
+    conv::backward_bias(s, &dy, &mut db);
+    let db64: Vec<f64> = (0..s.out_channels)
+        .map(|c| (0..dy.len()).filter(|i| i / area.max(1) % s.out_channels == c).map(|i| f64::from(dy[i])).sum())
+        .collect();
+    close(&format!("bias gradient {what}"), &db, &db64, count);
+}
+
+fn shape(ci: usize, co: usize, hw: [usize; 2], k: usize, stride: usize, padding: usize) -> ConvShape {
+    ConvShape { batch: 2, in_channels: ci, out_channels: co, in_hw: hw, kernel: [k; 2], stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
+}
+
+#[test]
+fn convolutions_of_the_stock_models() {
+    for (i, s) in [
+        shape(3, 16, [32, 32], 6, 2, 2),
+        shape(3, 16, [32, 32], 3, 2, 1),
+        shape(16, 32, [20, 20], 3, 2, 1),
+        shape(16, 16, [20, 20], 3, 1, 1),
+        shape(32, 32, [20, 20], 1, 1, 0),
+        shape(64, 64, [10, 10], 3, 1, 1),
+        shape(64, 128, [10, 10], 3, 2, 1),
+        shape(64, 255, [5, 5], 1, 1, 0),
+    ]
+    .iter()
+    .enumerate()
+    {
+        check_convolution(s, i as u64);
+    }
+}
+
+#[test]
+fn convolutions_of_odd_shapes() {
+    for (i, s) in [
+        shape(1, 1, [1, 1], 1, 1, 0),
+        shape(3, 1, [1, 1], 3, 1, 1),
+        shape(1, 13, [1, 7], 3, 2, 1),
+        shape(13, 3, [7, 1], 3, 2, 1),
+        shape(2, 5, [2, 3], 5, 1, 4),
+        shape(2, 5, [2, 3], 3, 3, 7),
+        shape(5, 7, [9, 8], 3, 2, 1),
+        shape(5, 7, [8, 9], 3, 2, 0),
+        shape(5, 7, [8, 9], 1, 2, 0),
+        shape(5, 7, [6, 6], 1, 1, 2),
+        shape(5, 7, [4, 4], 5, 1, 0),
+        ConvShape { dilation: [2, 3], ..shape(3, 4, [11, 13], 3, 1, 2) },
+        ConvShape { dilation: [3, 2], stride: [2, 3], ..shape(3, 4, [11, 13], 3, 1, 3) },
+        ConvShape { kernel: [1, 7], padding: [0, 3], stride: [1, 2], ..shape(3, 4, [5, 13], 1, 1, 0) },
+        ConvShape { groups: 8, ..shape(8, 8, [9, 10], 3, 1, 1) },
+        ConvShape { groups: 8, ..shape(8, 16, [9, 10], 3, 2, 1) },
+        ConvShape { groups: 3, ..shape(6, 15, [9, 10], 5, 2, 2) },
+        ConvShape { batch: 1, ..shape(13, 17, [30, 31], 3, 1, 1) },
+        ConvShape { batch: 5, ..shape(13, 17, [9, 9], 3, 1, 1) },
+    ]
+    .iter()
+    .enumerate()
+    {
+        check_convolution(s, 100 + i as u64);
+    }
+}
+
+#[test]
+fn convolutions_of_random_shapes() {
+    let rng = &mut rng(7);
+    let mut checked = 0;
+    while checked < 120 {
+        let groups = pick(rng, &[1, 1, 1, 2, 3]);
+        let mut two = |from: &[usize]| [pick(rng, from), pick(rng, from)];
+        let (in_hw, kernel, stride, padding, dilation) =
+            (two(&[1, 2, 3, 5, 8, 9, 12, 17, 26]), two(&[1, 2, 3, 3, 5, 6]), two(&[1, 1, 2, 3]), two(&[0, 1, 2, 4]), two(&[1, 1, 1, 2]));
+        let channels = [1, 2, 3, 4, 5, 8, 13, 16, 19];
+        let s = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: groups * pick(rng, &channels),
+            out_channels: groups * pick(rng, &channels),
+            in_hw, kernel, stride, padding, dilation, groups,
+        };
+        if s.output_len() > 0 {
+            check_convolution(&s, checked);
+            checked += 1;
+        }
+    }
+}
+
+#[test]
+fn a_kernel_larger_than_the_padded_input_has_no_output_and_no_gradient() {
+    let s = shape(2, 3, [2, 2], 5, 1, 0);
+    assert_eq!(s.out_hw(), [0, 0]);
+    let mut dx = vec![1.0; s.input_len()];
+    conv::backward_data(&s, &[], &vec![1.0; s.weight_len()], &mut dx, false);
+    assert!(dx.iter().all(|v| *v == 0.0));
+    let mut dw = vec![1.0; s.weight_len()];
+    conv::backward_weight(&s, &dx, &[], &mut dw);
+    assert!(dw.iter().all(|v| *v == 0.0));
+}
+
+#[test]
+fn threads_change_nothing_but_rounding() {
+    let s = ConvShape { batch: 3, ..shape(13, 17, [31, 29], 3, 2, 1) };
+    let rng = &mut rng(3);
+    let (x, w, dy) = (random(rng, s.input_len()), random(rng, s.weight_len()), random(rng, s.output_len()));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+        pool.install(|| {
+            let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+            conv::forward(&s, &x, &w, Epilogue::None, &mut y);
+            conv::backward_data(&s, &dy, &w, &mut dx, false);
+            conv::backward_weight(&s, &x, &dy, &mut dw);
+            [y, dx, dw]
+        })
+    };
+    let one = run(1);
+    for threads in [2, 3, 5] {
+        for (a, b) in one.iter().zip(run(threads)) {
+            let expected: Vec<f64> = a.iter().map(|v| f64::from(*v)).collect();
+            close("threads", &b, &expected, 50.0);
+        }
+    }
+}
+
+const ACTIVATIONS: [Activation; 6] =
+    [Activation::None, Activation::Silu, Activation::Sigmoid, Activation::Relu, Activation::LeakyRelu(0.1), Activation::Hardswish];
+
+fn activation64(f: Activation, x: f64) -> f64 {
+    match f {
+        Activation::None => x,
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::LeakyRelu(a) => if x > 0.0 { x } else { x * f64::from(a) },
+        Activation::Hardswish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+    }
+}
+
+fn slope64(f: Activation, x: f64) -> f64 {
+    (activation64(f, x + 1e-6) - activation64(f, x - 1e-6)) / 2e-6
+}
+
+#[test]
+fn activations_and_their_slopes() {
+    // No point sits on a kink.
+    let x: Vec<f32> = (0..100_003).map(|i| (i as f32 - 50_000.3) / 2500.0).collect();
+    for f in ACTIVATIONS {
+        let mut y = vec![f32::NAN; x.len()];
+        elementwise::activate(f, &x, &mut y);
+        let mut z = x.clone();
+        elementwise::activate_in_place(f, &mut z);
+        assert_eq!(y, z);
+        let mut dx = vec![1.0; x.len()];
+        let dy = vec![2.0; x.len()];
+        elementwise::activate_backward(f, &x, &dy, &mut dx, true);
+        for ((x, y), dx) in x.iter().zip(&y).zip(&dx) {
+            let e = activation64(f, f64::from(*x));
+            assert!((f64::from(*y) - e).abs() <= 1e-6 * e.abs() + 1e-30, "{f:?}({x}) is {y}, not {e}");
+            let slope = 1.0 + 2.0 * slope64(f, f64::from(*x));
+            assert!((f64::from(*dx) - slope).abs() <= 2e-6 * slope.abs().max(1.0), "{f:?}'({x}) gives {dx}, not {slope}");
+        }
+    }
+}
+
+#[test]
+fn activations_far_out_stay_finite() {
+    let x = [-1e30, -1000.0, -88.0, 88.0, 1000.0, 1e30];
+    let (mut y, mut dx) = ([0.0; 6], [0.0; 6]);
+    elementwise::activate(Activation::Silu, &x, &mut y);
+    elementwise::activate_backward(Activation::Silu, &x, &[1.0; 6], &mut dx, false);
+    assert!(y[..3].iter().all(|v| v.abs() < 1e-5), "{y:?}");
+    assert_eq!(&y[3..], &x[3..]);
+    assert!(dx[..3].iter().all(|v| v.abs() < 1e-5) && dx[3..].iter().all(|v| (v - 1.0).abs() < 1e-5), "{dx:?}");
+}
+
+#[test]
+fn batch_norm_with_every_activation() {
+    for (seed, (batch, channels, area)) in [(2, 3, 35), (1, 1, 1), (4, 5, 1), (3, 2, 5000), (2, 7, 8)].into_iter().enumerate() {
+        for activation in ACTIVATIONS {
+            let rng = &mut rng(seed as u64);
+            let len = batch * channels * area;
+            // A mean far from zero is where a careless variance goes wrong.
+            let x: Vec<f32> = random(rng, len).iter().map(|v| v + 20.0).collect();
+            let dy = random(rng, len);
+            let (gamma, beta) = (random(rng, channels), random(rng, channels));
+            let eps = 1e-3;
+            let n = BatchNorm { batch, channels, area, gamma: &gamma, beta: &beta, eps, activation };
+            let mut y = vec![f32::NAN; len];
+            let (mut mean, mut var) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
+            norm::forward_train(&n, &x, &mut y, &mut mean, &mut var);
+            let (mut dx, mut dgamma, mut dbeta) = (vec![f32::NAN; len], vec![f32::NAN; channels], vec![f32::NAN; channels]);
+            norm::backward_train(&n, &x, &dy, &mean, &var, &mut dx, &mut dgamma, &mut dbeta);
+            let mut in_place = dy.clone();
+            norm::backward_train_in_place(&n, &x, &mean, &var, &mut in_place, &mut dgamma, &mut dbeta);
+            assert_eq!(dx, in_place);
+            let mut evaluated = vec![f32::NAN; len];
+            norm::forward_eval(&n, &x, &mean, &var, &mut evaluated);
+            assert_eq!(y, evaluated);
+
+            for c in 0..channels {
+                let at: Vec<usize> = (0..len).filter(|i| i / area % channels == c).collect();
+                let count = at.len() as f64;
+                let m = at.iter().map(|&i| f64::from(x[i])).sum::<f64>() / count;
+                let v = at.iter().map(|&i| (f64::from(x[i]) - m).powi(2)).sum::<f64>() / count;
+                close("mean", &[mean[c]], &[m], 20.0);
+                close("variance", &[var[c]], &[v], 1.0);
+                let rstd = 1.0 / (v + f64::from(eps)).sqrt();
+                let hat = |i: usize| (f64::from(x[i]) - m) * rstd;
+                let z = |i: usize| f64::from(gamma[c]) * hat(i) + f64::from(beta[c]);
+                let dz = |i: usize| slope64(activation, z(i)) * f64::from(dy[i]);
+                let b: f64 = at.iter().map(|&i| dz(i)).sum();
+                let g: f64 = at.iter().map(|&i| dz(i) * hat(i)).sum();
+                close("shift gradient", &[dbeta[c]], &[b], 10.0 * count);
+                close("scale gradient", &[dgamma[c]], &[g], 20.0 * count);
+                for &i in &at {
+                    close("output", &[y[i]], &[activation64(activation, z(i))], 20.0 * rstd);
+                    let d = f64::from(gamma[c]) * rstd * (dz(i) - b / count - hat(i) * g / count);
+                    close("input gradient", &[dx[i]], &[d], 40.0 * rstd * rstd);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn max_pools_and_their_gradients() {
+    let rng = &mut rng(11);
+    for case in 0..200 {
+        let mut two = |from: &[usize]| [pick(rng, from), pick(rng, from)];
+        let (in_hw, kernel, stride) = (two(&[1, 2, 3, 5, 9, 10, 20, 33]), two(&[1, 2, 3, 5, 5]), two(&[1, 1, 2, 3]));
+        let padding = [0, 1].map(|a| rng.random_range(0..=kernel[a] / 2));
+        let s = PoolShape { planes: 3, in_hw, kernel, stride, padding };
+        let [oh, ow] = s.out_hw();
+        let area = in_hw[0] * in_hw[1];
+        // Few different values, so that there are ties.
+        let x: Vec<f32> = (0..3 * area).map(|_| rng.random_range(-4..4) as f32).collect();
+        let dy = random(rng, 3 * oh * ow);
+        let (mut y64, mut dx64) = (vec![], vec![0f64; x.len()]);
+        for p in 0..3 {
+            for (oy, ox) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+                let (mut best, mut at) = (f32::NEG_INFINITY, None);
+                for (ky, kx) in (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x))) {
+                    let iy = (oy * stride[0] + ky).wrapping_sub(padding[0]);
+                    let ix = (ox * stride[1] + kx).wrapping_sub(padding[1]);
+                    if iy < in_hw[0] && ix < in_hw[1] && x[p * area + iy * in_hw[1] + ix] > best {
+                        (best, at) = (x[p * area + iy * in_hw[1] + ix], Some(p * area + iy * in_hw[1] + ix));
+                    }
+                }
+                dx64[at.expect("a window holds an input")] += f64::from(dy[y64.len()]);
+                y64.push(f64::from(best));
+            }
+        }
+        let mut y = vec![f32::NAN; dy.len()];
+        pool::max_forward(&s, &x, &mut y);
+        close(&format!("{case} {s:?}"), &y, &y64, 1.0);
+        let mut dx = vec![f32::NAN; x.len()];
+        pool::max_backward(&s, &x, &dy, &mut dx, false);
+        close(&format!("gradient {case} {s:?}"), &dx, &dx64, 25.0);
+        pool::max_backward(&s, &x, &dy, &mut dx, true);
+        close(&format!("gradient twice {case} {s:?}"), &dx, &dx64.iter().map(|d| 2.0 * d).collect::<Vec<_>>(), 50.0);
+    }
+}
+
+#[test]
+fn a_nan_is_a_windows_maximum() {
+    let s = PoolShape { planes: 1, in_hw: [1, 4], kernel: [1, 3], stride: [1, 1], padding: [0, 1] };
+    let (x, mut y, mut dx) = ([1.0, 2.0, 3.0, f32::NAN], [0.0; 4], [0.0; 4]);
+    pool::max_forward(&s, &x, &mut y);
+    assert!(y[2].is_nan() && y[3].is_nan() && y[..2] == [2.0, 3.0]);
+    pool::max_backward(&s, &x, &[1.0; 4], &mut dx, false);
+    assert_eq!(dx, [0.0, 1.0, 1.0, 2.0]);
+}
+
+#[test]
+fn upsampling_and_its_gradient() {
+    for scale in [[2, 2], [1, 3], [3, 1], [4, 2]] {
+        let (planes, hw) = (3, [3, 5]);
+        let rng = &mut rng(5);
+        let x = random(rng, planes * 15);
+        let dy = random(rng, x.len() * scale[0] * scale[1]);
+        let mut y = vec![f32::NAN; dy.len()];
+        elementwise::upsample(planes, hw, scale, &x, &mut y);
+        let mut dx = vec![f32::NAN; x.len()];
+        elementwise::upsample_backward(planes, hw, scale, &dy, &mut dx, false);
+        let mut expected = vec![0f64; x.len()];
+        let width = hw[1] * scale[1];
+        for (i, (y, dy)) in y.iter().zip(&dy).enumerate() {
+            let from = i / width / scale[0] * hw[1] + i % width / scale[1];
+            assert_eq!(*y, x[from]);
+            expected[from] += f64::from(*dy);
+        }
+        close("upsampling gradient", &dx, &expected, 8.0);
+        elementwise::upsample_backward(planes, hw, scale, &dy, &mut dx, true);
+        close("upsampling gradient twice", &dx, &expected.iter().map(|v| 2.0 * v).collect::<Vec<_>>(), 16.0);
+    }
+}
+
+#[test]
+fn concatenation_by_copies_and_back() {
+    let (area, batch) = (6, 3);
+    let rng = &mut rng(6);
+    let (a, b) = (random(rng, batch * 2 * area), random(rng, batch * 3 * area));
+    let range = |channels, start| ChannelRange { channels, start };
+    let mut y = vec![f32::NAN; batch * 5 * area];
+    elementwise::copy_channels(area, 2, (&a, range(2, 0)), (&mut y, range(5, 0)), false);
+    elementwise::copy_channels(area, 3, (&b, range(3, 0)), (&mut y, range(5, 2)), false);
+    for n in 0..batch {
+        assert_eq!(y[n * 30..][..12], a[n * 12..][..12]);
+        assert_eq!(y[n * 30 + 12..][..18], b[n * 18..][..18]);
+    }
+    let mut back = b.clone();
+    elementwise::copy_channels(area, 3, (&y, range(5, 2)), (&mut back, range(3, 0)), true);
+    assert!(back.iter().zip(&b).all(|(x, y)| *x == 2.0 * y));
+    let (mut sum, mut twice) = (vec![f32::NAN; a.len()], a.clone());
+    elementwise::add(&a, &a, &mut sum);
+    elementwise::add_assign(&mut twice, &a);
+    assert!(sum == twice && sum.iter().zip(&a).all(|(x, y)| *x == 2.0 * y));
+}
+
+#[test]
+fn optimisers_step_as_their_definitions_say() {
+    let rng = &mut rng(8);
+    let len = 20_011;
+    let start = random(rng, len);
+    let gradients: Vec<Vec<f32>> = (0..3).map(|_| random(rng, len)).collect();
+    for nesterov in [false, true] {
+        let o = Sgd { lr: 0.1, momentum: 0.9, nesterov, weight_decay: 0.01, gradient_scale: 0.5 };
+        let (mut p, mut v, mut average) = (start.clone(), vec![0.0; len], start.clone());
+        let mut p64: Vec<f64> = start.iter().map(|v| f64::from(*v)).collect();
+        let (mut v64, mut average64) = (vec![0f64; len], p64.clone());
+        for g in &gradients {
+            optim::sgd(&o, &mut p, g, &mut v, Some(Ema { average: &mut average, decay: 0.8 }));
+            for i in 0..len {
+                let g = 0.5 * f64::from(g[i]) + 0.01 * p64[i];
+                v64[i] = 0.9 * v64[i] + g;
+                p64[i] -= 0.1 * if nesterov { g + 0.9 * v64[i] } else { v64[i] };
+                average64[i] = 0.8 * average64[i] + 0.2 * p64[i];
+            }
+        }
+        close("parameters", &p, &p64, 1.0);
+        close("average", &average, &average64, 1.0);
+    }
+    let (mut p, mut m, mut v) = (start.clone(), vec![0.0; len], vec![0.0; len]);
+    let mut p64: Vec<f64> = start.iter().map(|v| f64::from(*v)).collect();
+    let (mut m64, mut v64) = (vec![0f64; len], vec![0f64; len]);
+    for (step, g) in (1..).zip(&gradients) {
+        let o = AdamW { lr: 0.01, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.05, gradient_scale: 2.0, step };
+        optim::adamw(&o, &mut p, g, [&mut m, &mut v], None);
+        for i in 0..len {
+            let g = 2.0 * f64::from(g[i]);
+            m64[i] = 0.9 * m64[i] + 0.1 * g;
+            v64[i] = 0.999 * v64[i] + 0.001 * g * g;
+            let (m, v) = (m64[i] / (1.0 - 0.9f64.powi(step as i32)), v64[i] / (1.0 - 0.999f64.powi(step as i32)));
+            p64[i] = p64[i] * (1.0 - 0.01 * 0.05) - 0.01 * m / (v.sqrt() + 1e-8);
+        }
+    }
+    close("parameters", &p, &p64, 1.0);
+    let squares: f64 = start.iter().map(|v| f64::from(*v).powi(2)).sum();
+    assert!((optim::sum_of_squares(&start) / squares - 1.0).abs() < 1e-6);
+    assert!((norm::sum(&start) - start.iter().map(|v| f64::from(*v)).sum::<f64>()).abs() < 1e-3);
+}
