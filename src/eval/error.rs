@@ -1,13 +1,78 @@
-//! What can go wrong in evaluation.
+//! What can go wrong while a detector is evaluated or measured.
 
 use thiserror::Error;
 
-/// What can go wrong in evaluation.
+use crate::{data::DataError, exec::ExecError, model::ModelError};
+
+/// What can go wrong while a detector is evaluated or measured.
 #[derive(Debug, Error)]
 pub enum EvalError {
     /// Outputs that are not those of the detector.
     #[error("the outputs do not fit the detector: {0}")]
     Outputs(String),
+    /// An option out of its range.
+    #[error("{option} = {found}: expected {expected}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// The value given.
+        found: String,
+        /// The allowed values.
+        expected: String,
+    },
+    /// Model and dataset have different classes.
+    #[error(
+        "{model} knows {known} classes, {dataset} has {labelled}; use a dataset with the model's classes, or a model \
+         trained for the dataset's"
+    )]
+    Classes {
+        /// The model's name.
+        model: String,
+        /// Its classes.
+        known: usize,
+        /// The dataset's name.
+        dataset: String,
+        /// Its classes.
+        labelled: usize,
+    },
+    /// A split without a single labelled box.
+    #[error("split '{split}' of {dataset} has no labelled boxes, so there is nothing to measure against")]
+    NoLabels {
+        /// The dataset's name.
+        dataset: String,
+        /// The split's name.
+        split: String,
+    },
+    /// The user asked to stop.
+    #[error("stopped after {done} of {total} {what}")]
+    Stopped {
+        /// What was counted.
+        what: &'static str,
+        /// How many were done.
+        done: usize,
+        /// How many there would have been.
+        total: usize,
+    },
+    /// The closure that gives a loss's gradients failed.
+    #[error("the loss could not be computed: {0}")]
+    Loss(Box<dyn std::error::Error + Send + Sync>),
+    /// The threads asked for could not be started.
+    #[error("{threads} threads could not be started: {reason}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Images or labels cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network did not run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The model does not fit together.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// Tensors could not be made or moved.
     #[error("tensors could not be made or moved: {0}")]
     Tensor(#[from] candle_core::Error),

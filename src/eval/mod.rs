@@ -1,19 +1,32 @@
 //! How good and how fast a detector is.
 //!
-//! Raw outputs become boxes ([`decode`]), of which those that overlap go ([`suppress`]); against labels they give
-//! [`average_precision`] by one of three [`Rule`]s.
+//! [`evaluate`] runs a model on a split: raw outputs become boxes ([`decode`]), of which those that overlap a better one
+//! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. [`predict`] is
+//! the same for one image. [`bench`] times inference, [`compare`] puts models side by side, and [`activations`] says
+//! what the layers do on real images.
 
+mod activations;
 mod average_precision;
 mod boxes;
 mod coco;
+mod compare;
 mod curves;
 mod decode;
 mod error;
+mod evaluate;
+mod latency;
 mod matching;
 mod nms;
+mod options;
+mod predict;
 
+pub use activations::{ActivationOptions, ActivationStatistics, LossGradients, activations, gradients};
 pub use average_precision::{ClassScore, CocoScore, Rule, Score, Scores, average_precision};
 pub use boxes::{Corners, Detection, Judged, Truth, area, intersection, iou};
+pub use compare::{Compare, Compared, compare};
 pub use decode::{DecodeOptions, decode};
 pub use error::EvalError;
+pub use evaluate::{EvaluateOptions, Metrics, Seconds, evaluate, evaluate_with};
+pub use latency::{BenchOptions, BenchReport, Run, Timing, bench, peak_memory, report, time_runs, with_threads};
 pub use nms::{NmsOptions, suppress};
+pub use predict::{PredictOptions, predict, predict_image};

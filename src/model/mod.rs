@@ -1,5 +1,9 @@
 //! A model: a graph, its tensors by name, and what a detector needs to know.
 
+mod statistics;
+
+pub use statistics::{FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics, Tally};
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
@@ -93,6 +97,14 @@ pub enum ModelError {
     StrayTensor {
         /// The tensor.
         name: String,
+    },
+    /// A name that is not that of one layer.
+    #[error("`{name}`: {reason}")]
+    Layer {
+        /// The name given.
+        name: String,
+        /// Why it is none, and what would be.
+        reason: String,
     },
     /// The outputs do not fit the detector's facts.
     #[error("the detector does not fit its graph: {0}")]

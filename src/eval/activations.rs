@@ -1,0 +1,163 @@
+//! What the layers do on real images: statistics of their activations, and how strongly a loss pulls at their weights.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    EvalError,
+    options::{check_size, within},
+};
+use crate::{
+    data::{Batch, Batches, Dataset},
+    exec::{self, ValueGradients},
+    graph::NodeId,
+    model::{Model, Statistics, Tally},
+    progress::Progress,
+};
+
+/// Which images are looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivationOptions {
+    /// The split they are from.
+    pub split: String,
+    /// How many, from the start of the split; all if it has fewer.
+    pub images: usize,
+    /// Side of the square images in pixels; a multiple of the model's largest stride.
+    pub size: usize,
+    /// Images a batch.
+    pub batch: usize,
+}
+
+impl Default for ActivationOptions {
+    fn default() -> Self {
+        Self { split: "train".into(), images: 32, size: 640, batch: 8 }
+    }
+}
+
+/// What a layer gives: the output of a convolution after its normalisation and activation function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActivationStatistics {
+    /// Name of the convolution's node, as in the layers' table.
+    pub name: String,
+    /// What its activations are like, over all images, channels and places.
+    pub activation: Statistics,
+}
+
+/// Gives the gradient of a loss with respect to each of the network's outputs, for a batch.
+pub type LossGradients<'a> =
+    &'a dyn Fn(&Batch, &[Tensor]) -> Result<Vec<Tensor>, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Activation statistics of every convolution, in the order in which they run, with running averages (as in inference).
+///
+/// # Errors
+/// Options out of range, a split that is not there or cannot be read, a network that does not run, or a listener that
+/// asks to stop.
+pub fn activations(
+    model: &Model,
+    dataset: &Dataset,
+    options: &ActivationOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<ActivationStatistics>, EvalError> {
+    let layers: Vec<(NodeId, NodeId)> = model.convolutions().map(|(id, _)| (id, model.unit_output(id))).collect();
+    let taps: Vec<NodeId> = layers.iter().map(|&(_, output)| output).collect();
+    let mut tallies: BTreeMap<NodeId, Tally> = BTreeMap::new();
+    over_batches(model, dataset, options, progress, "activations", |batch| {
+        let values = exec::infer(model, &batch.images, &taps)?;
+        let counted = values.taps.par_iter().map(|(&id, value)| Ok((id, tally(value)?)));
+        for (id, tally) in counted.collect::<Result<Vec<_>, EvalError>>()? {
+            tallies.entry(id).or_default().merge(&tally);
+        }
+        Ok(())
+    })?;
+    let row = |(id, output): (NodeId, NodeId)| ActivationStatistics {
+        name: model.graph.node(id).name.clone(),
+        activation: tallies.get(&output).copied().unwrap_or_default().statistics(),
+    };
+    Ok(layers.into_iter().map(row).collect())
+}
+
+/// Mean magnitude of a loss's gradient with respect to every weight of a convolution, by the convolution's name: the
+/// mean over weights and batches, with batch statistics (as in training).
+///
+/// # Errors
+/// As [`activations`], and those of `loss`.
+pub fn gradients(
+    model: &Model,
+    dataset: &Dataset,
+    options: &ActivationOptions,
+    loss: LossGradients,
+    progress: &dyn Progress,
+) -> Result<Vec<(String, f64)>, EvalError> {
+    let names: Vec<String> = model.convolutions().map(|(id, _)| model.graph.node(id).name.clone()).collect();
+    let mut tallies = vec![Tally::default(); names.len()];
+    over_batches(model, dataset, options, progress, "gradients", |batch| {
+        let tape = exec::train(model, &batch.images, &[])?;
+        let of_outputs = loss(batch, &tape.values.outputs).map_err(EvalError::Loss)?;
+        let of_outputs = ValueGradients { outputs: of_outputs.into_iter().map(Some).collect(), ..Default::default() };
+        let found = tape.backward(&of_outputs)?;
+        for (name, sum) in names.iter().zip(&mut tallies) {
+            if let Some(gradient) = found.get(&format!("{name}.weight")) {
+                sum.merge(&tally(gradient)?);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(names.into_iter().zip(&tallies).map(|(name, tally)| (name, tally.statistics().abs_mean)).collect())
+}
+
+fn tally(value: &Tensor) -> Result<Tally, EvalError> {
+    let mut tally = Tally::default();
+    tally.add(&value.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
+    Ok(tally)
+}
+
+/// Hands the batches of the first images to `each`, on the model's device.
+fn over_batches(
+    model: &Model,
+    dataset: &Dataset,
+    options: &ActivationOptions,
+    progress: &dyn Progress,
+    what: &str,
+    mut each: impl FnMut(&Batch) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    check_size(model, options.size)?;
+    within("images", options.images, 1..=usize::MAX)?;
+    within("batch", options.batch, 1..=4096)?;
+    let split = dataset.split(&options.split)?;
+    let total = options.images.min(split.samples.len());
+    progress.start(what, Some(total as u64));
+    let mut done = 0;
+    let mut run = || {
+        for batch in Batches::eval(split, options.size, options.batch)? {
+            let batch = first_images(batch?, total - done, &model.device())?;
+            each(&batch)?;
+            done += batch.origins.len();
+            progress.advance(done as u64, "");
+            if done == total {
+                break;
+            }
+            if progress.stop_requested() {
+                return Err(EvalError::Stopped { what: "images", done, total });
+            }
+        }
+        Ok(())
+    };
+    let result = run();
+    progress.finish();
+    result
+}
+
+/// At most `count` images of a batch, on the device.
+fn first_images(mut batch: Batch, count: usize, device: &Device) -> Result<Batch, EvalError> {
+    let count = count.min(batch.origins.len());
+    batch.origins.truncate(count);
+    batch.targets.retain(|target| target.image < count);
+    batch.images = batch.images.narrow(0, 0, count)?.contiguous()?.to_device(device)?;
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests;

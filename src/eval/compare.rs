@@ -1,0 +1,75 @@
+//! Models side by side: size, cost, speed and quality.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BenchOptions, EvalError, EvaluateOptions, Score, Timing, evaluate,
+    latency::{Run, infer, noise, time_runs, with_threads},
+};
+use crate::{data::Dataset, model::Model, progress::Progress};
+
+/// One model's line of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The model's name.
+    pub name: String,
+    /// Trained numbers.
+    pub params: u64,
+    /// Multiply-accumulates of an image at the measurement's size.
+    pub macs: u64,
+    /// Bytes of its tensors in fp32, which a file of it holds beside a little text.
+    pub bytes: u64,
+    /// Seconds a batch; `None` if no measurement was asked for.
+    pub latency: Option<Timing>,
+    /// How good it is; `None` if no dataset was given.
+    pub score: Option<Score>,
+}
+
+/// What is measured beside size and cost.
+#[derive(Clone, Copy)]
+pub struct Compare<'a> {
+    /// Side of the square images in pixels for which MACs are counted.
+    pub size: usize,
+    /// How speed is measured, all models in turn.
+    pub bench: Option<&'a BenchOptions>,
+    /// Where and how quality is measured.
+    pub quality: Option<(&'a Dataset, &'a EvaluateOptions)>,
+}
+
+/// A line for each model, in order.
+///
+/// # Errors
+/// Those of the measurements asked for; size for which a network cannot run.
+pub fn compare(models: &[&Model], what: Compare, progress: &dyn Progress) -> Result<Vec<Compared>, EvalError> {
+    let mut rows = models.iter().map(|model| row(model, what.size)).collect::<Result<Vec<_>, EvalError>>()?;
+    if let Some(options) = what.bench {
+        for (row, timing) in rows.iter_mut().zip(latencies(models, options, progress)?) {
+            row.latency = Some(timing);
+        }
+    }
+    if let Some((dataset, options)) = what.quality {
+        for (row, model) in rows.iter_mut().zip(models) {
+            row.score = Some(evaluate(model, dataset, options, progress)?.scores.overall);
+        }
+    }
+    Ok(rows)
+}
+
+fn row(model: &Model, size: usize) -> Result<Compared, EvalError> {
+    let cost = model.cost(size)?;
+    let bytes = model.tensors.values().map(|tensor| 4 * tensor.elem_count() as u64).sum();
+    let name = model.provenance.name.clone();
+    Ok(Compared { name, params: cost.params, macs: cost.macs, bytes, latency: None, score: None })
+}
+
+fn latencies(models: &[&Model], options: &BenchOptions, progress: &dyn Progress) -> Result<Vec<Timing>, EvalError> {
+    models.iter().try_for_each(|model| options.validate(model))?;
+    let images = models.iter().map(|model| noise(model, options)).collect::<Result<Vec<Tensor>, EvalError>>()?;
+    with_threads(options.threads, || {
+        let runs = models.iter().zip(&images).map(|(model, images)| move || infer(model, images));
+        let mut runs: Vec<_> = runs.collect();
+        let mut runs: Vec<Run> = runs.iter_mut().map(|run| run as Run).collect();
+        time_runs(options.warm_up, options.runs, progress, &mut runs)
+    })?
+}

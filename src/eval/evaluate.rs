@@ -1,0 +1,222 @@
+//! A detector against the labels of a split.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DecodeOptions, Detection, EvalError, Judged, NmsOptions, Rule, Scores, Truth, average_precision, decode,
+    options::{check_size, within},
+    suppress,
+};
+use crate::{
+    data::{Batch, Batches, Dataset, Origin, Sample, Split},
+    exec,
+    model::{Head, Model},
+    progress::Progress,
+};
+
+/// How a detector is evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluateOptions {
+    /// The split whose labels count.
+    pub split: String,
+    /// Side of the square images in pixels; a multiple of the model's largest stride.
+    pub size: usize,
+    /// Images a batch.
+    pub batch: usize,
+    /// Boxes of at most this confidence are dropped.
+    pub confidence: f32,
+    /// Boxes go that overlap a better one of their class by more than this intersection over union; `None` for the
+    /// value that the model's family is evaluated with: 0.6 for YOLOv5, 0.7 for YOLOv8.
+    pub iou: Option<f32>,
+    /// Boxes kept an image.
+    pub max_detections: usize,
+    /// How average precision is computed.
+    pub rule: Rule,
+}
+
+impl Default for EvaluateOptions {
+    fn default() -> Self {
+        Self {
+            split: "val".into(),
+            size: 640,
+            batch: 16,
+            confidence: 0.001,
+            iou: None,
+            max_detections: 300,
+            rule: Rule::default(),
+        }
+    }
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Precision, recall and average precision, class by class and overall.
+    pub scores: Scores,
+    /// Names of all the model's classes; [`ClassScore::class`](super::ClassScore::class) is an index into them.
+    pub class_names: Vec<String>,
+    /// The split that was used.
+    pub split: String,
+    /// Side of the square images in pixels.
+    pub size: usize,
+    /// Images that were looked at.
+    pub images: usize,
+    /// Images that have no label.
+    pub backgrounds: usize,
+    /// Labelled boxes.
+    pub labels: usize,
+    /// Boxes found, of any confidence above the threshold.
+    pub detections: usize,
+    /// Where the time went.
+    pub seconds: Seconds,
+}
+
+/// Seconds of an evaluation, by part. Images are read in the background, so only the waiting for them counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// From start to end.
+    pub total: f64,
+    /// Waiting for images.
+    pub data: f64,
+    /// Running the network.
+    pub inference: f64,
+    /// Decoding boxes and suppressing those that overlap.
+    pub nms: f64,
+    /// Computing average precision.
+    pub metric: f64,
+}
+
+/// Evaluates a detector on a split: every image letterboxed to a square, every class of every box that passes the
+/// confidence threshold, class-aware suppression, boxes compared in pixels of the original images.
+///
+/// # Errors
+/// Options out of range, a split that is not there, cannot be read or has no labels, classes that differ, a network
+/// that does not run, or a listener that asks to stop.
+pub fn evaluate(
+    model: &Model,
+    dataset: &Dataset,
+    options: &EvaluateOptions,
+    progress: &dyn Progress,
+) -> Result<Metrics, EvalError> {
+    evaluate_with(model, dataset, options, progress, &mut |_, _| Ok(()))
+}
+
+/// [`evaluate`], showing every batch and the network's raw outputs for it to `observe` (for a validation loss).
+///
+/// # Errors
+/// As [`evaluate`], and those of `observe`.
+pub fn evaluate_with(
+    model: &Model,
+    dataset: &Dataset,
+    options: &EvaluateOptions,
+    progress: &dyn Progress,
+    observe: &mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>,
+) -> Result<Metrics, EvalError> {
+    let start = Instant::now();
+    let split = check(model, dataset, options)?;
+    progress.start("evaluate", Some(split.samples.len() as u64));
+    let result = run(model, split, options, progress, observe);
+    progress.finish();
+    let (judged, mut seconds) = result?;
+    let scoring = Instant::now();
+    let scores = average_precision(&judged, options.rule);
+    seconds.metric = scoring.elapsed().as_secs_f64();
+    seconds.total = start.elapsed().as_secs_f64();
+    Ok(Metrics {
+        scores,
+        class_names: model.detector.classes.clone(),
+        split: options.split.clone(),
+        size: options.size,
+        images: judged.len(),
+        backgrounds: judged.iter().filter(|image| image.truths().is_empty()).count(),
+        labels: judged.iter().map(|image| image.truths().len()).sum(),
+        detections: judged.iter().map(|image| image.detections().len()).sum(),
+        seconds,
+    })
+}
+
+fn check<'a>(model: &Model, dataset: &'a Dataset, options: &EvaluateOptions) -> Result<&'a Arc<Split>, EvalError> {
+    check_size(model, options.size)?;
+    within("batch", options.batch, 1..=4096)?;
+    within("conf", options.confidence, 0.0..=1.0)?;
+    within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
+    within("max_det", options.max_detections, 1..=30_000)?;
+    let [known, labelled] = [model.detector.classes.len(), dataset.names.len()];
+    if known != labelled {
+        let (model, dataset) = (model.provenance.name.clone(), dataset.name.clone());
+        return Err(EvalError::Classes { model, known, dataset, labelled });
+    }
+    let split = dataset.split(&options.split)?;
+    if split.samples.iter().all(|sample| sample.boxes.is_empty()) {
+        return Err(EvalError::NoLabels { dataset: dataset.name.clone(), split: split.name.clone() });
+    }
+    Ok(split)
+}
+
+fn run(
+    model: &Model,
+    split: &Arc<Split>,
+    options: &EvaluateOptions,
+    progress: &dyn Progress,
+    observe: &mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>,
+) -> Result<(Vec<Judged>, Seconds), EvalError> {
+    let device = model.device();
+    let iou = options.iou.unwrap_or(match model.detector.head {
+        Head::Anchors { .. } => 0.6,
+        Head::Distribution { .. } => 0.7,
+    });
+    let decoding = DecodeOptions { confidence: options.confidence, multi_label: true };
+    let nms = NmsOptions { iou, max_detections: options.max_detections, ..NmsOptions::default() };
+    let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
+    let mut judged = Vec::with_capacity(split.samples.len());
+    let mut batches = Batches::eval(split, options.size, options.batch)?;
+    loop {
+        let before = Instant::now();
+        let Some(batch) = batches.next().transpose()? else { break };
+        let arrived = Instant::now();
+        let outputs = exec::infer(model, &batch.images.to_device(&device)?, &[])?.outputs;
+        device.synchronize()?;
+        let run = Instant::now();
+        let candidates = decode(&model.detector, &outputs, decoding)?;
+        let origins = batch.origins.par_iter();
+        let images = candidates
+            .into_par_iter()
+            .zip(origins)
+            .map(|(candidates, origin)| judge(suppress(candidates, nms), origin, &split.samples[origin.sample]));
+        judged.par_extend(images);
+        waited += arrived - before;
+        inferred += run - arrived;
+        suppressed += run.elapsed();
+        observe(&batch, &outputs)?;
+        progress.advance(judged.len() as u64, "");
+        if progress.stop_requested() {
+            let [done, total] = [judged.len(), split.samples.len()];
+            return Err(EvalError::Stopped { what: "images", done, total });
+        }
+    }
+    let seconds = Seconds {
+        data: waited.as_secs_f64(),
+        inference: inferred.as_secs_f64(),
+        nms: suppressed.as_secs_f64(),
+        ..Seconds::default()
+    };
+    Ok((judged, seconds))
+}
+
+/// Detections and labels of an image in its own pixels.
+fn judge(detections: Vec<Detection>, origin: &Origin, sample: &Sample) -> Judged {
+    let to_image = |found: Detection| Detection { corners: origin.to_image(found.corners), ..found };
+    let [width, height] = [origin.width as f32, origin.height as f32];
+    let truths = sample.boxes.iter().map(|label| Truth { corners: label.to_pixels(width, height), class: label.class });
+    Judged::new(detections.into_iter().map(to_image).collect(), truths.collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! How long things take, and how much memory.
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    EvalError,
+    options::{check_size, within},
+};
+use crate::{exec, model::Model, progress::Progress};
+
+/// How a measurement is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BenchOptions {
+    /// Side of the square images in pixels; a multiple of the model's largest stride.
+    pub size: usize,
+    /// Images a batch.
+    pub batch: usize,
+    /// Runs that count.
+    pub runs: usize,
+    /// Runs before those.
+    pub warm_up: usize,
+    /// CPU threads; `None` for as many as there are.
+    pub threads: Option<usize>,
+}
+
+impl Default for BenchOptions {
+    fn default() -> Self {
+        Self { size: 640, batch: 1, runs: 20, warm_up: 3, threads: None }
+    }
+}
+
+impl BenchOptions {
+    /// Checks the ranges, and that the model can run at that size.
+    ///
+    /// # Errors
+    /// Names the option, with what is allowed.
+    pub fn validate(&self, model: &Model) -> Result<(), EvalError> {
+        check_size(model, self.size)?;
+        within("batch", self.batch, 1..=4096)?;
+        within("runs", self.runs, 1..=1_000_000)?;
+        within("warm_up", self.warm_up, 0..=1_000_000)?;
+        within("threads", self.threads.unwrap_or(1), 1..=1024)
+    }
+}
+
+/// Times of repeated runs, in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Every run's time, shortest first.
+    sorted: Vec<f64>,
+}
+
+impl Timing {
+    /// From the times of at least one run, in any order.
+    ///
+    /// # Panics
+    /// Without a run.
+    pub fn new(mut seconds: Vec<f64>) -> Self {
+        assert!(!seconds.is_empty(), "a timing needs a run");
+        seconds.sort_by(f64::total_cmp);
+        Self { sorted: seconds }
+    }
+
+    /// How many runs there were.
+    pub fn runs(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// The time that a share of the runs stays below, between neighbours linearly: 0 for the shortest, 0.5 for the
+    /// median, 1 for the longest.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let place = share.clamp(0.0, 1.0) * (self.sorted.len() - 1) as f64;
+        let [low, high] = [place.floor(), place.ceil()].map(|place| self.sorted[place as usize]);
+        low + (high - low) * place.fract()
+    }
+
+    /// Half of the runs took longer.
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// The spread: what the middle half of the runs differs by (interquartile range).
+    pub fn spread(&self) -> f64 {
+        self.quantile(0.75) - self.quantile(0.25)
+    }
+
+    /// The shortest and the longest run.
+    pub fn range(&self) -> [f64; 2] {
+        [self.quantile(0.0), self.quantile(1.0)]
+    }
+}
+
+/// What a measurement found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BenchReport {
+    /// Side of the square images in pixels.
+    pub size: usize,
+    /// Images a batch.
+    pub batch: usize,
+    /// CPU threads that were used.
+    pub threads: usize,
+    /// Seconds a batch.
+    pub timing: Timing,
+    /// Images a second at the median.
+    pub images_per_second: f64,
+    /// Multiply-accumulates a second at the median.
+    pub macs_per_second: f64,
+    /// Bytes of memory that the process held at most since it began, where the system says (Linux).
+    pub peak_memory: Option<u64>,
+}
+
+/// Times inference of a batch: the network alone, from images in memory to raw outputs.
+///
+/// # Errors
+/// Options out of range, a network that does not run, or a listener that asks to stop.
+pub fn bench(model: &Model, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
+    options.validate(model)?;
+    let images = noise(model, options)?;
+    let mut timings = with_threads(options.threads, || {
+        let mut run = || infer(model, &images);
+        time_runs(options.warm_up, options.runs, progress, &mut [&mut run])
+    })??;
+    report(model, options, timings.remove(0))
+}
+
+/// A report of runs that each handled a batch, such as inference or a training step.
+///
+/// # Errors
+/// Where the network does not run at that size.
+pub fn report(model: &Model, options: &BenchOptions, timing: Timing) -> Result<BenchReport, EvalError> {
+    let images_per_second = options.batch as f64 / timing.median();
+    let macs_per_second = model.cost(options.size)?.macs as f64 * images_per_second;
+    Ok(BenchReport {
+        size: options.size,
+        batch: options.batch,
+        threads: options.threads.unwrap_or_else(rayon::current_num_threads),
+        timing,
+        images_per_second,
+        macs_per_second,
+        peak_memory: peak_memory(),
+    })
+}
+
+/// What is timed.
+pub type Run<'a> = &'a mut dyn FnMut() -> Result<(), EvalError>;
+
+/// Times several candidates in turn, so that what disturbs the machine disturbs all of them: `warm_up` rounds that do
+/// not count, then `runs` that do. Gives a timing each, in order.
+///
+/// # Errors
+/// Those of the candidates, or a listener that asks to stop.
+///
+/// # Panics
+/// With `runs` = 0.
+pub fn time_runs(
+    warm_up: usize,
+    runs: usize,
+    progress: &dyn Progress,
+    candidates: &mut [Run],
+) -> Result<Vec<Timing>, EvalError> {
+    let total = warm_up + runs;
+    let mut seconds = vec![Vec::with_capacity(runs); candidates.len()];
+    progress.start("measure", Some(total as u64));
+    let mut rounds = || {
+        for round in 0..total {
+            for (candidate, seconds) in candidates.iter_mut().zip(&mut seconds) {
+                let start = Instant::now();
+                candidate()?;
+                if round >= warm_up {
+                    seconds.push(start.elapsed().as_secs_f64());
+                }
+            }
+            progress.advance(round as u64 + 1, "");
+            if progress.stop_requested() {
+                return Err(EvalError::Stopped { what: "runs", done: round + 1, total });
+            }
+        }
+        Ok(())
+    };
+    let result = rounds();
+    progress.finish();
+    result.map(|()| seconds.into_iter().map(Timing::new).collect())
+}
+
+/// Calls `work` on a pool of that many CPU threads, or on the one there is.
+///
+/// # Errors
+/// Where the threads cannot be started.
+pub fn with_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> Result<T, EvalError> {
+    let Some(threads) = threads else { return Ok(work()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| EvalError::Threads { threads, reason: error.to_string() })?;
+    Ok(pool.install(work))
+}
+
+/// Bytes of memory that this process held at most, where the system says (Linux).
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// One forward pass, waited for.
+pub(super) fn infer(model: &Model, images: &Tensor) -> Result<(), EvalError> {
+    exec::infer(model, images, &[])?;
+    Ok(images.device().synchronize()?)
+}
+
+/// A batch of images that hold noise, the same each time, on the model's device.
+pub(super) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, EvalError> {
+    let count = options.batch * 3 * options.size * options.size;
+    let mut state = 1u32;
+    let pixels: Vec<f32> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    })
+    .take(count)
+    .collect();
+    let images = Tensor::from_vec(pixels, (options.batch, 3, options.size, options.size), &Device::Cpu)?;
+    Ok(images.to_device(&model.device())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn quantiles() {
+        let timing = Timing::new(vec![4.0, 1.0, 3.0, 2.0]);
+        assert_eq!([timing.median(), timing.quantile(0.0), timing.quantile(1.0)], [2.5, 1.0, 4.0]);
+        assert_eq!((timing.spread(), timing.range(), timing.runs()), (1.5, [1.0, 4.0], 4));
+        let one = Timing::new(vec![7.0]);
+        assert_eq!([one.median(), one.spread()], [7.0, 0.0]);
+    }
+
+    #[test]
+    fn candidates_run_in_turn_and_warm_up_does_not_count() {
+        let order = std::cell::RefCell::new(String::new());
+        let push = |name: char| {
+            order.borrow_mut().push(name);
+            Ok(())
+        };
+        let timings = time_runs(1, 3, &Silent, &mut [&mut || push('a'), &mut || push('b')]).unwrap();
+        assert_eq!(order.into_inner(), "abababab");
+        assert_eq!(timings.iter().map(Timing::runs).collect::<Vec<_>>(), [3, 3]);
+    }
+
+    #[test]
+    fn failures_come_through() {
+        let mut fails = || Err(EvalError::Outputs("wrong".into()));
+        assert!(time_runs(0, 2, &Silent, &mut [&mut fails]).is_err());
+    }
+
+    #[test]
+    fn threads_are_those_asked_for() {
+        assert_eq!(with_threads(Some(3), rayon::current_num_threads).unwrap(), 3);
+        assert_eq!(with_threads(None, rayon::current_num_threads).unwrap(), rayon::current_num_threads());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_grows_with_what_is_held() {
+        let before = peak_memory().unwrap();
+        let held = vec![1u8; 64 << 20];
+        assert!(held.iter().step_by(4096).all(|&byte| byte == 1));
+        assert!(peak_memory().unwrap() >= before && peak_memory().unwrap() > 64 << 20);
+    }
+}
