@@ -13,7 +13,9 @@ pub mod model;
 pub mod nearest;
 pub mod progress;
 pub mod prune;
+pub mod repl;
 pub mod report;
+pub mod script;
 pub mod train;
 
 #[cfg(test)]

@@ -1,1 +1,120 @@
-fn main() {}
+//! The program: command line to prompt, file, or code; exit code.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use espalier::repl::{self, Look};
+use espalier::script::{self, Bar, Failure, Interrupt, Output, Session, Settings};
+
+/// Makes YOLO detectors smaller and faster to train: prune, distil and measure them at a prompt or by script.
+///
+/// Without FILE or CODE this is a prompt, or, when the input is no terminal, a script from there.
+#[derive(Parser)]
+#[command(name = "espalier", version)]
+struct Arguments {
+    /// A script to run; `-` reads it from the standard input.
+    file: Option<PathBuf>,
+    /// The script's arguments, `args` in the script.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+    /// Runs this code instead of a file.
+    #[arg(short, long, value_name = "CODE", allow_hyphen_values = true)]
+    code: Option<String>,
+    /// Opens the prompt afterwards.
+    #[arg(short, long)]
+    interactive: bool,
+    /// Shows values as lines of JSON.
+    #[arg(long)]
+    json: bool,
+    /// The device for models: cpu, cuda, cuda:1, metal.
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    device: candle_core::Device,
+    /// How many threads compute [default: one for each core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// The seed of whatever is random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Shows no progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn device(name: &str) -> Result<candle_core::Device, String> {
+    script::parse_device(name).map_err(|error| error.to_string())
+}
+
+/// A script error.
+const SCRIPT_ERROR: u8 = 1;
+/// Interrupted by the user.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::parse();
+    if arguments.code.is_some() {
+        // With code there is no file: what stands in its place is the first argument.
+        let first = arguments.file.take().map(|file| file.to_string_lossy().into_owned());
+        arguments.args.splice(0..0, first);
+    }
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::from(SCRIPT_ERROR)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().context("cannot set the threads")?;
+    }
+    let piped = !io::stdin().is_terminal();
+    let has_script = arguments.code.is_some() || arguments.file.is_some() || piped;
+    let prompt = !has_script || arguments.interactive;
+    let interrupt = Interrupt::default();
+    interrupt.listen(!prompt).context("cannot listen for Ctrl-C")?;
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let terminal = io::stdout().is_terminal();
+    let output = Output::new(io::stdout(), arguments.json, terminal, terminal && colour);
+    let error_colours = io::stderr().is_terminal() && colour;
+    let mut session = Session::new(Settings {
+        progress: Arc::new(Bar::new(interrupt.clone(), io::stderr().is_terminal(), arguments.quiet)),
+        interrupt,
+        output,
+        device: arguments.device,
+        seed: arguments.seed,
+        arguments: arguments.args,
+    });
+    let result = match (&arguments.code, &arguments.file) {
+        (Some(code), _) => session.evaluate_and_show("-c", code),
+        (None, Some(file)) if file.as_os_str() != "-" => session.run_file(file),
+        (None, None) if !piped => Ok(()),
+        (None, _) => {
+            let mut text = String::new();
+            io::stdin().read_to_string(&mut text).context("cannot read the script from the standard input")?;
+            session.evaluate_and_show("standard input", &text)
+        }
+    };
+    let code = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Exit(code)) => return Ok(ExitCode::from(u8::try_from(code).unwrap_or(SCRIPT_ERROR))),
+        Err(Failure::Interrupted) => {
+            eprintln!("interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(Failure::Error(report)) => {
+            eprintln!("{}", report.render(error_colours));
+            ExitCode::from(SCRIPT_ERROR)
+        }
+    };
+    if !prompt {
+        return Ok(code);
+    }
+    let look = Look { colours: terminal && colour, greeting: !has_script && !arguments.quiet };
+    Ok(ExitCode::from(repl::run(session, look)?))
+}

@@ -28,9 +28,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// `; did you mean "name"?` for the nearest candidate, or nothing: the end of an error message.
+/// ` (did you mean "name"?)` for the nearest candidate, or nothing: a part of an error message.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, candidates).map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
+    nearest(word, candidates).map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(nearest("rl", names), Some("lr"));
         assert_eq!(nearest("zebra", names), None);
         assert_eq!(nearest("", names), None);
-        assert_eq!(did_you_mean("scoop", names), "; did you mean \"scope\"?");
+        assert_eq!(did_you_mean("scoop", names), " (did you mean \"scope\"?)");
         assert_eq!(did_you_mean("zebra", names), "");
     }
 }

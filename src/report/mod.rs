@@ -5,8 +5,10 @@ mod error;
 mod export;
 mod render;
 mod table;
+mod terminal;
 
 pub use cell::Cell;
 pub use error::{Error, Result};
 pub use render::View;
 pub use table::{Aggregate, Column, Order, Table};
+pub use terminal::terminal_width;

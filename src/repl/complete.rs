@@ -1,0 +1,189 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::commands::COMMANDS;
+use super::infer::infer;
+use crate::report::Table;
+use crate::script::scan::{self, Kind, OpenCall};
+use crate::script::{EntryKind, OptionKind, OptionSet, Session};
+
+/// Where the word to be completed begins, and what could stand there.
+pub fn complete(session: &Session, line: &str, pos: usize) -> (usize, Vec<Candidate>) {
+    let before = &line[..pos];
+    if let Some(found) = command(before) {
+        return found;
+    }
+    let last = scan::tokens(before).pop();
+    match last {
+        Some(token) if token.kind == Kind::Comment => (pos, Vec::new()),
+        Some(token) if matches!(token.kind, Kind::Text { closed: false, .. }) => {
+            in_string(session, before, token.range.start + 1)
+        }
+        last => {
+            let word = last.filter(|token| token.kind == Kind::Word && token.range.end == pos);
+            let start = word.map_or(pos, |token| token.range.start);
+            (start, word_candidates(session, before, start))
+        }
+    }
+}
+
+/// A possible completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What is listed.
+    pub display: String,
+    /// What is put into the line.
+    pub replacement: String,
+}
+
+impl Candidate {
+    fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { display: text.clone(), replacement: text }
+    }
+}
+
+impl rustyline::completion::Candidate for Candidate {
+    fn display(&self) -> &str {
+        &self.display
+    }
+
+    fn replacement(&self) -> &str {
+        &self.replacement
+    }
+}
+
+/// The option set of the call that is open.
+pub fn option_set(session: &Session, before: &str, call: &OpenCall) -> Option<&'static OptionSet> {
+    let receiver = before[..call.at].trim_end().strip_suffix('.').and_then(|object| infer(session, object));
+    let name = receiver.and_then(|receiver| session.type_name_of(receiver.type_id()));
+    session.options(&call.name, name)
+}
+
+fn word_candidates(session: &Session, before: &str, start: usize) -> Vec<Candidate> {
+    let word = &before[start..];
+    let fits = |name: &&str| name.starts_with(word);
+    let rest = before[..start].trim_end();
+    if let Some(object) = rest.strip_suffix('.').filter(|object| !object.ends_with('.')) {
+        let Some(found) = infer(session, object) else { return Vec::new() };
+        let mut names: BTreeSet<&str> =
+            session.catalog().of_type(found.type_id()).map(|entry| entry.name.as_str()).collect();
+        names.retain(|name| !matches!(*name, "to_string" | "to_debug"));
+        let mut candidates: Vec<Candidate> = Vec::new();
+        if let super::infer::Before::Value(value) = &found {
+            if let Some(map) = value.read_lock::<rhai::Map>() {
+                candidates.extend(map.keys().map(|key| key.as_str()).filter(fits).map(Candidate::new));
+            }
+        }
+        candidates.extend(names.into_iter().filter(fits).map(|name| method(session, found.type_id(), name)));
+        return candidates;
+    }
+    if let Some(call) = scan::open_call(&before[..start]) {
+        if let (Some(options), Some(set)) = (&call.options, option_set(session, before, &call)) {
+            if options.value_of.is_none() {
+                let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
+                let candidate = |spec: &crate::script::Spec| Candidate {
+                    display: spec.key.into(),
+                    replacement: format!("{}: ", spec.key),
+                };
+                return open.filter(|spec| spec.key.starts_with(word)).map(candidate).collect();
+            }
+        }
+    }
+    if word.is_empty() {
+        return Vec::new();
+    }
+    let mut names: BTreeSet<String> = session.variables().into_iter().map(|(name, _, _)| name).collect();
+    names.extend(session.functions());
+    names.extend(scan::KEYWORDS.iter().map(|&word| word.to_owned()));
+    let functions = session.catalog().entries.iter().filter(|entry| entry.kind == EntryKind::Function);
+    names.extend(functions.map(|entry| entry.name.clone()));
+    names
+        .into_iter()
+        .filter(|name| name.starts_with(word))
+        .map(|name| {
+            let takes = session.catalog().named(&name).any(|entry| entry.kind == EntryKind::Function);
+            let replacement = if takes { format!("{name}(") } else { name.clone() };
+            Candidate { display: name, replacement }
+        })
+        .collect()
+}
+
+fn method(session: &Session, id: std::any::TypeId, name: &str) -> Candidate {
+    let entry = session.catalog().of_type(id).find(|entry| entry.name == name);
+    let replacement = match entry.map(|entry| entry.kind) {
+        Some(EntryKind::Property) => name.to_owned(),
+        _ => format!("{name}("),
+    };
+    Candidate { display: name.into(), replacement }
+}
+
+/// Inside a string: the choices of an option, the columns of a table, or files.
+fn in_string(session: &Session, before: &str, start: usize) -> (usize, Vec<Candidate>) {
+    let word = &before[start..];
+    let outside = &before[..start - 1];
+    let mut known: Vec<String> = Vec::new();
+    if let Some(call) = scan::open_call(outside) {
+        if let Some(key) = call.options.as_ref().and_then(|options| options.value_of.clone()) {
+            let spec =
+                option_set(session, outside, &call).and_then(|set| set.specs.iter().find(|spec| spec.key == key));
+            if let Some(OptionKind::OneOf(choices)) = spec.map(|spec| &spec.kind) {
+                known.extend(choices.iter().map(|&choice| choice.to_owned()));
+            }
+        } else if let Some(object) = before[..call.at].trim_end().strip_suffix('.') {
+            if let Some(super::infer::Before::Value(value)) = infer(session, object) {
+                if let Some(table) = value.read_lock::<Table>() {
+                    known.extend(table.columns().iter().map(|column| column.name.clone()));
+                }
+            }
+        } else if call.name == "help" {
+            known.extend(session.catalog().entries.iter().filter(|entry| entry.own).map(|entry| entry.name.clone()));
+            known.dedup();
+        }
+    }
+    if known.is_empty() {
+        return files(before, start);
+    }
+    (start, known.into_iter().filter(|name| name.starts_with(word)).map(Candidate::new).collect())
+}
+
+fn files(before: &str, start: usize) -> (usize, Vec<Candidate>) {
+    let typed = &before[start..];
+    let cut = typed.rfind('/').map_or(0, |at| at + 1);
+    let (folder, prefix) = typed.split_at(cut);
+    let path = match folder.strip_prefix("~/").and_then(|rest| Some(etcetera::home_dir().ok()?.join(rest))) {
+        Some(path) => path,
+        None if folder.is_empty() => Path::new(".").to_owned(),
+        None => Path::new(folder).to_owned(),
+    };
+    let Ok(entries) = std::fs::read_dir(path) else { return (start + cut, Vec::new()) };
+    let mut candidates: Vec<Candidate> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let hidden = name.starts_with('.') && !prefix.starts_with('.');
+            let folder = entry.path().is_dir();
+            (name.starts_with(prefix) && !hidden)
+                .then(|| Candidate::new(if folder { format!("{name}/") } else { name }))
+        })
+        .collect();
+    candidates.sort_by(|a, b| a.display.cmp(&b.display));
+    (start + cut, candidates)
+}
+
+fn command(before: &str) -> Option<(usize, Vec<Candidate>)> {
+    let line = before.trim_start();
+    let start = before.len() - line.len();
+    match line.split_once(' ') {
+        None if line.starts_with(':') => {
+            let names = COMMANDS.iter().filter(|(name, _, _)| name.starts_with(line));
+            let candidate = |(name, argument, _): &(&str, &str, &str)| Candidate {
+                display: (*name).into(),
+                replacement: if argument.is_empty() { (*name).into() } else { format!("{name} ") },
+            };
+            Some((start, names.map(candidate).collect()))
+        }
+        Some((":run" | ":save", rest)) => Some(files(before, before.len() - rest.len())),
+        _ => None,
+    }
+}

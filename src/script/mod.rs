@@ -1,0 +1,34 @@
+//! The script language: Rhai with Espalier's objects.
+//!
+//! A [`Session`] evaluates a line, a file or a piped script in the one way there is. What a script can call is bound in
+//! `objects`, one small file an object: parse the options, call the library, wrap the result. Documentation, completion,
+//! hints and error messages all come from those bindings and from the declarations of their options.
+
+mod catalog;
+mod check;
+mod device;
+mod document;
+mod engine;
+mod explain;
+mod failure;
+mod help;
+mod interrupt;
+mod object;
+mod objects;
+mod options;
+mod progress;
+pub mod scan;
+mod session;
+mod state;
+
+pub use catalog::{Catalog, Entry, Kind as EntryKind, Receiver};
+pub use device::parse_device;
+pub use failure::{Failure, Report};
+pub use interrupt::Interrupt;
+pub use options::{Kind as OptionKind, OptionSet, Spec};
+pub use progress::Bar;
+pub use session::{Session, Settings, Syntax};
+pub use state::Output;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Tables in scripts.
+
+use rhai::plugin::*;
+use rhai::{Dynamic, FnPtr, Map};
+use serde_json::Value;
+
+use super::Answer;
+use crate::report::{Cell, Order, Table, View};
+use crate::script::engine::Api;
+use crate::script::failure::{complain, raise};
+use crate::script::object::Object;
+
+pub fn bind(api: &mut Api) {
+    api.object::<Table>();
+    rhai::combine_with_exported_module!(&mut api.module, "table", functions);
+    api.module.set_iter(std::any::TypeId::of::<Table>(), |value| {
+        let table = value.cast::<Table>();
+        Box::new((0..table.len()).map(move |row| row_map(&table, &table.rows()[row]).into()))
+    });
+}
+
+impl Object for Table {
+    const NAME: &'static str = "Table";
+
+    fn show(&self, view: View) -> String {
+        self.render(view)
+    }
+
+    fn json(&self) -> Value {
+        Table::json(self)
+    }
+}
+
+/// A cell as a script's value.
+pub fn value(cell: &Cell) -> Dynamic {
+    match cell {
+        Cell::Missing => Dynamic::UNIT,
+        Cell::Text(text) => text.clone().into(),
+        Cell::Flag(flag) => (*flag).into(),
+        Cell::Int(value) => (*value).into(),
+        Cell::Count(value) | Cell::Bytes(value) => i64::try_from(*value).map_or((*value as f64).into(), Dynamic::from),
+        Cell::Float(value) | Cell::Percent(value) | Cell::Seconds(value) => (*value).into(),
+    }
+}
+
+fn row_map(table: &Table, row: &[Cell]) -> Map {
+    table.columns().iter().zip(row).map(|(column, cell)| (column.name.as_str().into(), value(cell))).collect()
+}
+
+#[export_module]
+mod functions {
+    use std::path::Path;
+
+    use rhai::{Array, ImmutableString};
+
+    /// The rows sorted by a column: numbers from the largest down, words from A to Z. Missing values come last.
+    #[rhai_fn(name = "sort", pure, return_raw)]
+    pub fn sort(table: &mut Table, column: ImmutableString) -> Answer<Table> {
+        table.sort(&column, Order::Notable).map_err(raise)
+    }
+
+    /// The rows sorted by a column in the order "ascending" or "descending". Missing values come last.
+    #[rhai_fn(name = "sort", pure, return_raw)]
+    pub fn sort_in(table: &mut Table, column: ImmutableString, order: ImmutableString) -> Answer<Table> {
+        let order = match order.as_str() {
+            "ascending" => Order::Ascending,
+            "descending" => Order::Descending,
+            other => return Err(complain(format!("sort takes \"ascending\" or \"descending\", not \"{other}\""))),
+        };
+        table.sort(&column, order).map_err(raise)
+    }
+
+    /// The rows for which the function says true. It is given each row as a map by column name:
+    /// `net.layers().filter(|row| row.macs > 1e6)`.
+    #[rhai_fn(pure, return_raw)]
+    pub fn filter(context: NativeCallContext, table: &mut Table, keep: FnPtr) -> Answer<Table> {
+        table.filter(|row| {
+            let answer: Dynamic = keep.call_within_context(&context, (row_map(table, row),)).map_err(|error| {
+                match error.unwrap_inner() {
+                    EvalAltResult::ErrorPropertyNotFound(name, _) => table.position(name).map_or_else(raise, |_| error),
+                    _ => error,
+                }
+            })?;
+            answer
+                .as_bool()
+                .map_err(|kind| complain(format!("filter needs a function that gives true or false, not {kind}")))
+        })
+    }
+
+    /// The first rows.
+    #[rhai_fn(pure, return_raw)]
+    pub fn top(table: &mut Table, n: i64) -> Answer<Table> {
+        let n = usize::try_from(n).map_err(|_| complain(format!("top takes a number of rows, not {n}")))?;
+        Ok(table.top(n))
+    }
+
+    /// These columns only, in this order: `table.select(["layer", "macs"])`.
+    #[rhai_fn(pure, return_raw)]
+    pub fn select(table: &mut Table, columns: Array) -> Answer<Table> {
+        let names: Vec<ImmutableString> = columns
+            .into_iter()
+            .map(|name| {
+                name.into_immutable_string().map_err(|kind| complain(format!("select takes column names, not {kind}")))
+            })
+            .collect::<Answer<_>>()?;
+        table.select(&names.iter().map(|name| name.as_str()).collect::<Vec<_>>()).map_err(raise)
+    }
+
+    /// All values of a column, as an array.
+    #[rhai_fn(pure, return_raw)]
+    pub fn column(table: &mut Table, name: ImmutableString) -> Answer<Array> {
+        Ok(table.column(&name).map_err(raise)?.into_iter().map(value).collect())
+    }
+
+    /// The names of the columns.
+    #[rhai_fn(get = "columns", pure)]
+    pub fn columns(table: &mut Table) -> Array {
+        table.columns().iter().map(|column| column.name.clone().into()).collect()
+    }
+
+    /// The totals, as a map by column name; empty when the table has none.
+    #[rhai_fn(get = "totals", pure)]
+    pub fn totals(table: &mut Table) -> Map {
+        table.totals().map(|totals| row_map(table, &totals)).unwrap_or_default()
+    }
+
+    /// Writes the rows as CSV, in full precision.
+    #[rhai_fn(pure, return_raw)]
+    pub fn csv(table: &mut Table, path: ImmutableString) -> Answer<()> {
+        table.csv(Path::new(path.as_str())).map_err(raise)
+    }
+
+    /// The rows as a JSON array of objects, in full precision.
+    #[rhai_fn(pure)]
+    pub fn json(table: &mut Table) -> ImmutableString {
+        table.json_rows().to_string().into()
+    }
+
+    /// The number of rows.
+    #[rhai_fn(name = "len", get = "len", pure)]
+    pub fn len(table: &mut Table) -> i64 {
+        table.len() as i64
+    }
+
+    /// A row as a map by column name; negative numbers count from the end.
+    #[rhai_fn(index_get, pure, return_raw)]
+    pub fn row(table: &mut Table, index: i64) -> Answer<Map> {
+        table.row(index).map(|row| row_map(table, row)).map_err(raise)
+    }
+
+    /// All values of a column, as an array.
+    #[rhai_fn(index_get, pure, return_raw)]
+    pub fn column_at(table: &mut Table, name: ImmutableString) -> Answer<Array> {
+        column(table, name)
+    }
+}

@@ -1,0 +1,255 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use candle_core::Device;
+
+use super::*;
+use crate::progress::Silent;
+use crate::report::{Cell, Column, Table};
+
+/// Collects what a session shows.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Desk {
+    session: Session,
+    sink: Sink,
+    interrupt: Interrupt,
+}
+
+impl Desk {
+    fn new(json: bool) -> Self {
+        let (sink, interrupt) = (Sink::default(), Interrupt::default());
+        let session = Session::new(Settings {
+            progress: Arc::new(Silent),
+            interrupt: interrupt.clone(),
+            output: Output::new(sink.clone(), json, false, false),
+            device: Device::Cpu,
+            seed: 0,
+            arguments: vec!["one".into()],
+        });
+        Self { session, sink, interrupt }
+    }
+
+    /// What evaluating a text shows.
+    fn shows(&mut self, text: &str) -> String {
+        self.sink.0.lock().unwrap().clear();
+        if let Err(failure) = self.session.evaluate_and_show("prompt", text) {
+            panic!("{text}: {failure:?}");
+        }
+        String::from_utf8(self.sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn fails(&mut self, text: &str) -> Report {
+        match self.session.evaluate_and_show("prompt", text) {
+            Err(Failure::Error(report)) => *report,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+fn under(report: &Report) -> &str {
+    let place = report.place.as_ref().unwrap();
+    &place.text[place.range.clone()]
+}
+
+fn table() -> Table {
+    let mut table = Table::new("net", [Column::new("layer", "layer"), Column::new("macs", "MACs").sum()]);
+    for (name, macs) in [("a", 10), ("b", 3_000_000), ("c", 20)] {
+        table.push([name.into(), Cell::Count(macs)]);
+    }
+    table
+}
+
+#[test]
+fn a_bare_expression_and_a_let_show_their_value_unless_ended() {
+    let mut desk = Desk::new(false);
+    assert_eq!(desk.shows("1 + 2"), "3\n");
+    assert_eq!(desk.shows("1 + 2;"), "");
+    assert_eq!(desk.shows("let a = [1, \"b\", 2.5, #{c: ()}]"), "[1, \"b\", 2.5, #{c: ()}]\n");
+    assert_eq!(desk.shows("a[1]"), "b\n");
+    assert_eq!(desk.shows("let b = 1; // quiet"), "");
+    assert_eq!(desk.shows("if b == 1 { print(\"yes\") }"), "yes\n");
+    assert_eq!(desk.shows("args"), "[\"one\"]\n");
+}
+
+#[test]
+fn functions_and_closures_persist_and_can_be_redefined() {
+    let mut desk = Desk::new(false);
+    desk.shows("fn f(x) { x + 1 }");
+    desk.shows("let g = |x| x * 10;");
+    assert_eq!(desk.shows("g.call(f(1))"), "20\n");
+    desk.shows("fn f(x) { x + 2 }");
+    assert_eq!(desk.shows("f(1)"), "3\n");
+    assert_eq!(desk.session.functions(), ["f"]);
+}
+
+#[test]
+fn a_variable_defined_again_frees_its_old_value() {
+    let mut desk = Desk::new(false);
+    let probe = Arc::new(0u8);
+    desk.session.define("probe", rhai::Dynamic::from(probe.clone()));
+    assert_eq!(Arc::strong_count(&probe), 2);
+    desk.shows("let probe = 1;");
+    assert_eq!(Arc::strong_count(&probe), 1);
+}
+
+#[test]
+fn json_shows_values_for_programs() {
+    let mut desk = Desk::new(true);
+    assert_eq!(desk.shows("print(0.1 + 0.2)"), "0.30000000000000004\n");
+    assert_eq!(desk.shows("[1, \"a\\n\", true, (), 'c', #{x: 1.0}]"), "[1,\"a\\n\",true,null,\"c\",{\"x\":1.0}]\n");
+    desk.session.define("t", rhai::Dynamic::from(table()));
+    assert_eq!(
+        desk.shows("t.top(1)"),
+        "{\"title\":\"net\",\"rows\":[{\"layer\":\"a\",\"macs\":10}],\"totals\":{\"layer\":\"total\",\"macs\":10}}\n"
+    );
+}
+
+#[test]
+fn tables_work_as_scripts_need_them() {
+    let mut desk = Desk::new(false);
+    desk.session.define("t", rhai::Dynamic::from(table()));
+    assert_eq!(desk.shows("t.filter(|row| row.macs > 1e6).column(\"layer\")"), "[\"b\"]\n");
+    assert_eq!(desk.shows("t.sort(\"macs\").top(2)[\"layer\"]"), "[\"b\", \"c\"]\n");
+    assert_eq!(desk.shows("t.sort(\"macs\", \"ascending\")[0].layer + t[-1].layer + t.len"), "ac3\n");
+    assert_eq!(desk.shows("let n = 0; for row in t { n += row.macs; } n"), "3000030\n");
+    assert_eq!(desk.shows("t.totals.macs"), "3000030\n");
+    assert!(desk.shows("t").contains("3.00 M"));
+    assert_eq!(desk.shows("`${t.top(1)}`").lines().count(), 6);
+    let report = desk.fails("t.sort(\"mac\")");
+    assert_eq!((under(&report), report.message.contains("did you mean \"macs\"?")), ("sort", true));
+    let report = desk.fails("t.filter(|row| row.mcs > 1)");
+    assert!(report.message.contains("no column \"mcs\" (did you mean \"macs\"?)"), "{report:?}");
+    let report = desk.fails("t.filter(|row| 1)");
+    assert!(report.message.contains("true or false"), "{report:?}");
+    let report = desk.fails("t.filtr(|row| true)");
+    assert_eq!((under(&report), report.label.as_deref()), ("filtr", Some("did you mean `filter`?")));
+    let report = desk.fails("t.colums");
+    assert_eq!((under(&report), report.message.contains("no column \"colums\"")), ("colums", true));
+    assert!(desk.fails("t[9]").message.contains("3 rows"));
+}
+
+#[test]
+fn errors_point_into_the_text_they_come_from() {
+    let mut desk = Desk::new(false);
+    desk.shows("fn broken(x) {\n  x.missing\n}");
+    let report = desk.fails("let m = #{a: 1};\nbroken(m)");
+    assert_eq!(under(&report), "missing");
+    let place = report.place.clone().unwrap();
+    assert!(place.text.starts_with("fn broken"), "{place:?}");
+    assert!(report.notes[0].contains("`broken`") && report.notes[0].contains("line 2 of prompt"), "{report:?}");
+    assert!(report.render(false).contains("prompt:2:5"), "{}", report.render(false));
+}
+
+#[test]
+fn unknown_names_are_found_before_anything_runs() {
+    let mut desk = Desk::new(false);
+    let report = desk.fails("print(\"ran\"); sed(3)");
+    assert_eq!((under(&report), report.label.as_deref()), ("sed", Some("did you mean `seed`?")));
+    assert!(desk.sink.0.lock().unwrap().is_empty());
+    let report = desk.fails("let image = 1; imge");
+    assert_eq!((under(&report), report.label.as_deref()), ("imge", Some("did you mean `image`?")));
+    desk.shows("let blood = 1;");
+    let report = desk.fails("blod + 1");
+    assert_eq!((under(&report), report.label.as_deref()), ("blod", Some("did you mean `blood`?")));
+    let report = desk.fails("fn f() { blood } f()");
+    assert!(report.help.unwrap().contains("pass `blood` as an argument"));
+    let report = desk.fails("seed(\"a\")");
+    assert!(report.help.unwrap().contains("seed(n: int)"));
+}
+
+#[test]
+fn an_error_can_be_caught_and_told() {
+    let mut desk = Desk::new(false);
+    assert!(
+        desk.shows("try { device(\"gpu\") } catch (e) { print(\"so: \" + e) }")
+            .starts_with("so: there is no device \"gpu\"")
+    );
+}
+
+#[test]
+fn an_interrupt_stops_the_script_and_keeps_the_session() {
+    let mut desk = Desk::new(false);
+    desk.shows("let a = 1;");
+    let interrupt = desk.interrupt.clone();
+    let press = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        interrupt.request();
+    });
+    assert!(matches!(desk.session.evaluate("prompt", "a = 2; loop {}"), Err(Failure::Interrupted)));
+    press.join().unwrap();
+    assert_eq!(desk.shows("a"), "2\n");
+}
+
+#[test]
+fn exit_leaves_with_a_code() {
+    let mut desk = Desk::new(false);
+    assert!(matches!(desk.session.evaluate("prompt", "fn f() { exit(7) } f(); 1"), Err(Failure::Exit(7))));
+    assert!(matches!(desk.session.evaluate("prompt", "exit()"), Err(Failure::Exit(0))));
+    assert!(desk.fails("exit(-1)").message.contains("0 to 255"));
+}
+
+#[test]
+fn incomplete_text_is_told_from_wrong_text() {
+    let desk = Desk::new(false);
+    for text in [
+        "fn f(x) {",
+        "let a = ",
+        "[1,\n2,",
+        "f(1, #{",
+        "`open\n",
+        "1 +",
+        "if true {\n  1",
+        "/* comment",
+        "let a = 1; a.",
+    ] {
+        assert_eq!(desk.session.syntax(text), Syntax::Incomplete, "{text}");
+    }
+    for text in ["1 + 1", "let a = 1;", "fn f(x) { x }", "// comment"] {
+        assert_eq!(desk.session.syntax(text), Syntax::Complete, "{text}");
+    }
+    for text in ["\"open", "let = 3", "1 +* 2 \n", ")", "nobody + 1"] {
+        assert_eq!(desk.session.syntax(text), Syntax::Wrong, "{text}");
+    }
+}
+
+#[test]
+fn help_comes_from_the_bindings() {
+    let mut desk = Desk::new(false);
+    let all = desk.shows("help()");
+    assert!(all.contains("seed") && all.contains("\nTable\n") && !all.contains("to_debug"), "{all}");
+    let sort = desk.shows("help(\"sort\")");
+    assert!(
+        sort.contains("Table.sort(column: string) -> Table") && sort.contains("Missing values come last"),
+        "{sort}"
+    );
+    assert!(desk.fails("help(\"srt\")").message.contains("did you mean \"sort\"?"));
+    // Every function and every type of ours says what it does.
+    let nameless: Vec<String> = desk
+        .session
+        .catalog()
+        .entries
+        .iter()
+        .filter(|entry| entry.own && entry.doc.is_empty() && !matches!(entry.name.as_str(), "to_string" | "to_debug"))
+        .filter(|entry| {
+            let twin =
+                |other: &&Entry| other.name == entry.name && other.receiver == entry.receiver && !other.doc.is_empty();
+            !desk.session.catalog().entries.iter().any(|other| twin(&other))
+        })
+        .map(Entry::signature)
+        .collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+}

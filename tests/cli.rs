@@ -1,0 +1,174 @@
+//! The program from outside: command line, scripts, pipes, exit codes, and the prompt in a terminal.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command as Process;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use expectrl::{ControlCode, Eof, Expect, Session};
+use predicates::prelude::*;
+use predicates::str::contains;
+
+fn espalier() -> Command {
+    Command::cargo_bin("espalier").unwrap()
+}
+
+fn script(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(".rhai").tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn code_shows_its_value_and_prints() {
+    espalier().args(["-c", "print(\"a\"); 1 + 2"]).assert().code(0).stdout("a\n3\n");
+    espalier().args(["-c", "args", "x", "--y"]).assert().code(0).stdout("[\"x\", \"--y\"]\n");
+}
+
+#[test]
+fn files_and_pipes_are_evaluated_the_same_way() {
+    let file = script("#!/usr/bin/env espalier\nfn double(x) { x * 2 }\nprint(args);\ndouble(args.len)\n");
+    espalier().arg(file.path()).args(["a", "b"]).assert().code(0).stdout("[\"a\", \"b\"]\n4\n");
+    espalier().write_stdin("let x = 20;\nx + 1").assert().code(0).stdout("21\n");
+    espalier().args(["-", "q"]).write_stdin("args[0]").assert().code(0).stdout("q\n");
+}
+
+#[test]
+fn a_module_is_looked_for_beside_its_script() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("helpers.rhai"), "fn triple(x) { x * 3 }").unwrap();
+    std::fs::write(folder.path().join("main.rhai"), "import \"helpers\" as h;\nh::triple(4)").unwrap();
+    espalier().arg(folder.path().join("main.rhai")).assert().code(0).stdout("12\n");
+}
+
+#[test]
+fn json_lines_keep_every_digit() {
+    let output = espalier().args(["--json", "-c", "print(1.0 / 3.0); #{a: [1, 2.5], b: \"ü\"}"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next().unwrap().parse::<f64>().unwrap().to_bits(), (1.0f64 / 3.0).to_bits());
+    let value: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(value, serde_json::json!({ "a": [1, 2.5], "b": "ü" }));
+}
+
+#[test]
+fn a_syntax_error_in_line_40_is_shown_there() {
+    let file = script(&format!("{}let x = (1 + ;\nlet y = 2;\n", "let a = 1;\n".repeat(39)));
+    let shown = espalier().arg(file.path()).assert().code(1);
+    let text = String::from_utf8(shown.get_output().stderr.clone()).unwrap();
+    assert!(text.contains(&format!("{}:40:14", file.path().display())), "{text}");
+    let (code, caret) = (text.lines().position(|line| line.contains("40 │ let x = (1 + ;")), text.find('┬'));
+    assert!(code.is_some() && caret.is_some(), "{text}");
+    assert!(shown.get_output().stdout.is_empty());
+}
+
+#[test]
+fn script_errors_name_what_is_wrong_and_what_was_meant() {
+    let run = |code: &str| espalier().args(["-c", code]).assert().code(1);
+    run("sead(1)").stderr(contains("there is no function `sead`").and(contains("did you mean `seed`?")));
+    run("let data = 1; dta").stderr(contains("there is no variable `dta`").and(contains("did you mean `data`?")));
+    run("device(\"cuda:7\")").stderr(contains("there is no device \"cuda:7\"").and(contains("cpu")));
+    run("throw \"mine\"").stderr(contains("Error: mine"));
+    espalier().arg("no/such/file.rhai").assert().code(1).stderr(contains("cannot read no/such/file.rhai"));
+}
+
+#[test]
+fn exit_codes() {
+    espalier().args(["-c", "exit(3); print(1)"]).assert().code(3).stdout("");
+    espalier().arg("--no-such-flag").assert().code(2).stderr(contains("--no-such-flag"));
+    espalier().args(["--device", "cuda:9", "-c", "1"]).assert().code(2).stderr(contains("cpu"));
+    espalier().args(["--threads", "0", "-c", "1"]).assert().code(2);
+    espalier().args(["--seed", "7", "-c", "seed()"]).assert().code(0).stdout("7\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_script_ends_with_130() {
+    let mut child = Process::new(assert_cmd::cargo::cargo_bin("espalier"))
+        .args(["-c", "print(\"ready\"); loop {}"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Once it has printed, its handler is in place.
+    let mut first = [0u8; 5];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+    let killed = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// The prompt in a pseudo-terminal, its history in a folder of its own.
+fn prompt(home: &Path) -> Session<expectrl::process::unix::UnixProcess, expectrl::process::unix::PtyStream> {
+    let mut command = Process::new(assert_cmd::cargo::cargo_bin("espalier"));
+    command.env("HOME", home).env("XDG_DATA_HOME", home).env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);
+    let mut session = Session::spawn(command).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(20)));
+    session.expect("espalier> ").unwrap();
+    session
+}
+
+#[cfg(unix)]
+#[test]
+fn the_prompt_takes_several_lines_and_survives_errors_and_ctrl_c() {
+    let home = tempfile::tempdir().unwrap();
+    let mut session = prompt(home.path());
+    session.send("fn double(x) {\r").unwrap();
+    session.send("x * 2 }\r").unwrap();
+    session.expect("espalier> ").unwrap();
+    session.send("let kept = double(21)\r").unwrap();
+    session.expect("42").unwrap();
+    session.send("kpt + 1\r").unwrap();
+    session.expect("did you mean `kept`?").unwrap();
+    session.send("print(\"busy\"); loop {}\r").unwrap();
+    session.expect("busy\r\n").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("the session is still here").unwrap();
+    // At an unfinished line too.
+    session.send("let half = [1,").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.send("`still ${kept + 1}`\r").unwrap();
+    session.expect("still 43").unwrap();
+    session.send(":time kept\r").unwrap();
+    session.expect("s\r\n").unwrap();
+    session.send(":vars\r").unwrap();
+    session.expect("kept").unwrap();
+    session.send(ControlCode::EndOfTransmission).unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn the_prompt_completes_and_remembers() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("quickscript.rhai"), "let from_file = 99;\nprint(from_file);").unwrap();
+    let mut session = prompt(home.path());
+    session.send("let options = #{ learning: 7 };\r").unwrap();
+    session.expect("espalier> ").unwrap();
+    // A variable, then a key of its value.
+    session.send("opt\t.lea\t\r").unwrap();
+    session.expect("7").unwrap();
+    session.expect("espalier> ").unwrap();
+    // A file.
+    session.send(":run quick\t\r").unwrap();
+    session.expect("99").unwrap();
+    session.expect("espalier> ").unwrap();
+    session.send("from_file + 1\r").unwrap();
+    session.expect("100").unwrap();
+    session.send(":save out.rhai\r").unwrap();
+    session.expect("saved").unwrap();
+    session.send("exit\r").unwrap();
+    session.expect(Eof).unwrap();
+    espalier().arg(home.path().join("out.rhai")).assert().code(0).stdout("7\n99\n100\n");
+
+    // The history of the first session, by the arrow and by search.
+    let mut session = prompt(home.path());
+    session.send(ControlCode::DeviceControl2).unwrap();
+    session.send("from_f\r").unwrap();
+    session.expect("from_file").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.send(":history\r").unwrap();
+    session.expect("let options").unwrap();
+    session.send(ControlCode::EndOfTransmission).unwrap();
+    session.expect(Eof).unwrap();
+}
