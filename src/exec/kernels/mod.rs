@@ -17,3 +17,6 @@ mod planes;
 pub(in crate::exec) mod scratch;
 mod simd;
 mod weight_gradient;
+
+#[cfg(test)]
+mod tests;

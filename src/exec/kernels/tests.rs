@@ -102,7 +102,17 @@ fn check_convolution(s: &ConvShape, seed: u64) {
 }
 
 fn shape(ci: usize, co: usize, hw: [usize; 2], k: usize, stride: usize, padding: usize) -> ConvShape {
-    ConvShape { batch: 2, in_channels: ci, out_channels: co, in_hw: hw, kernel: [k; 2], stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
+    ConvShape {
+        batch: 2,
+        in_channels: ci,
+        out_channels: co,
+        in_hw: hw,
+        kernel: [k; 2],
+        stride: [stride; 2],
+        padding: [padding; 2],
+        dilation: [1; 2],
+        groups: 1,
+    }
 }
 
 #[test]
@@ -161,14 +171,24 @@ fn convolutions_of_random_shapes() {
     while checked < 120 {
         let groups = pick(rng, &[1, 1, 1, 2, 3]);
         let mut two = |from: &[usize]| [pick(rng, from), pick(rng, from)];
-        let (in_hw, kernel, stride, padding, dilation) =
-            (two(&[1, 2, 3, 5, 8, 9, 12, 17, 26]), two(&[1, 2, 3, 3, 5, 6]), two(&[1, 1, 2, 3]), two(&[0, 1, 2, 4]), two(&[1, 1, 1, 2]));
+        let (in_hw, kernel, stride, padding, dilation) = (
+            two(&[1, 2, 3, 5, 8, 9, 12, 17, 26]),
+            two(&[1, 2, 3, 3, 5, 6]),
+            two(&[1, 1, 2, 3]),
+            two(&[0, 1, 2, 4]),
+            two(&[1, 1, 1, 2]),
+        );
         let channels = [1, 2, 3, 4, 5, 8, 13, 16, 19];
         let s = ConvShape {
             batch: rng.random_range(1..4),
             in_channels: groups * pick(rng, &channels),
             out_channels: groups * pick(rng, &channels),
-            in_hw, kernel, stride, padding, dilation, groups,
+            in_hw,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
         };
         if s.output_len() > 0 {
             check_convolution(&s, checked);
@@ -213,8 +233,14 @@ fn threads_change_nothing_but_rounding() {
     }
 }
 
-const ACTIVATIONS: [Activation; 6] =
-    [Activation::None, Activation::Silu, Activation::Sigmoid, Activation::Relu, Activation::LeakyRelu(0.1), Activation::Hardswish];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::None,
+    Activation::Silu,
+    Activation::Sigmoid,
+    Activation::Relu,
+    Activation::LeakyRelu(0.1),
+    Activation::Hardswish,
+];
 
 fn activation64(f: Activation, x: f64) -> f64 {
     match f {
@@ -222,7 +248,13 @@ fn activation64(f: Activation, x: f64) -> f64 {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Relu => x.max(0.0),
-        Activation::LeakyRelu(a) => if x > 0.0 { x } else { x * f64::from(a) },
+        Activation::LeakyRelu(a) => {
+            if x > 0.0 {
+                x
+            } else {
+                x * f64::from(a)
+            }
+        }
         Activation::Hardswish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
     }
 }
@@ -248,7 +280,10 @@ fn activations_and_their_slopes() {
             let e = activation64(f, f64::from(*x));
             assert!((f64::from(*y) - e).abs() <= 1e-6 * e.abs() + 1e-30, "{f:?}({x}) is {y}, not {e}");
             let slope = 1.0 + 2.0 * slope64(f, f64::from(*x));
-            assert!((f64::from(*dx) - slope).abs() <= 2e-6 * slope.abs().max(1.0), "{f:?}'({x}) gives {dx}, not {slope}");
+            assert!(
+                (f64::from(*dx) - slope).abs() <= 2e-6 * slope.abs().max(1.0),
+                "{f:?}'({x}) gives {dx}, not {slope}"
+            );
         }
     }
 }
@@ -266,7 +301,9 @@ fn activations_far_out_stay_finite() {
 
 #[test]
 fn batch_norm_with_every_activation() {
-    for (seed, (batch, channels, area)) in [(2, 3, 35), (1, 1, 1), (4, 5, 1), (3, 2, 5000), (2, 7, 8)].into_iter().enumerate() {
+    for (seed, (batch, channels, area)) in
+        [(2, 3, 35), (1, 1, 1), (4, 5, 1), (3, 2, 5000), (2, 7, 8)].into_iter().enumerate()
+    {
         for activation in ACTIVATIONS {
             let rng = &mut rng(seed as u64);
             let len = batch * channels * area;
@@ -279,7 +316,8 @@ fn batch_norm_with_every_activation() {
             let mut y = vec![f32::NAN; len];
             let (mut mean, mut var) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
             norm::forward_train(&n, &x, &mut y, &mut mean, &mut var);
-            let (mut dx, mut dgamma, mut dbeta) = (vec![f32::NAN; len], vec![f32::NAN; channels], vec![f32::NAN; channels]);
+            let (mut dx, mut dgamma, mut dbeta) =
+                (vec![f32::NAN; len], vec![f32::NAN; channels], vec![f32::NAN; channels]);
             norm::backward_train(&n, &x, &dy, &mean, &var, &mut dx, &mut dgamma, &mut dbeta);
             let mut in_place = dy.clone();
             norm::backward_train_in_place(&n, &x, &mean, &var, &mut in_place, &mut dgamma, &mut dbeta);
