@@ -73,8 +73,11 @@ pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize)
     let depth = sizes.in_channels * taps;
     let mut panels = Vec::new();
     let mut first = 0;
+    let mut left = sizes.out_channels.div_ceil(simd::dispatch(PanelRows));
     while first < sizes.out_channels {
-        let rows = simd::dispatch(PanelRows).min(sizes.out_channels - first);
+        // Panels of nearly equal heights: a low one would leave the multipliers waiting for their own results.
+        let rows = (sizes.out_channels - first).div_ceil(left);
+        left -= 1;
         panels.push(Panel { first, rows, start: first * depth });
         first += rows;
     }
@@ -211,7 +214,7 @@ impl WithSimd for PanelRows {
     type Output = usize;
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
-        if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+        if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
     }
 }
 
@@ -264,25 +267,31 @@ impl WithSimd for Blocks<'_> {
         let lanes = S::F32_LANES;
         let mut at = self.range.start;
         while at < self.range.end {
-            let vectors = (self.range.end - at).div_ceil(lanes).min(3);
+            let most = if S::REGISTER_COUNT >= 32 { 3 } else { 2 };
+            let vectors = (self.range.end - at).div_ceil(lanes).min(most);
             let places = [0, 1, 2].map(|v| Place::new(job, at + v * lanes, lanes));
             for panel in job.panels {
+                let mut sums = Sums([0.0; 8 * 3 * 16]);
                 // SAFETY: `Job::new` checked that every channel's every tap is readable for all positions and SLACK
                 // more, that the places are inside an output channel, and the panel's rows are channels of the output.
                 unsafe {
+                    let plane = job.input.as_ptr().add(at);
+                    let to = sums.0.as_mut_ptr();
                     macro_rules! tiles {
-                        ($($r:literal)*) => { match (panel.rows, vectors) {
-                            $(($r, 3) => tile::<S, $r, 3>(s, job, panel, at, &places),
-                              ($r, 2) => tile::<S, $r, 2>(s, job, panel, at, &places),
-                              ($r, _) => tile::<S, $r, 1>(s, job, panel, at, &places),)*
-                            _ => unreachable!("panels have at most 8 rows"),
+                        ($($r:literal x $v:literal)*) => { match (panel.rows, vectors) {
+                            $(($r, $v) => tile::<S, $r, $v>(s, job, panel, plane, to),)*
+                            _ => unreachable!("no tile for {} rows", panel.rows),
                         } };
                     }
                     if S::REGISTER_COUNT >= 32 {
-                        tiles!(1 2 3 4 5 6 7 8);
+                        tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 7 x 1 8 x 1
+                               1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2 7 x 2 8 x 2
+                               1 x 3 2 x 3 3 x 3 4 x 3 5 x 3 6 x 3 7 x 3 8 x 3);
                     } else {
-                        tiles!(1 2 3 4);
+                        tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1
+                               1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2);
                     }
+                    finish(s, job, panel, &places[..vectors], &sums);
                 }
             }
             at += vectors * lanes;
@@ -290,25 +299,27 @@ impl WithSimd for Blocks<'_> {
     }
 }
 
-/// Computes and stores `R` channels by `V` vectors.
+/// A tile's sums on their way to the output: for each of its channels, its vectors one after another.
+#[repr(align(64))]
+struct Sums([f32; 8 * 3 * 16]);
+
+/// Computes `R` channels by `V` vectors, stored at `to`.
 ///
 /// # Safety
-/// The input is readable at every channel's every tap for `V` vectors from `at` on; the places lie inside an output
-/// channel, and channels `panel.first..panel.first + R` inside the output; no other thread writes those places.
+/// The input is readable at every channel's every tap, counted from `plane`, for `V` vectors; `to` holds `R · V` vectors.
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     s: S,
     job: &Job,
     panel: &Panel,
-    at: usize,
-    places: &[Place; 3],
+    mut plane: *const f32,
+    to: *mut f32,
 ) {
     let lanes = S::F32_LANES;
     let mut sums = [[s.splat_f32s(0.0); V]; R];
     let mut w = job.weights[panel.start..].as_ptr();
     // SAFETY: in bounds by the caller's promise; `w` walks over the panel's `channels · taps · R` weights.
     unsafe {
-        let mut plane = job.input.as_ptr().add(at);
         for _ in 0..job.channels {
             for &offset in job.offsets {
                 let x = plane.add(offset);
@@ -327,22 +338,34 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
             plane = plane.wrapping_add(job.channel);
         }
         for r in 0..R {
-            let channel = panel.first + r;
-            match job.finish {
-                Finish::Set | Finish::Add => {}
-                Finish::Bias(b) => {
-                    let b = s.splat_f32s(b[channel]);
-                    sums[r] = sums[r].map(|v| s.add_f32s(v, b));
-                }
-                Finish::BiasSilu(b) => {
-                    let b = s.splat_f32s(b[channel]);
-                    sums[r] = sums[r].map(|v| simd::silu(s, s.add_f32s(v, b)));
-                }
-            }
-            let to = job.output.get().add(channel * job.area);
-            let add = matches!(job.finish, Finish::Add);
             for v in 0..V {
-                put(s, sums[r][v], to, &places[v], add);
+                simd::store(s, to.add((r * V + v) * lanes), sums[r][v]);
+            }
+        }
+    }
+}
+
+/// Applies the finish to a tile's sums and stores them.
+///
+/// # Safety
+/// The places lie inside an output channel, and the panel's channels inside the output; no other thread writes there.
+#[inline(always)]
+unsafe fn finish<S: Simd>(s: S, job: &Job, panel: &Panel, places: &[Place], sums: &Sums) {
+    let mut from = sums.0.as_ptr();
+    for channel in panel.first..panel.first + panel.rows {
+        // SAFETY: the caller's promise; `from` walks over the tile's vectors.
+        unsafe {
+            let to = job.output.get().add(channel * job.area);
+            for place in places {
+                let sum = simd::load(s, from);
+                let (sum, add) = match job.finish {
+                    Finish::Set => (sum, false),
+                    Finish::Add => (sum, true),
+                    Finish::Bias(b) => (s.add_f32s(sum, s.splat_f32s(b[channel])), false),
+                    Finish::BiasSilu(b) => (simd::silu(s, s.add_f32s(sum, s.splat_f32s(b[channel]))), false),
+                };
+                put(s, sum, to, place, add);
+                from = from.add(S::F32_LANES);
             }
         }
     }
