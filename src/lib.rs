@@ -9,6 +9,7 @@ pub mod data;
 pub mod eval;
 pub mod exec;
 pub mod graph;
+pub mod io;
 pub mod model;
 pub mod nearest;
 pub mod progress;
@@ -17,6 +18,7 @@ pub mod repl;
 pub mod report;
 pub mod script;
 pub mod train;
+pub mod zoo;
 
 #[cfg(test)]
 pub(crate) mod testing;

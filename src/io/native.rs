@@ -1,0 +1,162 @@
+//! The program's own file: safetensors, with the graph, the detector's facts and the provenance in the metadata.
+
+use std::{collections::HashMap, fs, io::Write, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{IoError, atomic_write};
+use crate::{
+    graph::Graph,
+    model::{Detector, Model, ModelError, Provenance, Tensors},
+};
+
+/// Version of the file's layout. It grows when files are written that older programs cannot read.
+const VERSION: u32 = 1;
+
+/// Names in the metadata.
+const VERSION_KEY: &str = "espalier.format";
+const MODEL_KEY: &str = "espalier.model";
+
+/// How numbers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits, exactly as in memory.
+    #[default]
+    Fp32,
+    /// 16 bits, half the size.
+    Fp16,
+}
+
+/// What can be wrong with a `.safetensors` file.
+#[derive(Debug, Error)]
+pub enum NativeError {
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// Its layout is broken.
+    #[error("its safetensors header or data is broken ({0}); copy or save it again")]
+    Layout(#[from] safetensors::SafeTensorError),
+    /// Another program wrote it.
+    #[error("it holds tensors, but not the network they belong to: it was not saved by Espalier")]
+    NotOurs,
+    /// A newer program wrote it.
+    #[error("it has format version {found}, and this program reads versions up to {VERSION}; use a newer Espalier")]
+    Newer {
+        /// The version it has.
+        found: u32,
+    },
+    /// Its description of the network is not one.
+    #[error("its description of the network is broken: {0}")]
+    Description(String),
+    /// A tensor of a type that weights do not have.
+    #[error("tensor `{name}` has type {found:?}; F32, F16 and BF16 are supported")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: Dtype,
+    },
+    /// Its parts do not fit together.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// What the metadata says of the model, tensors apart.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    graph: Graph,
+    detector: Detector,
+    provenance: Provenance,
+}
+
+pub(super) fn load(path: &Path) -> Result<Model, NativeError> {
+    let bytes = fs::read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)?;
+    let metadata = header.metadata().as_ref().ok_or(NativeError::NotOurs)?;
+    let version = metadata.get(VERSION_KEY).ok_or(NativeError::NotOurs)?;
+    match version.parse() {
+        Ok(1..=VERSION) => {}
+        Ok(found) if found > VERSION => return Err(NativeError::Newer { found }),
+        _ => return Err(NativeError::Description(format!("its format version is `{version}`"))),
+    }
+    let description = metadata.get(MODEL_KEY).ok_or(NativeError::NotOurs)?;
+    let description: Description =
+        serde_json::from_str(description).map_err(|error| NativeError::Description(error.to_string()))?;
+    let mut tensors = Tensors::new();
+    for (name, view) in SafeTensors::deserialize(&bytes)?.tensors() {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            found => return Err(NativeError::Type { name, found }),
+        };
+        let tensor =
+            Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).map_err(ModelError::from)?;
+        tensors.insert(name, tensor);
+    }
+    Ok(Model::new(description.graph, tensors, description.detector, description.provenance)?)
+}
+
+pub(super) fn save(model: &Model, path: &Path, precision: Precision) -> Result<(), IoError> {
+    let failed = |error: String| IoError::Write { path: path.into(), source: std::io::Error::other(error) };
+    let description = Description {
+        graph: (*model.graph).clone(),
+        detector: model.detector.clone(),
+        provenance: model.provenance.clone(),
+    };
+    let description = serde_json::to_string(&description).map_err(|error| failed(error.to_string()))?;
+    let metadata = HashMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        (VERSION_KEY.to_owned(), VERSION.to_string()),
+        (MODEL_KEY.to_owned(), description),
+    ]);
+    let mut tensors = Vec::with_capacity(model.tensors.len());
+    for (name, tensor) in &model.tensors {
+        tensors.push((name, Raw::new(tensor, precision).map_err(|error| failed(error.to_string()))?));
+    }
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| failed(error.to_string()))?;
+    atomic_write(path, |writer: &mut dyn Write| writer.write_all(&bytes))
+}
+
+/// A tensor's bytes as they are written.
+struct Raw {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Raw {
+    fn new(tensor: &Tensor, precision: Precision) -> candle_core::Result<Self> {
+        let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
+        let (dtype, bytes) = match precision {
+            Precision::Fp32 => (Dtype::F32, flat.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect()),
+            Precision::Fp16 => {
+                let halves = flat.to_dtype(DType::F16)?.to_vec1::<half::f16>()?;
+                (Dtype::F16, halves.into_iter().flat_map(half::f16::to_le_bytes).collect())
+            }
+        };
+        Ok(Self { dtype, shape: tensor.dims().to_vec(), bytes })
+    }
+}
+
+impl View for Raw {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        (&self.bytes).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,68 @@
+//! Initial weights, as PyTorch draws them and YOLO's authors set the biases of the head.
+
+use candle_core::{Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    graph::{Graph, NodeId, Op, Parameter, Role},
+    model::{Detector, Head, ModelError, Tensors},
+};
+
+/// Initial values of every tensor of a detector: uniform in ±1/√(fan in) for convolutions (He et al. 2015 with a = √5,
+/// PyTorch's default), 1 and 0 for normalisations, and the head's biases so that scores begin near the rate of objects.
+pub(super) fn tensors(graph: &Graph, detector: &Detector, seed: u64) -> Result<Tensors, ModelError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut tensors = Tensors::new();
+    for (id, name, parameter) in graph.parameters() {
+        let mut values = initial(graph, id, &parameter, &mut rng);
+        let output = graph.outputs().iter().position(|&output| output == id);
+        if let (Some(output), Role::Bias) = (output, parameter.role) {
+            set_head_bias(&mut values, detector, output);
+        }
+        tensors.insert(name, Tensor::from_vec(values, parameter.shape, &Device::Cpu)?);
+    }
+    Ok(tensors)
+}
+
+fn initial(graph: &Graph, id: NodeId, parameter: &Parameter, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let count = parameter.shape.iter().product();
+    match parameter.role {
+        Role::NormScale | Role::RunningVar => vec![1.0; count],
+        Role::NormShift | Role::RunningMean => vec![0.0; count],
+        Role::Weight | Role::Bias => {
+            let fan_in: usize = match &graph.node(id).op {
+                Op::Conv(conv) => conv.weight_shape()[1..].iter().product(),
+                Op::Input { .. }
+                | Op::BatchNorm(_)
+                | Op::Activation(_)
+                | Op::MaxPool(_)
+                | Op::Upsample { .. }
+                | Op::Add
+                | Op::Concat
+                | Op::Slice { .. } => 1,
+            };
+            let bound = 1.0 / (fan_in.max(1) as f32).sqrt();
+            (0..count).map(|_| rng.random_range(-bound..bound)).collect()
+        }
+    }
+}
+
+/// Lin et al. 2017 (focal loss), section 3.3: at the start the scores should be rare, about eight objects an image of
+/// 640 pixels for YOLOv5's objectness and five for YOLOv8's classes.
+fn set_head_bias(bias: &mut [f32], detector: &Detector, output: usize) {
+    let classes = detector.classes.len();
+    let cells = |level: usize| (640.0 / detector.strides[level] as f32).powi(2);
+    match &detector.head {
+        Head::Anchors { .. } => {
+            let objectness = (8.0 / cells(output)).ln();
+            let score = (0.6 / (classes as f32 - 0.99999)).ln();
+            for anchor in bias.chunks_mut(5 + classes) {
+                anchor[4] += objectness;
+                anchor[5..].iter_mut().for_each(|value| *value += score);
+            }
+        }
+        Head::Distribution { .. } if output % 2 == 0 => bias.fill(1.0),
+        Head::Distribution { .. } => bias.fill((5.0 / classes as f32 / cells(output / 2)).ln()),
+    }
+}
