@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     data::{Batch, Batches, Dataset},
-    exec::{self, ValueGradients},
+    exec::{self, Inference, ValueGradients},
     graph::NodeId,
     model::{Model, Statistics, Tally},
     progress::Progress,
@@ -63,9 +63,10 @@ pub fn activations(
 ) -> Result<Vec<ActivationStatistics>, EvalError> {
     let layers: Vec<(NodeId, NodeId)> = model.convolutions().map(|(id, _)| (id, model.unit_output(id))).collect();
     let taps: Vec<NodeId> = layers.iter().map(|&(_, output)| output).collect();
+    let network = Inference::new(model, &taps)?;
     let mut tallies: BTreeMap<NodeId, Tally> = BTreeMap::new();
     over_batches(model, dataset, options, progress, "activations", |batch| {
-        let values = exec::infer(model, &batch.images, &taps)?;
+        let values = network.run(&batch.images)?;
         let counted = values.taps.par_iter().map(|(&id, value)| Ok((id, tally(value)?)));
         for (id, tally) in counted.collect::<Result<Vec<_>, EvalError>>()? {
             tallies.entry(id).or_default().merge(&tally);

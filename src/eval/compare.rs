@@ -1,13 +1,12 @@
 //! Models side by side: size, cost, speed and quality.
 
-use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
     BenchOptions, EvalError, EvaluateOptions, Score, Timing, evaluate,
     latency::{Run, infer, noise, time_runs, with_threads},
 };
-use crate::{data::Dataset, model::Model, progress::Progress};
+use crate::{data::Dataset, exec::Inference, model::Model, progress::Progress};
 
 /// One model's line of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,10 +64,10 @@ fn row(model: &Model, size: usize) -> Result<Compared, EvalError> {
 
 fn latencies(models: &[&Model], options: &BenchOptions, progress: &dyn Progress) -> Result<Vec<Timing>, EvalError> {
     models.iter().try_for_each(|model| options.validate(model))?;
-    let images = models.iter().map(|model| noise(model, options)).collect::<Result<Vec<Tensor>, EvalError>>()?;
+    let ready = |model: &&Model| Ok((Inference::new(model, &[])?, noise(model, options)?));
+    let ready = models.iter().map(ready).collect::<Result<Vec<_>, EvalError>>()?;
     with_threads(options.threads, || {
-        let runs = models.iter().zip(&images).map(|(model, images)| move || infer(model, images));
-        let mut runs: Vec<_> = runs.collect();
+        let mut runs: Vec<_> = ready.iter().map(|(network, images)| move || infer(network, images)).collect();
         let mut runs: Vec<Run> = runs.iter_mut().map(|run| run as Run).collect();
         time_runs(options.warm_up, options.runs, progress, &mut runs)
     })?

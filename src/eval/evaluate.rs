@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::{Batch, Batches, Dataset, Origin, Sample, Split},
-    exec,
+    exec::Inference,
     model::{Head, Model},
     progress::Progress,
 };
@@ -93,6 +93,9 @@ pub struct Seconds {
     pub metric: f64,
 }
 
+/// Sees every batch and the network's raw outputs for it.
+pub type Observe<'a> = &'a mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>;
+
 /// Evaluates a detector on a split: every image letterboxed to a square, every class of every box that passes the
 /// confidence threshold, class-aware suppression, boxes compared in pixels of the original images.
 ///
@@ -117,7 +120,7 @@ pub fn evaluate_with(
     dataset: &Dataset,
     options: &EvaluateOptions,
     progress: &dyn Progress,
-    observe: &mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>,
+    observe: Observe,
 ) -> Result<Metrics, EvalError> {
     let start = Instant::now();
     let split = check(model, dataset, options)?;
@@ -165,9 +168,10 @@ fn run(
     split: &Arc<Split>,
     options: &EvaluateOptions,
     progress: &dyn Progress,
-    observe: &mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>,
+    observe: Observe,
 ) -> Result<(Vec<Judged>, Seconds), EvalError> {
     let device = model.device();
+    let network = Inference::new(model, &[])?;
     let iou = options.iou.unwrap_or(match model.detector.head {
         Head::Anchors { .. } => 0.6,
         Head::Distribution { .. } => 0.7,
@@ -181,7 +185,7 @@ fn run(
         let before = Instant::now();
         let Some(batch) = batches.next().transpose()? else { break };
         let arrived = Instant::now();
-        let outputs = exec::infer(model, &batch.images.to_device(&device)?, &[])?.outputs;
+        let outputs = network.run(&batch.images.to_device(&device)?)?.outputs;
         device.synchronize()?;
         let run = Instant::now();
         let candidates = decode(&model.detector, &outputs, decoding)?;

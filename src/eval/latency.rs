@@ -9,7 +9,7 @@ use super::{
     EvalError,
     options::{check_size, within},
 };
-use crate::{exec, model::Model, progress::Progress};
+use crate::{exec::Inference, model::Model, progress::Progress};
 
 /// How a measurement is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,15 +112,15 @@ pub struct BenchReport {
     pub peak_memory: Option<u64>,
 }
 
-/// Times inference of a batch: the network alone, from images in memory to raw outputs.
+/// Times inference of a batch: the network alone, made ready before, from images in memory to raw outputs.
 ///
 /// # Errors
 /// Options out of range, a network that does not run, or a listener that asks to stop.
 pub fn bench(model: &Model, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
     options.validate(model)?;
-    let images = noise(model, options)?;
+    let (network, images) = (Inference::new(model, &[])?, noise(model, options)?);
     let mut timings = with_threads(options.threads, || {
-        let mut run = || infer(model, &images);
+        let mut run = || infer(&network, &images);
         time_runs(options.warm_up, options.runs, progress, &mut [&mut run])
     })??;
     report(model, options, timings.remove(0))
@@ -205,8 +205,8 @@ pub fn peak_memory() -> Option<u64> {
 }
 
 /// One forward pass, waited for.
-pub(super) fn infer(model: &Model, images: &Tensor) -> Result<(), EvalError> {
-    exec::infer(model, images, &[])?;
+pub(super) fn infer(network: &Inference, images: &Tensor) -> Result<(), EvalError> {
+    network.run(images)?;
     Ok(images.device().synchronize()?)
 }
 

@@ -26,7 +26,7 @@ pub use boxes::{Corners, Detection, Judged, Truth, area, intersection, iou};
 pub use compare::{Compare, Compared, compare};
 pub use decode::{DecodeOptions, decode};
 pub use error::EvalError;
-pub use evaluate::{EvaluateOptions, Metrics, Seconds, evaluate, evaluate_with};
+pub use evaluate::{EvaluateOptions, Metrics, Observe, Seconds, evaluate, evaluate_with};
 pub use latency::{BenchOptions, BenchReport, Run, Timing, bench, peak_memory, report, time_runs, with_threads};
 pub use nms::{NmsOptions, suppress};
 pub use predict::{PredictOptions, predict, predict_image};

@@ -1,5 +1,7 @@
 //! A model: a graph, its tensors by name, and what a detector needs to know.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod statistics;
 
 pub use statistics::{FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics, Tally};

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     data::{ShapesOptions, shapes},
+    model::fixtures::tiny_detector,
     progress::Silent,
-    testing::tiny_detector,
 };
 
 fn drawn() -> Dataset {

@@ -2,8 +2,8 @@ use super::*;
 use crate::{
     data::{ShapesOptions, shapes},
     eval::{PredictOptions, predict_image},
+    model::fixtures::tiny_detector,
     progress::Silent,
-    testing::tiny_detector,
 };
 
 fn drawn() -> Dataset {

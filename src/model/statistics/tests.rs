@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::tiny_detector;
+use crate::model::fixtures::tiny_detector;
 
 #[test]
 fn numbers_by_definition() {
