@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{exec::ExecError, graph::GraphError, model::ModelError};
+use crate::{data::DataError, exec::ExecError, graph::GraphError, model::ModelError};
 
 /// What can go wrong when pruning.
 #[derive(Debug, Error)]
@@ -109,6 +109,9 @@ pub enum PruneError {
     /// A run of the model failed.
     #[error(transparent)]
     Exec(Box<ExecError>),
+    /// The images could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -10,6 +10,7 @@ mod groups;
 mod importance;
 mod options;
 mod plan;
+mod recalibrate;
 mod select;
 mod union_find;
 
@@ -19,6 +20,7 @@ pub use groups::{Family, FamilyId, GroupId, Groups};
 pub use importance::{Scores, score};
 pub use options::{Amount, Importance, PruneOptions, Scope};
 pub use plan::{LayerPlan, Plan, PlanReport, PlanRow};
+pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
 
 use serde::Serialize;
 

@@ -269,3 +269,27 @@ fn bad_options_are_named() {
     );
     assert!(bare.unwrap().plan().unwrap_err().to_string().contains("normalisation"));
 }
+
+#[test]
+fn recalibration_measures_the_batches_statistics() {
+    let model = fixtures::anchored(11);
+    let image = images(32);
+    let same = recalibrate_on(&model, std::iter::empty()).unwrap();
+    assert_eq!(difference(&model, &same, 32), 0.0);
+    let once = recalibrate_on(&model, [Ok(image.clone())]).unwrap();
+    assert!(difference(&model, &once, 32) > 1e-2);
+    // On that very batch, running averages now do what batch statistics do, but for the unbiased variance.
+    let trained = exec::train(&model, &image, &[]).unwrap().values.outputs;
+    let inferred = exec::infer(&once, &image, &[]).unwrap().outputs;
+    for (a, b) in trained.iter().zip(&inferred) {
+        let apart = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(apart < 0.05, "{apart}");
+    }
+    let twice = recalibrate_on(&model, [Ok(image.clone()), Ok((image * 0.5).unwrap())]).unwrap();
+    let mean = |model: &Model| model.tensors["model.0.bn.running_mean"].to_vec1::<f32>().unwrap();
+    for (one, two) in mean(&once).iter().zip(mean(&twice)) {
+        assert!((0.75 * one - two).abs() < 1e-4, "{one} {two}");
+    }
+    let Model { graph, .. } = &twice;
+    assert_eq!(**graph, *model.graph);
+}
