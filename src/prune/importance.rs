@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     Importance, PruneError, Scope,
     groups::{Family, Groups},
+    moments::moments,
 };
 use crate::{
     graph::{NodeId, Role},
@@ -39,6 +40,7 @@ pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) 
             add_columns(model, groups, &mut total)?;
             Ok(per_family(&total, f64::sqrt))
         }
+        Importance::Contribution => Ok(per_family(&contributions(model, groups)?, |sum| sum)),
         Importance::Random => {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let of = |family: &Family| family.groups.iter().map(|_| random.random::<f64>()).collect();
@@ -75,6 +77,26 @@ fn add_columns(model: &Model, groups: &Groups, total: &mut [f64]) -> Result<(), 
         groups.labels(input).iter().zip(scores).for_each(|(&group, score)| total[group] += score);
     }
     Ok(())
+}
+
+/// For every group, what its channels contribute to the convolutions that read them: for a channel c and a reader of n
+/// filters, (1/n) Σⱼ Σₖ w²(j,c,k) · Var[c] / Var[j], summed over readers.
+fn contributions(model: &Model, groups: &Groups) -> Result<Vec<f64>, PruneError> {
+    let moments = moments(model)?;
+    let mut total = vec![0.0; groups.count()];
+    for (id, input) in readers(model) {
+        let weight = &model.tensors[&model.graph.node(id).tensor_name("weight")];
+        let (filters, columns) = (weight.dim(0)?, weight.dim(1)?);
+        let values = weight.flatten_all()?.to_vec1::<f32>()?;
+        let taps = values.len() / (filters * columns).max(1);
+        for (place, kernel) in values.chunks_exact(taps.max(1)).enumerate() {
+            let (row, column) = (place / columns, place % columns);
+            let energy: f64 = kernel.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+            let share = energy * moments[input][column].variance / moments[id][row].variance.max(1e-12);
+            total[groups.labels(input)[column]] += share / filters as f64;
+        }
+    }
+    Ok(total)
 }
 
 /// Ungrouped convolutions, each with the value it reads. A grouped one's columns go with its own rows.

@@ -8,6 +8,7 @@ mod cost;
 mod error;
 mod groups;
 mod importance;
+mod moments;
 mod options;
 mod plan;
 mod recalibrate;

@@ -24,6 +24,9 @@ pub enum Importance {
     /// √Σ w² over all that goes with the group: filters and the readers' columns (Fang et al. 2023, DepGraph).
     #[default]
     GroupNorm,
+    /// How much of the variance that the readers of the group's channels see comes from them; the activations' variance
+    /// follows from the normalisations' scales and shifts. Since it has no unit, layers compare without being normalised.
+    Contribution,
     /// Uniform noise from the seed: what every other criterion has to beat.
     Random,
 }
@@ -161,11 +164,12 @@ fn convolutions(graph: &Graph) -> impl Iterator<Item = &str> {
 
 impl Importance {
     /// Every criterion with the name that scripts use.
-    pub const NAMES: [(&str, Importance); 5] = [
+    pub const NAMES: [(&str, Importance); 6] = [
         ("l1", Importance::L1),
         ("l2", Importance::L2),
         ("bn_scale", Importance::BnScale),
         ("group_norm", Importance::GroupNorm),
+        ("contribution", Importance::Contribution),
         ("random", Importance::Random),
     ];
 }
