@@ -47,37 +47,42 @@ pub(crate) struct Colour {
 
 /// Draws what the view shows of a canvas of `canvas` × `canvas` pixels into `output` (planar RGB in \[0, 1\], 3·size²).
 pub(crate) fn render(tiles: &[Tile], canvas: f32, view: &View, colour: &Colour, size: usize, output: &mut [f32]) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let spans: Vec<Span> = tiles.iter().map(|tile| Span::new(tile, canvas, view, size)).collect();
-            let mut rows = Rows::new(size);
-            let (red, rest) = output.split_at_mut(size * size);
-            let (green, blue) = rest.split_at_mut(size * size);
-            let planes = red.chunks_exact_mut(size).zip(green.chunks_exact_mut(size)).zip(blue.chunks_exact_mut(size));
-            for (y, ((r, g), b)) in planes.enumerate() {
-                let seen = if view.mirror_y { size - 1 - y } else { y };
-                let at = (seen as f32 + 0.5 - view.y) / view.scale;
-                for row in [&mut *r, &mut *g, &mut *b] {
-                    row.fill(GREY);
-                }
-                for (tile, span) in tiles.iter().zip(&spans) {
-                    span.draw(tile, at, canvas, &mut rows.blended, r, g, b);
-                }
-                colour.apply(r, g, b);
+    pulp::Arch::new().dispatch(Render { tiles, canvas, view, colour, size, output });
+}
+
+/// The work of [`render`], compiled for each instruction set and chosen at run time.
+struct Render<'a> {
+    tiles: &'a [Tile],
+    canvas: f32,
+    view: &'a View,
+    colour: &'a Colour,
+    size: usize,
+    output: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Render<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { tiles, canvas, view, colour, size, output } = self;
+        let spans: Vec<Span> = tiles.iter().map(|tile| Span::new(tile, canvas, view, size)).collect();
+        let widest = spans.iter().map(|s| s.to.saturating_sub(s.from)).max().unwrap_or(0);
+        let mut blended = vec![0f32; 3 * widest];
+        let (red, rest) = output.split_at_mut(size * size);
+        let (green, blue) = rest.split_at_mut(size * size);
+        let planes = red.chunks_exact_mut(size).zip(green.chunks_exact_mut(size)).zip(blue.chunks_exact_mut(size));
+        for (y, ((r, g), b)) in planes.enumerate() {
+            let seen = if view.mirror_y { size - 1 - y } else { y };
+            let at = (seen as f32 + 0.5 - view.y) / view.scale;
+            for row in [&mut *r, &mut *g, &mut *b] {
+                row.fill(GREY);
             }
-        },
-    );
-}
-
-/// Scratch of one image.
-struct Rows {
-    blended: Vec<f32>,
-}
-
-impl Rows {
-    fn new(size: usize) -> Self {
-        Self { blended: vec![0.; 3 * size + 3] }
+            for (tile, span) in tiles.iter().zip(&spans) {
+                span.draw(tile, at, canvas, &mut blended, [&mut *r, &mut *g, &mut *b]);
+            }
+            colour.apply(r, g, b);
+        }
     }
 }
 
@@ -87,6 +92,7 @@ struct Span {
     /// The columns of the tile that are looked at.
     from: usize,
     to: usize,
+    /// For each output column: where its pixel begins among the floats of those columns, and the next one's weight.
     taps: Vec<(u32, f32)>,
 }
 
@@ -109,12 +115,15 @@ impl Span {
             span.to = span.to.max(first + 2);
             span.taps.push((first as u32, part));
         }
+        for (first, _) in &mut span.taps {
+            *first = (*first - span.from as u32) * 3;
+        }
         span
     }
 
+    /// Draws the tile's part of an output row; `at` is the row's position on the canvas.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn draw(&self, tile: &Tile, at: f32, canvas: f32, blended: &mut [f32], r: &mut [f32], g: &mut [f32], b: &mut [f32]) {
+    fn draw(&self, tile: &Tile, at: f32, canvas: f32, blended: &mut [f32], [r, g, b]: [&mut [f32]; 3]) {
         let (width, height) = (tile.image.width() as usize, tile.image.height() as usize);
         let (top, bottom) = ((tile.y as f32).max(0.), (tile.y as f32 + height as f32).min(canvas));
         if self.taps.is_empty() || at < top || at >= bottom {
@@ -129,12 +138,14 @@ impl Span {
             let (a, b) = (f32::from(a), f32::from(b));
             *out = (a + (b - a) * part) * (1. / 255.);
         }
-        // The last column blends with itself.
-        blended.copy_within(used - 3..used, used);
+        if self.to > width {
+            // The last column blends with itself.
+            blended.copy_within(used - 3..used, used);
+        }
         let range = self.start..self.start + self.taps.len();
         let outputs = r[range.clone()].iter_mut().zip(&mut g[range.clone()]).zip(&mut b[range]);
         for (((r, g), b), &(first, part)) in outputs.zip(&self.taps) {
-            let six = &blended[(first as usize - self.from) * 3..][..6];
+            let six: &[f32; 6] = blended[first as usize..].first_chunk().unwrap_or(&[0.; 6]);
             *r = six[0] + (six[3] - six[0]) * part;
             *g = six[1] + (six[4] - six[1]) * part;
             *b = six[2] + (six[5] - six[2]) * part;

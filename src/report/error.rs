@@ -46,6 +46,15 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// The drawing library refused a picture in memory.
+    #[error("cannot draw the picture: {message}")]
+    Picture {
+        /// What it said.
+        message: String,
+    },
+    /// The data to be shown.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
 }
 
 /// A result of this layer.
