@@ -1,0 +1,20 @@
+//! The tables that Espalier shows, each made from the rows that the core returns.
+
+mod data;
+mod eval;
+mod model;
+mod prune;
+mod run;
+
+pub use data::dataset_summary;
+pub use eval::{bench_report, comparison, detections, metrics};
+pub use model::{Extras, filters, headline, layers, summary};
+pub use prune::{plan, scores};
+pub use run::{history, panels};
+
+use super::Cell;
+
+/// A count that may not fit a cell of whole numbers.
+fn count(value: usize) -> Cell {
+    Cell::Count(value as u64)
+}
