@@ -1,10 +1,8 @@
-use std::io::{Cursor, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::sync::Once;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::{FontStyle, register_font};
 
 use super::{Error, Result};
 
@@ -75,17 +73,8 @@ pub fn plot(panels: &[Panel], path: &Path) -> Result<()> {
             let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
             draw(&area, &panels, (rows, columns), path)?;
             drop(area);
-            let mut bytes = Cursor::new(Vec::new());
-            image::write_buffer_with_format(
-                &mut bytes,
-                &pixels,
-                size.0,
-                size.1,
-                image::ColorType::Rgb8,
-                image::ImageFormat::Png,
-            )
-            .map_err(|error| failed(path, error))?;
-            bytes.into_inner()
+            let picture = image::RgbImage::from_raw(size.0, size.1, pixels).ok_or(Error::NothingToPlot)?;
+            return super::save_picture(&picture, path);
         }
         _ => return Err(Error::PictureFormat { path: path.into() }),
     };
@@ -112,14 +101,10 @@ fn draw<B: DrawingBackend>(
     (rows, columns): (usize, usize),
     path: &Path,
 ) -> Result<()> {
-    static FONT: Once = Once::new();
-    FONT.call_once(|| {
-        // The embedded font is valid; were it not, drawing would say that there is no font.
-        let _ = register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular());
-    });
+    let font = super::font::family();
     area.fill(&WHITE).map_err(|error| failed(path, error))?;
     for (panel, area) in panels.iter().zip(area.split_evenly((rows, columns))) {
-        draw_panel(&area, panel).map_err(|error| failed(path, error))?;
+        draw_panel(&area, panel, font).map_err(|error| failed(path, error))?;
     }
     area.present().map_err(|error| failed(path, error))
 }
@@ -127,11 +112,12 @@ fn draw<B: DrawingBackend>(
 fn draw_panel<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     panel: &Panel,
+    font: &str,
 ) -> std::result::Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     let Some([xs, ys]) = panel.bounds() else { return Ok(()) };
     let margin = (ys.1 - ys.0) * 0.06;
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.title, ("sans-serif", 20))
+        .caption(&panel.title, (font, 20))
         .margin(14)
         .x_label_area_size(40)
         .y_label_area_size(62)
@@ -146,7 +132,7 @@ fn draw_panel<B: DrawingBackend>(
         .light_line_style(RGBColor(244, 244, 244))
         .bold_line_style(RGBColor(225, 225, 225))
         .axis_style(RGBColor(90, 90, 90))
-        .label_style(("sans-serif", 14))
+        .label_style((font, 14))
         .draw()?;
     for (series, colour) in panel.series.iter().zip(COLOURS.into_iter().cycle()) {
         let points: Vec<(f64, f64)> = series.finite().collect();
@@ -167,7 +153,7 @@ fn draw_panel<B: DrawingBackend>(
         .position(legend_place(panel, xs, ys))
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
-        .label_font(("sans-serif", 14))
+        .label_font((font, 14))
         .legend_area_size(24)
         .margin(8)
         .draw()?;

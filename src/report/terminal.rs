@@ -35,7 +35,7 @@ pub fn curves(panel: &Panel, columns: Option<u16>) -> String {
     text
 }
 
-/// How often values fall into bins of equal width from `low` to `high`: one bar a bin, the mean's height in the
+/// How often values fall into bins of equal width from `low` to `high`: one bar a bin, the tallest one's count in the
 /// heading.
 pub fn histogram(title: &str, (low, high): (f32, f32), counts: &[u64], columns: Option<u16>) -> String {
     let width = (high - low) / counts.len().max(1) as f32;
@@ -54,7 +54,8 @@ pub fn histogram(title: &str, (low, high): (f32, f32), counts: &[u64], columns: 
         .y_label_format(LabelFormat::Custom(Box::new(|count| format!("{count:.0}"))))
         .y_tick_display(TickDisplay::Sparse);
     chart.figures();
-    format!("{title}\n{}", lines(&chart.to_string()).trim_end())
+    let total: u64 = counts.iter().sum();
+    format!("{title} · {total} values, the tallest bar has {most:.0}\n{}", lines(&chart.to_string()).trim_end())
 }
 
 /// Dots across: two a column of the terminal, with room for the labels.
@@ -79,8 +80,12 @@ mod tests {
     #[test]
     fn a_histogram_has_a_peak_and_its_edges() {
         let text = histogram("weights", (-1.0, 1.0), &[1, 2, 10, 3, 1], Some(60));
-        assert!(text.starts_with("weights\n") && text.contains("-1.00") && text.contains("1.00"), "{text}");
-        assert!(text.contains("10"), "{text}");
+        assert!(
+            text.starts_with("weights · 17 values, the tallest bar has 10\n")
+                && text.contains("-1.00")
+                && text.contains("1.00"),
+            "{text}"
+        );
         assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
         assert!(histogram("zeros", (0.0, 0.0), &[5], None).contains("all values are 0"));
     }

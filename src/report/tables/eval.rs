@@ -127,7 +127,9 @@ pub fn comparison(rows: &[Compared], size: usize) -> Table {
         }
         if scored {
             let figures = row.score.map(|score| [score.precision, score.recall, score.map50, score.map]);
-            cells.extend(figures.map_or([Cell::Missing, Cell::Missing, Cell::Missing, Cell::Missing], |f| f.map(Cell::Float)));
+            cells.extend(
+                figures.map_or([Cell::Missing, Cell::Missing, Cell::Missing, Cell::Missing], |f| f.map(Cell::Float)),
+            );
         }
         table.push(cells);
     }
@@ -140,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_comparison_shows_what_was_measured() {
-        let row = |name: &str, macs, score| Compared { name: name.into(), params: 10, macs, bytes: 40, latency: None, score };
+        let row =
+            |name: &str, macs, score| Compared { name: name.into(), params: 10, macs, bytes: 40, latency: None, score };
         let rows = [row("a", 100, None), row("b", 50, Some(Score { map: 0.5, ..Score::default() }))];
         let table = comparison(&rows, 320);
         assert_eq!(table.get(1, "macs_share").unwrap(), &Cell::Percent(0.5));

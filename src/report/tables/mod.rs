@@ -4,13 +4,11 @@ mod data;
 mod eval;
 mod model;
 mod prune;
-mod run;
 
 pub use data::dataset_summary;
 pub use eval::{bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
 pub use prune::{plan, scores};
-pub use run::{history, panels};
 
 use super::Cell;
 

@@ -104,7 +104,8 @@ pub fn layers(model: &Model, size: usize, rows: &[LayerStatistics], extras: Opti
     let mut table = Table::new(format!("{} at {size} px", model.provenance.name), columns);
     for row in rows {
         let shape = |shape: &crate::graph::Shape| format!("{}×{}×{}", shape.channels, shape.height, shape.width);
-        let pair = |[down, across]: [usize; 2]| if down == across { down.to_string() } else { format!("{down}×{across}") };
+        let pair =
+            |[down, across]: [usize; 2]| if down == across { down.to_string() } else { format!("{down}×{across}") };
         let mut cells: Vec<Cell> = vec![
             row.name.as_str().into(),
             row.kind.as_str().into(),

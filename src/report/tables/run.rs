@@ -11,7 +11,9 @@ pub fn history(run: &Run) -> Table {
         Column::new("map50", "mAP50"),
         Column::new("map", "mAP50-95"),
     ]);
-    columns.extend(run.validation_parts.iter().map(|part| Column::new(format!("val_{}", identifier(part)), format!("val {part}"))));
+    columns.extend(
+        run.validation_parts.iter().map(|part| Column::new(format!("val_{}", identifier(part)), format!("val {part}"))),
+    );
     columns.push(Column::new("lr", "learning rate"));
     let best = run.best.map(|epoch| format!(" · best epoch {epoch}")).unwrap_or_default();
     let stopped = if run.stopped { " · stopped early" } else { "" };
@@ -23,7 +25,9 @@ pub fn history(run: &Run) -> Table {
         let found = epoch.validation.as_ref();
         let figures = found.map(|found| [found.precision, found.recall, found.map50, found.map]);
         row.extend(figures.map_or([const { Cell::Missing }; 4], |figures| figures.map(Cell::Float)));
-        row.extend((0..run.validation_parts.len()).map(|at| found.and_then(|found| found.losses.get(at)).copied().into()));
+        row.extend(
+            (0..run.validation_parts.len()).map(|at| found.and_then(|found| found.losses.get(at)).copied().into()),
+        );
         row.push(Cell::Float(epoch.lr[1].into()));
         table.push(row);
     }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map};
 
+use super::Answer;
 use super::metrics::{evaluate_options, read_evaluate};
 use super::model::{bench_options, read_bench};
-use super::Answer;
 use crate::data::Dataset;
 use crate::eval::{self, Compare};
 use crate::model::Model;
@@ -33,7 +33,8 @@ static COMPARE: LazyLock<OptionSet> = LazyLock::new(|| {
 
 fn compare_all(context: &NativeCallContext, models: &[Model], options: Map) -> Answer<Table> {
     let given = COMPARE.read(options)?;
-    let mut evaluation = eval::EvaluateOptions { batch: eval::EvaluateOptions::default().batch, ..read_evaluate(&given) };
+    let mut evaluation =
+        eval::EvaluateOptions { batch: eval::EvaluateOptions::default().batch, ..read_evaluate(&given) };
     evaluation.size = given.int("size");
     let bench = given.flag("latency").then(|| read_bench(&given));
     let data = given.given_object::<Dataset>("data");
@@ -62,7 +63,9 @@ mod functions {
     pub fn compare_array_with(context: NativeCallContext, models: Array, options: Map) -> Answer<Table> {
         let as_model = |value: Dynamic| {
             let kind = value.type_name();
-            value.try_cast::<Model>().ok_or_else(|| complain(format!("compare takes an array of Models; this holds {kind}")))
+            value
+                .try_cast::<Model>()
+                .ok_or_else(|| complain(format!("compare takes an array of Models; this holds {kind}")))
         };
         let models: Vec<Model> = models.into_iter().map(as_model).collect::<Answer<_>>()?;
         if models.is_empty() {
@@ -102,7 +105,14 @@ mod functions {
     }
 
     #[rhai_fn(name = "compare", return_raw)]
-    pub fn compare_4_with(context: NativeCallContext, a: Model, b: Model, c: Model, d: Model, options: Map) -> Answer<Table> {
+    pub fn compare_4_with(
+        context: NativeCallContext,
+        a: Model,
+        b: Model,
+        c: Model,
+        d: Model,
+        options: Map,
+    ) -> Answer<Table> {
         compare_all(&context, &[a, b, c, d], options)
     }
 }

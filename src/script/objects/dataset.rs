@@ -31,11 +31,12 @@ static SHAPES: LazyLock<OptionSet> = LazyLock::new(|| {
         .optional("classes", Kind::Texts, "some of circle, square, triangle, star, ring, cross; all otherwise")
 });
 
-static SHOW: LazyLock<OptionSet> = LazyLock::new(|| {
-    OptionSet::method::<Dataset>("show")
-        .one_of("split", &["train", "val", "test"], "train", "the split to show")
-        .int("images", 1..=64, 16, "how many images")
-});
+static SHOW: LazyLock<OptionSet> =
+    LazyLock::new(|| {
+        OptionSet::method::<Dataset>("show")
+            .one_of("split", &["train", "val", "test"], "train", "the split to show")
+            .int("images", 1..=64, 16, "how many images")
+    });
 
 impl Object for Dataset {
     const NAME: &'static str = "Dataset";
@@ -111,9 +112,10 @@ mod functions {
     /// Everything that was found wrong: file, line, and what.
     #[rhai_fn(pure)]
     pub fn problems(data: &mut Dataset) -> Table {
-        let mut table = Table::new(format!("problems of {}", data.name), [Column::from("file"), "line".into(), "problem".into()]);
+        let mut table =
+            Table::new(format!("problems of {}", data.name), [Column::from("file"), "line".into(), "problem".into()]);
         for problem in data.problems() {
-            table.push([problem.path.display().to_string().into(), problem.line.into(), problem.message.into()]);
+            table.push([problem.file.display().to_string().into(), problem.line.into(), problem.what.into()]);
         }
         table
     }

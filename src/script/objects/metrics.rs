@@ -32,7 +32,12 @@ pub fn evaluate_options(set: OptionSet) -> OptionSet {
         .one_of("split", &["train", "val", "test"], "val", "the split whose labels count")
         .float("conf", 0.0..=1.0, short(default.confidence), "boxes of at most this confidence are dropped")
         .optional("iou", Kind::Float(0.0..=1.0), "overlap above which the weaker box goes; the family's own otherwise")
-        .one_of("metric", &["ultralytics", "yolov5", "coco"], default.rule.name(), "whose rule average precision follows")
+        .one_of(
+            "metric",
+            &["ultralytics", "yolov5", "coco"],
+            default.rule.name(),
+            "whose rule average precision follows",
+        )
         .int("max_det", 1..=30_000, default.max_detections as i64, "boxes kept an image")
         .int("batch", 1..=4096, default.batch as i64, "images a batch")
 }
@@ -71,7 +76,12 @@ mod functions {
 
     /// Precision, recall, mAP50 and mAP50-95 on a split of a dataset, class by class and overall.
     #[rhai_fn(name = "evaluate", pure, return_raw)]
-    pub fn evaluate_with(context: NativeCallContext, model: &mut Model, data: Dataset, options: Map) -> Answer<Metrics> {
+    pub fn evaluate_with(
+        context: NativeCallContext,
+        model: &mut Model,
+        data: Dataset,
+        options: Map,
+    ) -> Answer<Metrics> {
         let options = read_evaluate(&EVALUATE.read(options)?);
         evaluate(model, &data, &options, State::of(&context).progress.as_ref()).map_err(raise)
     }
@@ -136,7 +146,10 @@ mod functions {
         let names: Vec<String> = table.column("class").map_err(raise)?.iter().map(|cell| cell.plain()).collect();
         let row = names.iter().position(|name| *name == class.as_str()).ok_or_else(|| {
             let like = crate::nearest::did_you_mean(&class, names.iter().map(String::as_str));
-            complain(format!("no class \"{class}\"{like} has labels in this split; those that have are {}", names.join(", ")))
+            complain(format!(
+                "no class \"{class}\"{like} has labels in this split; those that have are {}",
+                names.join(", ")
+            ))
         })?;
         Ok(super::super::table::row_map(&table, &table.rows()[row]))
     }

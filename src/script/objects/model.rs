@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use candle_core::Tensor;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map};
 use serde_json::{Value, json};
 
+use super::detections::Detections;
 use super::{Answer, class_names, side};
+use crate::data::{Batch, Dataset};
 use crate::eval::{ActivationOptions, BenchOptions, PredictOptions};
 use crate::io::{self, Precision};
 use crate::model::Model;
@@ -18,6 +21,7 @@ use crate::script::failure::raise;
 use crate::script::object::Object;
 use crate::script::options::{Kind, OptionSet};
 use crate::script::state::State;
+use crate::train::loss::{DetectionLoss, Gains};
 use crate::zoo::{self, Fresh};
 
 pub fn bind(api: &mut Api) {
@@ -30,7 +34,11 @@ pub fn bind(api: &mut Api) {
 
 static YOLO: LazyLock<OptionSet> = LazyLock::new(|| {
     OptionSet::function("yolo")
-        .optional("classes", Kind::Value { takes: CLASSES, accepts: is_classes }, "what it detects; 80 numbered classes otherwise")
+        .optional(
+            "classes",
+            Kind::Value { takes: CLASSES, accepts: is_classes },
+            "what it detects; 80 numbered classes otherwise",
+        )
         .optional("width", Kind::Float(0.01..=4.0), "factor of the published widths, instead of the variant's own")
         .optional("depth", Kind::Float(0.01..=4.0), "factor of the published depths, instead of the variant's own")
         .optional("seed", Kind::seed(), "of the initial weights; otherwise that of seed(n)")
@@ -44,7 +52,7 @@ static LAYERS: LazyLock<OptionSet> = LazyLock::new(|| {
     let default = ActivationOptions::default();
     OptionSet::method::<Model>("layers")
         .int("size", side(), default.size as i64, "side of the square images in pixels")
-        .optional("data", Kind::object::<crate::data::Dataset>(), "adds statistics of activations and gradients on it")
+        .optional("data", Kind::object::<Dataset>(), "adds statistics of activations and gradients on it")
         .int("images", 1..=1_000_000, default.images as i64, "images of the dataset to look at")
         .int("batch", 1..=4096, default.batch as i64, "images a batch")
         .one_of("split", &["train", "val", "test"], "train", "the split they are from")
@@ -64,7 +72,7 @@ static BENCH: LazyLock<OptionSet> = LazyLock::new(|| bench_options(OptionSet::me
 const CLASSES: &str = "a number of classes, an array of names or a Dataset";
 
 fn is_classes(value: &Dynamic) -> bool {
-    value.is_int() || value.is_array() || value.is::<crate::data::Dataset>()
+    value.is_int() || value.is_array() || value.is::<Dataset>()
 }
 
 /// How speed is measured.
@@ -184,7 +192,7 @@ mod functions {
         let options = LAYERS.read(options)?;
         let size = options.int("size");
         let rows = model.layers(size).map_err(raise)?;
-        let Some(data) = options.given_object::<crate::data::Dataset>("data") else {
+        let Some(data) = options.given_object::<Dataset>("data") else {
             return Ok(layers(model, size, &rows, None));
         };
         let looked_at = ActivationOptions {
@@ -196,8 +204,9 @@ mod functions {
         let state = State::of(&context);
         let progress = state.progress.as_ref();
         let activations = crate::eval::activations(model, &data, &looked_at, progress).map_err(raise)?;
-        let loss = super::fit::loss_gradients(model).map_err(raise)?;
-        let gradients = crate::eval::gradients(model, &data, &looked_at, &loss, progress).map_err(raise)?;
+        let loss = DetectionLoss::new(&model.detector, &Gains::default()).map_err(raise)?;
+        let of_outputs = |batch: &Batch, outputs: &[Tensor]| Ok(loss.compute(outputs, &batch.targets)?.gradients);
+        let gradients = crate::eval::gradients(model, &data, &looked_at, &of_outputs, progress).map_err(raise)?;
         Ok(layers(model, size, &rows, Some(&Extras { activations, gradients })))
     }
 
@@ -287,13 +296,6 @@ mod functions {
         model.to_device(&parse_device(&device).map_err(raise)?).map_err(raise)
     }
 
-    /// The same detector for other classes, to be fine-tuned: what it knows of boxes, and of classes whose names stay,
-    /// is kept. Takes an array of names, or a Dataset for its classes.
-    #[rhai_fn(pure, return_raw)]
-    pub fn with_classes(context: NativeCallContext, model: &mut Model, classes: Dynamic) -> Answer<Model> {
-        crate::train::with_classes(model, &class_names(&classes)?, State::of(&context).seed()).map_err(raise)
-    }
-
     #[rhai_fn(name = "save", pure, return_raw)]
     pub fn save_plain(model: &mut Model, path: ImmutableString) -> Answer<()> {
         save(model, path, Map::new())
@@ -322,13 +324,13 @@ mod functions {
     }
 
     #[rhai_fn(name = "predict", pure, return_raw)]
-    pub fn predict_plain(model: &mut Model, image: ImmutableString) -> Answer<super::detections::Detections> {
+    pub fn predict_plain(model: &mut Model, image: ImmutableString) -> Answer<Detections> {
         predict(model, image, Map::new())
     }
 
     /// The boxes in an image file, most confident first.
     #[rhai_fn(pure, return_raw)]
-    pub fn predict(model: &mut Model, image: ImmutableString, options: Map) -> Answer<super::detections::Detections> {
+    pub fn predict(model: &mut Model, image: ImmutableString, options: Map) -> Answer<Detections> {
         let options = PREDICT.read(options)?;
         let options = PredictOptions {
             size: options.int("size"),
@@ -336,7 +338,7 @@ mod functions {
             iou: options.given_float("iou").map(|iou| iou as f32),
             max_detections: options.int("max_det"),
         };
-        super::detections::Detections::find(model, Path::new(image.as_str()), &options).map_err(raise)
+        Detections::find(model, Path::new(image.as_str()), &options).map_err(raise)
     }
 }
 

@@ -29,7 +29,8 @@ static SCOPES: LazyLock<Vec<&'static str>> = LazyLock::new(|| Scope::NAMES.iter(
 
 static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
     let default = PruneOptions::default();
-    let importance = Importance::NAMES.iter().find(|(_, value)| *value == default.importance).map_or("", |(name, _)| name);
+    let importance =
+        Importance::NAMES.iter().find(|(_, value)| *value == default.importance).map_or("", |(name, _)| name);
     let scope = Scope::NAMES.iter().find(|(_, value)| *value == default.scope).map_or("", |(name, _)| name);
     OptionSet::function("pruner")
         .one_of("granularity", &["channel"], "channel", "what goes as a unit")
@@ -41,7 +42,12 @@ static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
         .int("size", side(), default.size as i64, "side of the images that MACs are counted for, in pixels")
         .int("round_to", 1..=1024, default.round_to as i64, "layers keep a multiple of this many channels")
         .int("min_channels", 1..=65_536, default.min_channels as i64, "layers never keep fewer channels")
-        .float("max_ratio", 0.0..=1.0, short(default.max_ratio as f32), "largest share of its channels that a layer may lose")
+        .float(
+            "max_ratio",
+            0.0..=1.0,
+            short(default.max_ratio as f32),
+            "largest share of its channels that a layer may lose",
+        )
         .optional("ignore", Kind::Texts, "patterns of layers that stay whole, such as \"model.24\" or \"model.*.m\"")
         .optional("seed", Kind::seed(), "of random importance; otherwise that of seed(n)")
 });
@@ -96,9 +102,13 @@ mod functions {
         let mut given = amounts.into_iter().flatten();
         let amount = given.next();
         if given.next().is_some() {
-            return Err(complain("pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)"));
+            return Err(complain(
+                "pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)",
+            ));
         }
-        let named = |name: String, names: &[(&str, Importance)]| names.iter().find(|(known, _)| *known == name).map(|found| found.1);
+        let named = |name: String, names: &[(&str, Importance)]| {
+            names.iter().find(|(known, _)| *known == name).map(|found| found.1)
+        };
         let default = PruneOptions::default();
         let scope = options.text("scope");
         let options = PruneOptions {
