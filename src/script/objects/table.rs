@@ -43,8 +43,7 @@ pub fn value(cell: &Cell) -> Dynamic {
     }
 }
 
-/// A row as a map by column name.
-pub fn row_map(table: &Table, row: &[Cell]) -> Map {
+fn row_map(table: &Table, row: &[Cell]) -> Map {
     table.columns().iter().zip(row).map(|(column, cell)| (column.name.as_str().into(), value(cell))).collect()
 }
 

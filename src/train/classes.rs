@@ -1,0 +1,105 @@
+//! A detector for other classes.
+
+use candle_core::{Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    graph::{Graph, NodeId, Op},
+    model::{Detector, Head, Model, ModelError, Tensors},
+};
+
+/// The same detector for other classes, to be fine-tuned: of its last convolutions the filters of boxes and objectness
+/// are kept, as are those of classes whose names it has already; the filters of new classes are drawn from `seed`, with
+/// biases that make them rare (Lin et al. 2017, "Focal Loss", section 4.1, with YOLO's constants).
+///
+/// # Errors
+/// No names, a name twice, or outputs that are no convolutions.
+pub fn with_classes(model: &Model, names: &[String], seed: u64) -> Result<Model, ModelError> {
+    if names.is_empty() {
+        return Err(ModelError::Detector("it needs at least one class".into()));
+    }
+    if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name) {
+        return Err(ModelError::Detector(format!("class `{name}` is named twice")));
+    }
+    let old = &model.detector;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut graph, mut tensors) = ((*model.graph).clone(), model.tensors.clone());
+    for (output, &node) in model.graph.outputs().iter().enumerate() {
+        let Some(rows) = rows(old, output, names) else { continue };
+        replace(&mut graph, &mut tensors, node, &rows, &mut rng)?;
+    }
+    let detector = Detector { classes: names.to_vec(), ..old.clone() };
+    let step = format!("classes {} → {}", old.classes.len(), names.len());
+    Ok(Model::new(graph, tensors, detector, model.provenance.clone())?.with_step(step))
+}
+
+/// A filter of a new last convolution.
+enum Row {
+    /// The old filter of this index.
+    Kept(usize),
+    /// A new one with this bias.
+    Fresh(f32),
+}
+
+/// The filters of an output, or `None` where it has nothing to do with classes.
+fn rows(old: &Detector, output: usize, names: &[String]) -> Option<Vec<Row>> {
+    let known = |name: &String| old.classes.iter().position(|class| class == name);
+    let class = |first: usize, bias: f32| {
+        names.iter().map(move |name| known(name).map_or(Row::Fresh(bias), |class| Row::Kept(first + class)))
+    };
+    let count = names.len() as f32;
+    match &old.head {
+        Head::Anchors { anchors } => {
+            let bias = (0.6 / (count - 0.99999)).ln();
+            let width = 5 + old.classes.len();
+            let anchor = |anchor: usize| {
+                let first = anchor * width;
+                (first..first + 5).map(Row::Kept).chain(class(first + 5, bias))
+            };
+            Some((0..anchors[output].len()).flat_map(anchor).collect())
+        }
+        Head::Distribution { .. } if output % 2 == 1 => {
+            let stride = old.strides[output / 2] as f32;
+            Some(class(0, (5.0 / count / (640.0 / stride).powi(2)).ln()).collect())
+        }
+        Head::Distribution { .. } => None,
+    }
+}
+
+fn replace(
+    graph: &mut Graph,
+    tensors: &mut Tensors,
+    node: NodeId,
+    rows: &[Row],
+    rng: &mut ChaCha8Rng,
+) -> Result<(), ModelError> {
+    let name = graph.node(node).name.clone();
+    let Op::Conv(conv) = graph.op_mut(node) else {
+        return Err(ModelError::Detector(format!("its output `{name}` is no convolution")));
+    };
+    conv.out_channels = rows.len();
+    let filter = conv.weight_shape()[1..].iter().product::<usize>();
+    let (shape, has_bias) = (conv.weight_shape(), conv.bias);
+    let reach = 1.0 / (filter as f32).sqrt();
+    for (suffix, width) in [("weight", filter), ("bias", 1)] {
+        if suffix == "bias" && !has_bias {
+            continue;
+        }
+        let full = format!("{name}.{suffix}");
+        let Some(tensor) = tensors.get(&full) else { continue };
+        let device = tensor.device().clone();
+        let old = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut new = Vec::with_capacity(rows.len() * width);
+        for row in rows {
+            match row {
+                Row::Kept(index) => new.extend_from_slice(&old[index * width..(index + 1) * width]),
+                Row::Fresh(bias) if suffix == "bias" => new.push(*bias),
+                Row::Fresh(_) => new.extend((0..width).map(|_| rng.random_range(-reach..reach))),
+            }
+        }
+        let dims = if suffix == "bias" { vec![rows.len()] } else { shape.to_vec() };
+        tensors.insert(full, Tensor::from_vec(new, dims, &device)?);
+    }
+    Ok(())
+}

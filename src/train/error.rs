@@ -1,0 +1,123 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::{Run, loss::LossError};
+use crate::{data::DataError, eval::EvalError, exec::ExecError, io::IoError, model::ModelError};
+
+/// What can go wrong in training; the message says what to do.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// An option out of its range.
+    #[error("{option} = {found}: expected {expected}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// The value given.
+        found: String,
+        /// The allowed values.
+        expected: String,
+    },
+    /// Model and dataset have different classes.
+    #[error(
+        "the model has {} classes ({}), but {dataset} has {} ({}); give the model new class outputs first, with with_classes",
+        model.len(), abridged(model), data.len(), abridged(data)
+    )]
+    Classes {
+        /// The model's classes.
+        model: Vec<String>,
+        /// The dataset's name.
+        dataset: String,
+        /// The dataset's classes.
+        data: Vec<String>,
+    },
+    /// A mask that fits no tensor of the model.
+    #[error("mask `{name}` is {mask:?}, but the model's tensor of that name is {tensor:?}")]
+    Mask {
+        /// The tensor's name.
+        name: String,
+        /// The mask's shape.
+        mask: Vec<usize>,
+        /// The tensor's shape, if there is one.
+        tensor: Option<Vec<usize>>,
+    },
+    /// The loss or the gradient is no longer finite. The run up to there is not lost.
+    #[error(
+        "the {what} is no longer finite in epoch {epoch}, batch {batch}; a lower lr (it was {lr}), a longer warm-up or \
+         clip = 10 usually helps. The weights before that batch are kept{}",
+        folder(run)
+    )]
+    Diverged {
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The batch, from 1.
+        batch: usize,
+        /// The learning rate of the weights in that step.
+        lr: f32,
+        /// The run up to the last good step.
+        run: Box<Run>,
+    },
+    /// What is trained for failed.
+    #[error(transparent)]
+    Objective(#[from] Box<dyn std::error::Error + Send + Sync>),
+    /// An objective's tensor or gradient does not fit.
+    #[error("the objective's {what} `{name}` {reason}")]
+    Extra {
+        /// `tensor` or `gradient`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A run cannot be gone on with.
+    #[error("{}: {reason}", path.display())]
+    Resume {
+        /// The checkpoint or folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A file of the run could not be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The detection loss.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// The dataset.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network's run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The validation.
+    #[error("while validating: {0}")]
+    Eval(#[from] EvalError),
+    /// A model file or checkpoint.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Tensors could not be made or moved.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+fn abridged(names: &[String]) -> String {
+    let shown = names.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > 4 { format!("{shown}, …") } else { shown }
+}
+
+fn folder(run: &Run) -> String {
+    run.folder.as_ref().map(|folder| format!(", in {}", folder.display())).unwrap_or_default()
+}

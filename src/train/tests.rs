@@ -1,0 +1,314 @@
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use candle_core::{Device, Tensor};
+
+use super::{loss::*, *};
+use crate::{
+    data::{Augment, Dataset, ShapesOptions, Target, shapes},
+    exec::{self, ValueGradients},
+    io,
+    model::{Model, Tensors},
+    progress::{Progress, Silent},
+    testing::shared,
+    zoo,
+};
+
+/// Losses and the norm of every parameter's gradient, in training mode, against PyTorch's.
+#[test]
+fn losses_and_gradients_match_the_goldens() {
+    for name in ["yolov5n-bccd", "yolov8n-bccd"] {
+        let (Some(file), Some(facts), Some(batch)) = (
+            shared(&format!("models/{name}.pt")),
+            shared(&format!("goldens/{name}.json")),
+            shared("goldens/batch.safetensors"),
+        ) else {
+            return;
+        };
+        let model = io::load(file).unwrap();
+        let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
+        let batch = candle_core::safetensors::load(batch, &Device::Cpu).unwrap();
+        let targets: Vec<Target> = batch["targets"].to_vec2::<f32>().unwrap().iter().map(|row| target(row)).collect();
+        let tape = exec::train(&model, &batch["images"], &[]).unwrap();
+        let loss = DetectionLoss::new(&model.detector, &Gains::default()).unwrap();
+        let found = loss.compute(&tape.values.outputs, &targets).unwrap();
+        let close = |what: &str, found: f64, expected: &serde_json::Value| {
+            let expected = expected.as_f64().unwrap();
+            let off = (found - expected).abs();
+            assert!(off <= (1e-3 * expected.abs()).max(1e-5), "{name} {what}: {found} against {expected}");
+        };
+        close("total", found.total.into(), &facts["loss"]["total_times_batch"]);
+        for (part, value) in &found.parts {
+            close(part, (*value).into(), &facts["loss"][part.trim_end_matches("_loss")]);
+        }
+        let outputs = found.gradients.into_iter().map(Some).collect();
+        let gradients = tape.backward(&ValueGradients { outputs, taps: BTreeMap::new() }).unwrap();
+        let norms = facts["grad_norm"].as_object().unwrap();
+        assert_eq!(gradients.len(), norms.len(), "{name}");
+        for (parameter, norm) in norms {
+            let gradient = gradients[parameter].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let found = gradient.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            close(parameter, found, norm);
+        }
+    }
+}
+
+fn target(row: &[f32]) -> Target {
+    Target { image: row[0] as usize, class: row[1] as usize, cx: row[2], cy: row[3], w: row[4], h: row[5] }
+}
+
+fn dataset(train: usize) -> Dataset {
+    let classes = ["circle", "square"].map(String::from).to_vec();
+    shapes(&ShapesOptions { train, val: 3, size: 64, seed: 3, classes }).unwrap()
+}
+
+fn tiny(variant: &str) -> Model {
+    let classes = ["circle", "square"].map(String::from).to_vec();
+    let fresh = zoo::Fresh { classes, width: Some(0.0625), depth: Some(0.1), seed: 1 };
+    zoo::yolo(variant, &fresh).unwrap()
+}
+
+fn quick() -> FitOptions {
+    FitOptions { epochs: 3, batch: 3, size: 64, warmup_epochs: 1.0, close_mosaic: 1, ..FitOptions::default() }
+}
+
+fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
+    let flat = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.flatten_all().unwrap().to_vec1().unwrap());
+    model.tensors.iter().map(flat).collect()
+}
+
+/// Asks to stop once so many steps are done.
+struct StopAfter {
+    limit: usize,
+    done: AtomicUsize,
+}
+
+impl StopAfter {
+    fn steps(limit: usize) -> Self {
+        Self { limit, done: AtomicUsize::new(0) }
+    }
+}
+
+impl Progress for StopAfter {
+    fn start(&self, _what: &str, _total: Option<u64>) {}
+    fn advance(&self, _done: u64, _message: &str) {
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+    fn note(&self, _line: &str) {}
+    fn finish(&self) {}
+    fn stop_requested(&self) -> bool {
+        self.done.load(Ordering::SeqCst) >= self.limit
+    }
+}
+
+#[test]
+fn a_stopped_run_resumes_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = dataset(7);
+    let model = tiny("yolov8n");
+    let whole = FitOptions { folder: Some(folder.path().join("whole")), ..quick() };
+    let whole = fit(&model, &data, &whole, &Silent).unwrap();
+    assert!(!whole.stopped && whole.history.len() == 3);
+
+    let options = FitOptions { folder: Some(folder.path().join("parts")), ..quick() };
+    let stopped = fit(&model, &data, &options, &StopAfter::steps(2)).unwrap();
+    assert!(stopped.stopped && stopped.history.is_empty());
+    let path = stopped.folder.clone().unwrap();
+    let resume = FitOptions { resume: Some(path.clone()), ..FitOptions::default() };
+    // Three steps make an epoch: stopped once more in the middle of the second.
+    let again = fit(&model, &data, &resume, &StopAfter::steps(2)).unwrap();
+    assert!(again.stopped && again.history.len() == 1);
+    let resumed = fit(&model, &data, &resume, &Silent).unwrap();
+    assert_eq!(values(&resumed.last), values(&whole.last));
+    assert_eq!(values(&resumed.model), values(&whole.model));
+    assert_eq!(resumed.best, whole.best);
+    let timeless =
+        |run: &Run| -> Vec<Epoch> { run.history.iter().map(|row| Epoch { seconds: 0.0, ..row.clone() }).collect() };
+    assert_eq!(timeless(&resumed), timeless(&whole));
+
+    // The files are there and open.
+    let last = io::load(path.join("weights/last.safetensors")).unwrap();
+    assert_eq!(values(&last), values(&whole.last));
+    assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap().lines().count(), 4);
+
+    // Other options than the run's, another model, no run at all.
+    let other = FitOptions { epochs: 5, ..resume.clone() };
+    let error = fit(&model, &data, &other, &Silent).unwrap_err().to_string();
+    assert!(error.contains("epochs = 3") && error.contains('5'), "{error}");
+    let error = fit(&tiny("yolov5n"), &data, &resume, &Silent).unwrap_err().to_string();
+    assert!(error.contains("another network"), "{error}");
+    let nothing = FitOptions { resume: Some(folder.path().join("nothing")), ..quick() };
+    let error = fit(&model, &data, &nothing, &Silent).unwrap_err().to_string();
+    assert!(error.contains("nothing") && error.contains("resume takes"), "{error}");
+}
+
+/// The test runs itself as a process of its own, kills that without warning, and goes on with what it left.
+#[test]
+fn a_killed_run_resumes_to_the_same_weights() {
+    const FOLDER: &str = "ESPALIER_TEST_KILLED_RUN";
+    let data = dataset(7);
+    let model = tiny("yolov5n");
+    let options = |folder: &Path| FitOptions {
+        folder: Some(folder.into()),
+        epochs: 12,
+        checkpoint_every: 2,
+        validate: false,
+        ..quick()
+    };
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        fit(&model, &data, &options(Path::new(&folder)), &Silent).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed");
+    let name = "train::tests::a_killed_run_resumes_to_the_same_weights";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(FOLDER, &path)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let waiting = Instant::now();
+    while !path.join("weights/last.safetensors").exists() || !path.join("checkpoint.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        assert!(waiting.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let resume = FitOptions { resume: Some(path), ..FitOptions::default() };
+    let resumed = fit(&model, &data, &resume, &Silent).unwrap();
+    let whole = fit(&model, &data, &options(&folder.path().join("whole")), &Silent).unwrap();
+    assert_eq!(resumed.history.len(), 12);
+    assert_eq!(values(&resumed.last), values(&whole.last));
+}
+
+#[test]
+fn masked_weights_stay_zero_and_the_rest_moves() {
+    let data = dataset(3);
+    let model = tiny("yolov8n");
+    let name = "model.0.conv.weight";
+    let shape = model.tensors[name].dims().to_vec();
+    let count: usize = shape.iter().product();
+    let mask: Vec<f32> = (0..count).map(|index| (index % 2) as f32).collect();
+    let masks = Tensors::from([(name.to_string(), Tensor::from_slice(&mask, shape, &Device::Cpu).unwrap())]);
+    let options = FitOptions { masks: masks.clone(), epochs: 2, validate: false, ..quick() };
+    let run = fit(&model, &data, &options, &Silent).unwrap();
+    let found: Vec<f32> = run.last.tensors[name].flatten_all().unwrap().to_vec1().unwrap();
+    let before: Vec<f32> = model.tensors[name].flatten_all().unwrap().to_vec1().unwrap();
+    for index in 0..count {
+        assert_eq!(found[index] == 0.0, index % 2 == 0, "{index}");
+        assert!(index % 2 == 0 || found[index] != before[index]);
+    }
+    let wrong = Tensors::from([("model.9".to_string(), masks[name].clone())]);
+    let error = fit(&model, &data, &FitOptions { masks: wrong, ..options }, &Silent).unwrap_err().to_string();
+    assert!(error.contains("model.9"), "{error}");
+}
+
+/// The detection loss, and a tensor of its own that is drawn to 1.
+struct Drawn {
+    detection: Detection,
+    fails_at: f64,
+}
+
+impl Objective for Drawn {
+    fn part_names(&self) -> Vec<String> {
+        self.detection.part_names().into_iter().chain(["drawn_loss".to_string()]).collect()
+    }
+
+    fn taps(&self) -> &[usize] {
+        &[3]
+    }
+
+    fn tensors(&self) -> Tensors {
+        Tensors::from([("drawn".to_string(), Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu).unwrap())])
+    }
+
+    fn judge(&self, step: &Step<'_>) -> Result<Judgement, ObjectiveError> {
+        assert_eq!(step.values.taps[&3].dims()[0], step.images.dims()[0]);
+        let mut judged = self.detection.judge(step)?;
+        let off = (&step.tensors["drawn"] - 1.0)?;
+        judged.parts.push((off.sqr()?.sum_all()?).to_scalar()?);
+        judged.tensors.insert("drawn".into(), (off * 20.0)?);
+        if step.progress >= self.fails_at {
+            judged.total = f64::NAN;
+        }
+        Ok(judged)
+    }
+}
+
+#[test]
+fn an_objective_trains_tensors_of_its_own_and_a_loss_that_is_no_number_ends_the_run() {
+    let data = dataset(6);
+    let model = tiny("yolov5n");
+    let detection = Detection::new(&model.detector, &Gains::default()).unwrap();
+    let objective = Drawn { detection, fails_at: 0.75 };
+    let options = FitOptions { epochs: 4, validate: false, ..quick() };
+    let error = fit_with(&model, &data, &options, &objective, &Silent).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("loss is no longer finite in epoch 4, batch 1") && text.contains("lr"), "{text}");
+    let TrainError::Diverged { run, .. } = error else { panic!("{text}") };
+    assert_eq!(run.parts.last().unwrap(), "drawn_loss");
+    let drawn: Vec<f64> = run.history.iter().map(|row| *row.losses.last().unwrap()).collect();
+    assert!(drawn.len() == 3 && drawn[2] < drawn[1] && drawn[1] < drawn[0], "{drawn:?}");
+    assert!(values(&run.model).iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
+}
+
+#[test]
+fn misfits_are_named_before_anything_runs() {
+    let data = dataset(3);
+    let model = tiny("yolov5n");
+    let fails = |options: FitOptions, words: &[&str]| {
+        let error = fit(&model, &data, &options, &Silent).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    fails(FitOptions { batch: 0, ..quick() }, &["batch", "1 to 4096"]);
+    fails(FitOptions { epochs: 0, ..quick() }, &["epochs", "at least 1"]);
+    fails(FitOptions { size: 100, ..quick() }, &["size", "32", "96"]);
+    fails(FitOptions { lr: f32::NAN, ..quick() }, &["lr", "above 0"]);
+    fails(FitOptions { lrf: 2.0, ..quick() }, &["lrf"]);
+    fails(FitOptions { augment: Augment { mosaic: 2.0, ..Augment::default() }, ..quick() }, &["mosaic"]);
+    let more = with_classes(&model, &["circle", "square", "star"].map(String::from), 0).unwrap();
+    let error = fit(&more, &data, &quick(), &Silent).unwrap_err().to_string();
+    assert!(error.contains("3 classes (circle, square, star)") && error.contains("with_classes"), "{error}");
+}
+
+#[test]
+fn new_classes_keep_boxes_and_the_classes_known_by_name() {
+    let images = Tensor::rand(0f32, 1f32, (1, 3, 64, 64), &Device::Cpu).unwrap();
+    for variant in ["yolov5n", "yolov8n"] {
+        let model = tiny(variant);
+        let wider = with_classes(&model, &["star", "square", "ring"].map(String::from), 5).unwrap();
+        let old = exec::infer(&model, &images, &[]).unwrap().outputs;
+        let new = exec::infer(&wider, &images, &[]).unwrap().outputs;
+        let same = |old: &Tensor, new: &Tensor| {
+            let off = (old - new).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(off < 1e-5, "{variant}: {off}");
+        };
+        let channels = |map: &Tensor, from: usize, count: usize| map.narrow(1, from, count).unwrap();
+        if variant == "yolov5n" {
+            assert_eq!(new[0].dims()[1], 3 * 8);
+            for anchor in 0..3 {
+                same(&channels(&old[0], anchor * 7, 5), &channels(&new[0], anchor * 8, 5));
+                same(&channels(&old[0], anchor * 7 + 6, 1), &channels(&new[0], anchor * 8 + 6, 1));
+            }
+        } else {
+            same(&old[0], &new[0]);
+            assert_eq!(new[1].dims()[1], 3);
+            same(&channels(&old[1], 1, 1), &channels(&new[1], 1, 1));
+        }
+        let run = fit(&wider, &three_classes(), &FitOptions { epochs: 1, ..quick() }, &Silent).unwrap();
+        assert_eq!(run.history.len(), 1);
+    }
+    assert!(with_classes(&tiny("yolov5n"), &["a", "a"].map(String::from), 0).is_err());
+}
+
+fn three_classes() -> Dataset {
+    let classes = ["star", "square", "ring"].map(String::from).to_vec();
+    shapes(&ShapesOptions { train: 3, val: 2, size: 64, seed: 3, classes }).unwrap()
+}

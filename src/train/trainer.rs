@@ -1,0 +1,188 @@
+//! One step of training: forwards, judged, backwards, the weights moved.
+
+use candle_core::Tensor;
+
+use super::{
+    FitOptions, Judgement, Objective, Rates, Step, TrainError,
+    optimizer::{Average, Optimizer},
+    parameters::Layout,
+    schedule::Decay,
+};
+use crate::{
+    data::Target,
+    exec::{self, kernels::optim},
+    model::{Model, Tensors},
+};
+
+/// A model in training: its weights, their moving average, and the optimiser's state.
+#[derive(Clone, Debug)]
+pub struct Trainer {
+    model: Model,
+    extra: Tensors,
+    layout: Layout,
+    pub(super) values: Vec<f32>,
+    pub(super) average: Option<Vec<f32>>,
+    pub(super) optimizer: Optimizer,
+    gradients: Vec<f32>,
+    mask: Option<Vec<f32>>,
+    clip: f32,
+    decay: Decay,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepReport {
+    /// The objective's total.
+    pub total: f64,
+    /// Its parts.
+    pub parts: Vec<f32>,
+    /// The gradient's global norm before clipping.
+    pub norm: f64,
+    /// Whether the step was made; not where the total or the gradient is not finite.
+    pub made: bool,
+}
+
+impl Trainer {
+    /// Begins with a model and an objective's own tensors; `steps` is how many the run will have.
+    ///
+    /// # Errors
+    /// Where the objective's tensors have names of the model's, or tensors cannot be read.
+    pub fn new(model: &Model, extra: &Tensors, options: &FitOptions, steps: usize) -> Result<Self, TrainError> {
+        if let Some(name) = extra.keys().find(|name| model.tensors.contains_key(*name)) {
+            let reason = "has the name of one of the model's tensors".into();
+            return Err(TrainError::Extra { what: "tensor", name: name.clone(), reason });
+        }
+        let layout = Layout::new(model, extra);
+        let mut values = vec![0.0; layout.len()];
+        layout.gather(|name| model.tensors.get(name).or_else(|| extra.get(name)), &mut values, false)?;
+        let mask = match options.masks.is_empty() {
+            true => None,
+            false => {
+                let mut mask = vec![1.0; layout.trained()];
+                layout.gather(|name| options.masks.get(name), &mut mask, false)?;
+                values.iter_mut().zip(&mask).for_each(|(value, mask)| *value *= mask);
+                Some(mask)
+            }
+        };
+        let trained = layout.trained();
+        let mut trainer = Self {
+            model: model.clone(),
+            extra: extra.clone(),
+            average: options.ema.then(|| values.clone()),
+            values,
+            optimizer: Optimizer::new(options.optimizer, options.weight_decay, trained),
+            gradients: vec![0.0; trained],
+            layout,
+            mask,
+            clip: options.clip,
+            decay: Decay::new(steps),
+        };
+        trainer.refresh()?;
+        Ok(trainer)
+    }
+
+    /// The model as trained so far.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model with its averaged weights, or as trained where no average is kept.
+    ///
+    /// # Errors
+    /// Where the tensors cannot be put on the model's device.
+    pub fn averaged(&self) -> Result<Model, TrainError> {
+        let Some(average) = &self.average else { return Ok(self.model.clone()) };
+        Ok(self.model.with_tensors(self.layout.scatter(average)?.0))
+    }
+
+    /// Makes one step. `progress` is the share of the run that is done.
+    ///
+    /// # Errors
+    /// Where the images do not fit, the objective fails, or its gradients do not fit.
+    pub fn step(
+        &mut self,
+        images: &Tensor,
+        targets: &[Target],
+        objective: &dyn Objective,
+        rates: &Rates,
+        progress: f64,
+    ) -> Result<StepReport, TrainError> {
+        let tape = exec::train(&self.model, images, objective.taps())?;
+        let step = Step { images, targets, values: &tape.values, tensors: &self.extra, progress };
+        let Judgement { total, parts, gradients, tensors: own } = objective.judge(&step)?;
+        if !total.is_finite() {
+            return Ok(StepReport { total, parts, norm: f64::NAN, made: false });
+        }
+        let running = tape.running.clone();
+        let reached = tape.backward(&gradients)?;
+        self.collect(&reached, &own)?;
+        let norm = optim::sum_of_squares(&self.gradients).sqrt();
+        if !norm.is_finite() {
+            return Ok(StepReport { total, parts, norm, made: false });
+        }
+        self.apply(norm, rates, &running)?;
+        Ok(StepReport { total, parts, norm, made: true })
+    }
+
+    /// Puts all gradients in the flat array; zero where none reaches.
+    fn collect(&mut self, reached: &Tensors, own: &Tensors) -> Result<(), TrainError> {
+        for (name, gradient) in own {
+            if !self.layout.has_trained(name, gradient.dims()) {
+                let reason = format!("of shape {:?} is for no trained tensor of that shape", gradient.dims());
+                return Err(TrainError::Extra { what: "gradient", name: name.clone(), reason });
+            }
+        }
+        self.gradients.fill(0.0);
+        self.layout.gather(|name| reached.get(name), &mut self.gradients, false)?;
+        if !own.is_empty() {
+            self.layout.gather(|name| own.get(name), &mut self.gradients, true)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, norm: f64, rates: &Rates, running: &Tensors) -> Result<(), TrainError> {
+        let scale = match self.clip > 0.0 && norm > f64::from(self.clip) {
+            true => (f64::from(self.clip) / norm) as f32,
+            false => 1.0,
+        };
+        let trained = self.layout.trained();
+        self.layout.gather(|name| running.get(name), &mut self.values, false)?;
+        let decay = self.decay.at(self.optimizer.steps + 1);
+        let (values, buffers) = self.values.split_at_mut(trained);
+        let (average, averaged_buffers) = match &mut self.average {
+            Some(average) => {
+                let (average, buffers) = average.split_at_mut(trained);
+                (Some(Average { values: average, decay }), Some(buffers))
+            }
+            None => (None, None),
+        };
+        // With a mask the average follows after it is applied, so that it too keeps its zeros.
+        match &self.mask {
+            None => self.optimizer.step(self.layout.groups(), values, &self.gradients, scale, rates, average),
+            Some(mask) => {
+                self.optimizer.step(self.layout.groups(), values, &self.gradients, scale, rates, None);
+                values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
+                if let Some(average) = average {
+                    optim::update_average(optim::Ema { average: average.values, decay }, values);
+                }
+            }
+        }
+        if let Some(average) = averaged_buffers {
+            optim::update_average(optim::Ema { average, decay }, buffers);
+        }
+        self.refresh()
+    }
+
+    /// Makes the model's tensors from the flat values.
+    pub(super) fn refresh(&mut self) -> Result<(), TrainError> {
+        let (own, extra) = self.layout.scatter(&self.values)?;
+        self.model.tensors = own;
+        self.extra = extra;
+        Ok(())
+    }
+
+    /// The objective's own tensors as they are now.
+    pub fn extra(&self) -> &Tensors {
+        &self.extra
+    }
+}
