@@ -84,7 +84,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let error_colours = io::stderr().is_terminal() && colour;
     let mut session = Session::new(Settings {
         progress: Arc::new(Bar::new(interrupt.clone(), io::stderr().is_terminal(), arguments.quiet)),
-        interrupt,
+        interrupt: interrupt.clone(),
         output,
         device: arguments.device,
         seed: arguments.seed,
@@ -101,9 +101,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     };
     let code = match result {
-        Ok(()) => ExitCode::SUCCESS,
+        // Work that was stopped gives what it has, and the script may end with that.
+        Ok(()) if !interrupt.requested() => ExitCode::SUCCESS,
         Err(Failure::Exit(code)) => return Ok(ExitCode::from(u8::try_from(code).unwrap_or(SCRIPT_ERROR))),
-        Err(Failure::Interrupted) => {
+        Ok(()) | Err(Failure::Interrupted) => {
             eprintln!("interrupted");
             ExitCode::from(INTERRUPTED)
         }

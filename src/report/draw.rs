@@ -113,7 +113,11 @@ mod tests {
     fn boxes_beyond_the_image_are_clipped_and_neighbouring_colours_differ() {
         let mut image = RgbImage::new(50, 40);
         let outside = [-10., -20., 500., 400.];
-        draw_boxes(&mut image, &[LabelledBox { class: 1, label: "a label wider than the image".into(), corners: outside }]).unwrap();
+        draw_boxes(
+            &mut image,
+            &[LabelledBox { class: 1, label: "a label wider than the image".into(), corners: outside }],
+        )
+        .unwrap();
         let (r, g, b) = class_colour(1);
         assert_eq!(image.get_pixel(49, 39).0, [r, g, b]);
         for class in 0..20 {

@@ -35,6 +35,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A picture whose file ending is of no format that can be written.
+    #[error("cannot tell the picture format of {}: the name must end in .png, .jpg, .webp or .bmp", path.display())]
+    PictureEnding {
+        /// The file.
+        path: PathBuf,
+    },
     /// A plot without a single finite point.
     #[error("there is nothing to plot yet: no series has a finite value")]
     NothingToPlot,

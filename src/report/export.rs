@@ -1,4 +1,3 @@
-use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -25,29 +24,33 @@ impl Table {
     /// Writes the rows (not the totals) as CSV under the column names, in full precision. The file appears whole or
     /// not at all.
     pub fn csv(&self, path: &Path) -> Result<()> {
-        let write = || -> std::io::Result<()> {
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
-                _ => Path::new("."),
-            };
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            let mut writer = csv::Writer::from_writer(file.as_file_mut());
+        write_whole(path, |file| {
+            let mut writer = csv::Writer::from_writer(file);
             writer.write_record(self.columns().iter().map(|column| &column.name))?;
             for row in self.rows() {
                 writer.write_record(row.iter().map(Cell::plain))?;
             }
-            writer.flush()?;
-            drop(writer);
-            file.flush()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| Error::Write { path: path.into(), source })
+            writer.flush()
+        })
     }
 
     fn object(&self, row: &[Cell]) -> Value {
         self.columns().iter().zip(row).map(|(column, cell)| (column.name.clone(), cell.json())).collect()
     }
+}
+
+/// Writes a file beside its place and renames it there: it appears whole or not at all.
+pub(super) fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let whole = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        write(file.as_file_mut())?;
+        // Temporary files are their owner's alone; results are not secret.
+        #[cfg(unix)]
+        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    whole().map(drop).map_err(|source| Error::Write { path: path.into(), source })
 }
 
 #[cfg(test)]

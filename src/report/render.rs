@@ -85,7 +85,8 @@ impl Table {
         );
         table.add_rows(self.rows().iter().map(|row| row[..shown].iter().map(Cell::human).collect::<Vec<_>>()));
         for (at, column) in table.column_iter_mut().enumerate() {
-            let numbers = self.rows().iter().any(|row| row[at].number().is_some());
+            let any = |is: fn(&Cell) -> bool| self.rows().iter().any(|row| is(&row[at]));
+            let numbers = any(|cell| cell.number().is_some()) && !any(|cell| matches!(cell, Cell::Text(_)));
             column.set_cell_alignment(if numbers { CellAlignment::Right } else { CellAlignment::Left });
         }
         table

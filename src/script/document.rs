@@ -77,7 +77,8 @@ impl Piece {
     /// The variables that the text defines.
     pub fn defines(&self) -> Vec<String> {
         let tokens = super::scan::tokens(&self.text);
-        let pairs = tokens.windows(2).map(|pair| (&self.text[pair[0].range.clone()], &self.text[pair[1].range.clone()]));
+        let pairs =
+            tokens.windows(2).map(|pair| (&self.text[pair[0].range.clone()], &self.text[pair[1].range.clone()]));
         pairs.filter(|(word, _)| matches!(*word, "let" | "const" | "for")).map(|(_, name)| name.to_owned()).collect()
     }
 

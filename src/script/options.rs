@@ -47,6 +47,13 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// An array of strings, or one string.
     Texts,
+    /// Whatever a predicate accepts.
+    Value {
+        /// The values it takes, in words.
+        takes: &'static str,
+        /// Whether a value is one of them.
+        accepts: fn(&Dynamic) -> bool,
+    },
     /// An object of a script type.
     Object {
         /// The type's name in scripts.
@@ -167,6 +174,12 @@ impl OptionSet {
         self
     }
 
+    /// The same without an option, for a call that decides it itself.
+    pub fn without(mut self, key: &str) -> Self {
+        self.specs.retain(|spec| spec.key != key);
+        self
+    }
+
     /// Checks a map against the declaration: keys, types and ranges.
     pub fn read(&'static self, map: Map) -> Result<Options, Box<EvalAltResult>> {
         for (key, value) in &map {
@@ -207,6 +220,11 @@ impl Kind {
         Self::Object { name: T::NAME, id: TypeId::of::<T>() }
     }
 
+    /// A seed.
+    pub fn seed() -> Self {
+        Self::Int(0..=i64::MAX)
+    }
+
     /// The values it takes, in words.
     pub fn expected(&self) -> String {
         match self {
@@ -220,6 +238,7 @@ impl Kind {
                 choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" | ")
             }
             Self::Texts => "a string or an array of strings".into(),
+            Self::Value { takes, .. } => (*takes).into(),
             Self::Object { name, .. } => format!("a {name}"),
         }
     }
@@ -232,6 +251,7 @@ impl Kind {
             Self::Text => value.is_string(),
             Self::OneOf(choices) => value.clone().into_immutable_string().is_ok_and(|word| choices.contains(&&*word)),
             Self::Texts => value.is_string() || texts(value).is_some(),
+            Self::Value { accepts, .. } => accepts(value),
             Self::Object { id, .. } => value.type_id() == *id,
         }
     }
@@ -295,6 +315,11 @@ impl Options {
     /// An object that was given.
     pub fn given_object<T: Object>(&self, key: &str) -> Option<T> {
         self.given(key).and_then(|value| value.clone().try_cast::<T>())
+    }
+
+    /// A value of any kind that was given.
+    pub fn given_value(&self, key: &str) -> Option<&Dynamic> {
+        self.given(key)
     }
 
     /// The error that an option without a default wasn't given.

@@ -32,6 +32,10 @@ impl Bar {
         Self { bars: Mutex::default(), interrupt, style }
     }
 
+    fn is_busy(&self) -> bool {
+        !self.bars.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_empty()
+    }
+
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
         if let Some(bar) = self.bars.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).last() {
             act(bar);
@@ -70,8 +74,8 @@ impl Progress for Bar {
 
     fn note(&self, line: &str) {
         match self.style {
-            Style::Bar => self.with_bar(|bar| bar.println(line)),
-            Style::Notes => eprintln!("{line}"),
+            Style::Bar if self.is_busy() => self.with_bar(|bar| bar.println(line)),
+            Style::Bar | Style::Notes => eprintln!("{line}"),
             Style::Nothing => {}
         }
     }

@@ -60,7 +60,11 @@ impl Session {
         if let Some(code) = self.state.take_exit() {
             return Err(Failure::Exit(code));
         }
-        result.map_err(|error| explain(&error, &self.document, &self.names()))
+        result.map_err(|error| match explain(&error, &self.document, &self.names()) {
+            // Work that cannot give half a result says that it was stopped; the user knows.
+            Failure::Error(_) if self.state.interrupt.requested() => Failure::Interrupted,
+            failure => failure,
+        })
     }
 
     /// Evaluates a text and shows its value.
@@ -206,11 +210,7 @@ impl Session {
     fn names(&self) -> Names<'_> {
         let mut variables: Vec<String> = self.scope.iter_raw().map(|(name, _, _)| name.to_owned()).collect();
         variables.extend(self.document.last().map(super::document::Piece::defines).unwrap_or_default());
-        Names {
-            catalog: &self.state.catalog,
-            variables,
-            functions: self.functions(),
-        }
+        Names { catalog: &self.state.catalog, variables, functions: self.functions() }
     }
 }
 

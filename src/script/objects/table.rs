@@ -43,7 +43,8 @@ pub fn value(cell: &Cell) -> Dynamic {
     }
 }
 
-fn row_map(table: &Table, row: &[Cell]) -> Map {
+/// A row as a map by column name.
+pub fn row_map(table: &Table, row: &[Cell]) -> Map {
     table.columns().iter().zip(row).map(|(column, cell)| (column.name.as_str().into(), value(cell))).collect()
 }
 

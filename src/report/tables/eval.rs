@@ -1,0 +1,154 @@
+use super::count;
+use crate::eval::{BenchReport, Compared, Detection, Metrics, Score};
+use crate::report::{Cell, Column, Table};
+
+/// A row for each class that has labels, and the means below.
+pub fn metrics(metrics: &Metrics) -> Table {
+    let title = format!(
+        "{} images of {} at {} px · AP by the rule of {} · {}",
+        metrics.images,
+        metrics.split,
+        metrics.size,
+        metrics.scores.rule.name(),
+        Cell::Seconds(metrics.seconds.total).human()
+    );
+    let columns = [
+        Column::from("class"),
+        Column::from("images"),
+        Column::from("labels"),
+        Column::from("precision"),
+        Column::from("recall"),
+        Column::new("map50", "mAP50"),
+        Column::new("map75", "mAP75"),
+        Column::new("map", "mAP50-95"),
+    ];
+    let mut table = Table::new(title, columns);
+    let row = |name: Cell, images, labels, score: &Score| {
+        let figures = [score.precision, score.recall, score.map50, score.map75, score.map];
+        [name, count(images), count(labels)].into_iter().chain(figures.map(Cell::Float))
+    };
+    for class in &metrics.scores.classes {
+        let name = metrics.class_names.get(class.class).cloned().unwrap_or_else(|| class.class.to_string());
+        table.push(row(name.into(), class.images, class.labels, &class.score));
+    }
+    table.set_totals(row("all".into(), metrics.images, metrics.labels, &metrics.scores.overall));
+    table
+}
+
+/// A row for each box, most confident first.
+pub fn detections(title: &str, found: &[Detection], classes: &[String]) -> Table {
+    let columns = ["class", "confidence", "left", "top", "right", "bottom"];
+    let mut table = Table::new(format!("{title} · {} boxes", found.len()), columns);
+    for detection in found {
+        let name = classes.get(detection.class).cloned().unwrap_or_else(|| detection.class.to_string());
+        let corners = detection.corners.map(|corner| Cell::Float(f64::from(corner)));
+        table.push([name.into(), Cell::Float(detection.confidence.into())].into_iter().chain(corners));
+    }
+    table
+}
+
+/// One row: how fast a model is.
+pub fn bench_report(title: &str, report: &BenchReport) -> Table {
+    let columns = [
+        Column::new("size", "px"),
+        Column::from("batch"),
+        Column::from("threads"),
+        Column::from("runs"),
+        Column::from("median"),
+        Column::from("spread"),
+        Column::from("fastest"),
+        Column::from("slowest"),
+        Column::new("images_per_second", "images/s"),
+        Column::new("macs_per_second", "MACs/s"),
+        Column::new("peak_memory", "peak memory"),
+    ];
+    let mut table = Table::new(format!("{title} · seconds a batch, spread between the quartiles"), columns);
+    let [fastest, slowest] = report.timing.range();
+    table.push([
+        Cell::from(report.size),
+        report.batch.into(),
+        report.threads.into(),
+        report.timing.runs().into(),
+        Cell::Seconds(report.timing.median()),
+        Cell::Seconds(report.timing.spread()),
+        Cell::Seconds(fastest),
+        Cell::Seconds(slowest),
+        Cell::Float(report.images_per_second),
+        Cell::Count(report.macs_per_second as u64),
+        report.peak_memory.map_or(Cell::Missing, Cell::Bytes),
+    ]);
+    table
+}
+
+/// A row for each model; shares are of the first one's. Columns of what wasn't measured are left out.
+pub fn comparison(rows: &[Compared], size: usize) -> Table {
+    let timed = rows.iter().any(|row| row.latency.is_some());
+    let scored = rows.iter().any(|row| row.score.is_some());
+    let mut columns = vec![
+        Column::from("model"),
+        Column::new("params", "parameters"),
+        Column::new("params_share", "of first"),
+        Column::new("macs", "MACs"),
+        Column::new("macs_share", "of first"),
+        Column::new("bytes", "fp32 size"),
+    ];
+    if timed {
+        columns.extend([Column::from("latency"), Column::from("spread"), Column::new("speedup", "speed-up")]);
+    }
+    if scored {
+        columns.extend([
+            Column::from("precision"),
+            Column::from("recall"),
+            Column::new("map50", "mAP50"),
+            Column::new("map", "mAP50-95"),
+        ]);
+    }
+    let mut table = Table::new(format!("comparison at {size} px"), columns);
+    let share = |value: u64, whole: u64| Cell::Percent(value as f64 / whole.max(1) as f64);
+    let first = rows.first();
+    let first_time = first.and_then(|first| first.latency.as_ref()).map(|timing| timing.median());
+    for row in rows {
+        let of = first.unwrap_or(row);
+        let mut cells = vec![
+            row.name.clone().into(),
+            Cell::Count(row.params),
+            share(row.params, of.params),
+            Cell::Count(row.macs),
+            share(row.macs, of.macs),
+            Cell::Bytes(row.bytes),
+        ];
+        if timed {
+            let median = row.latency.as_ref().map(|timing| timing.median());
+            cells.extend([
+                median.map_or(Cell::Missing, Cell::Seconds),
+                row.latency.as_ref().map_or(Cell::Missing, |timing| Cell::Seconds(timing.spread())),
+                first_time.zip(median).map_or(Cell::Missing, |(first, own)| Cell::Float(first / own)),
+            ]);
+        }
+        if scored {
+            let figures = row.score.map(|score| [score.precision, score.recall, score.map50, score.map]);
+            cells.extend(
+                figures.map_or([Cell::Missing, Cell::Missing, Cell::Missing, Cell::Missing], |f| f.map(Cell::Float)),
+            );
+        }
+        table.push(cells);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_shows_what_was_measured() {
+        let row =
+            |name: &str, macs, score| Compared { name: name.into(), params: 10, macs, bytes: 40, latency: None, score };
+        let rows = [row("a", 100, None), row("b", 50, Some(Score { map: 0.5, ..Score::default() }))];
+        let table = comparison(&rows, 320);
+        assert_eq!(table.get(1, "macs_share").unwrap(), &Cell::Percent(0.5));
+        assert_eq!(table.get(1, "map").unwrap(), &Cell::Float(0.5));
+        assert_eq!(table.get(0, "map").unwrap(), &Cell::Missing);
+        assert!(table.position("latency").is_err());
+    }
+}

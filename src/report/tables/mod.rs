@@ -1,0 +1,18 @@
+//! The tables that Espalier shows, each made from the rows that the core returns.
+
+mod data;
+mod eval;
+mod model;
+mod prune;
+
+pub use data::dataset_summary;
+pub use eval::{bench_report, comparison, detections, metrics};
+pub use model::{Extras, filters, headline, layers, summary};
+pub use prune::{plan, scores};
+
+use super::Cell;
+
+/// A count that may not fit a cell of whole numbers.
+fn count(value: usize) -> Cell {
+    Cell::Count(value as u64)
+}

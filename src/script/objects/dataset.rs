@@ -1,0 +1,147 @@
+//! Datasets in scripts.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, ImmutableString, Map};
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::data::{self, Dataset, ShapesOptions};
+use crate::report::{Column, Table, View, contact_sheet, dataset_summary, save_picture};
+use crate::script::engine::Api;
+use crate::script::failure::raise;
+use crate::script::object::Object;
+use crate::script::options::{Kind, OptionSet};
+use crate::script::state::State;
+
+pub fn bind(api: &mut Api) {
+    api.object::<Dataset>().options(&SHAPES).options(&SHOW);
+    rhai::combine_with_exported_module!(&mut api.module, "dataset", functions);
+}
+
+static SHAPES: LazyLock<OptionSet> = LazyLock::new(|| {
+    let default = ShapesOptions::default();
+    OptionSet::function("shapes")
+        .int("train", 1..=10_000_000, default.train as i64, "images in the split train")
+        .int("val", 1..=10_000_000, default.val as i64, "images in the split val")
+        .int("size", 32..=4096, default.size as i64, "side of the square images in pixels")
+        .optional("seed", Kind::seed(), "of everything; otherwise that of seed(n)")
+        .optional("classes", Kind::Texts, "some of circle, square, triangle, star, ring, cross; all otherwise")
+});
+
+static SHOW: LazyLock<OptionSet> =
+    LazyLock::new(|| {
+        OptionSet::method::<Dataset>("show")
+            .one_of("split", &["train", "val", "test"], "train", "the split to show")
+            .int("images", 1..=64, 16, "how many images")
+    });
+
+impl Object for Dataset {
+    const NAME: &'static str = "Dataset";
+
+    fn show(&self, _: View) -> String {
+        let splits: Vec<String> =
+            self.splits.iter().map(|split| format!("{} {}", split.samples.len(), split.name)).collect();
+        let classes = match self.names.len() {
+            0..=6 => self.names.join(", "),
+            more => format!("{more} classes"),
+        };
+        let problems = match self.problems().len() {
+            0 => String::new(),
+            1 => " · 1 problem, see .problems()".into(),
+            more => format!(" · {more} problems, see .problems()"),
+        };
+        format!("{} · {} images · {classes}{problems}", self.name, splits.join(", "))
+    }
+
+    fn json(&self) -> Value {
+        let splits: serde_json::Map<String, Value> =
+            self.splits.iter().map(|split| (split.name.clone(), split.samples.len().into())).collect();
+        json!({ "dataset": self.name, "classes": self.names, "images": splits, "problems": self.problems().len() })
+    }
+}
+
+/// Problems told when a dataset is opened; `.problems()` has them all.
+const TOLD: usize = 5;
+
+#[export_module]
+mod functions {
+    /// Opens a dataset in the Ultralytics layout by its `data.yaml`. Broken images and label lines are told, counted
+    /// and skipped.
+    #[rhai_fn(return_raw)]
+    pub fn dataset(context: NativeCallContext, path: ImmutableString) -> Answer<Dataset> {
+        let data = data::dataset(Path::new(path.as_str())).map_err(raise)?;
+        let (problems, state) = (data.problems(), State::of(&context));
+        for problem in problems.iter().take(TOLD) {
+            state.progress.note(&format!("skipped: {problem}"));
+        }
+        if problems.len() > TOLD {
+            state.progress.note(&format!("skipped: {} more, see .problems()", problems.len() - TOLD));
+        }
+        Ok(data)
+    }
+
+    #[rhai_fn(name = "shapes", return_raw)]
+    pub fn shapes_plain(context: NativeCallContext) -> Answer<Dataset> {
+        shapes(context, Map::new())
+    }
+
+    /// The built-in dataset: shapes drawn from a seed on noisy backgrounds, no files needed.
+    #[rhai_fn(return_raw)]
+    pub fn shapes(context: NativeCallContext, options: Map) -> Answer<Dataset> {
+        let options = SHAPES.read(options)?;
+        let classes = options.texts("classes");
+        let drawn = ShapesOptions {
+            train: options.int("train"),
+            val: options.int("val"),
+            size: options.int("size"),
+            seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),
+            classes: if classes.is_empty() { ShapesOptions::default().classes } else { classes },
+        };
+        data::shapes(&drawn).map_err(raise)
+    }
+
+    /// A row for each split: images, boxes of every class, sizes.
+    #[rhai_fn(name = "summary", pure)]
+    pub fn dataset_summary_of(data: &mut Dataset) -> Table {
+        dataset_summary(data)
+    }
+
+    /// Everything that was found wrong: file, line, and what.
+    #[rhai_fn(pure)]
+    pub fn problems(data: &mut Dataset) -> Table {
+        let mut table =
+            Table::new(format!("problems of {}", data.name), [Column::from("file"), "line".into(), "problem".into()]);
+        for problem in data.problems() {
+            table.push([problem.file.display().to_string().into(), problem.line.into(), problem.what.into()]);
+        }
+        table
+    }
+
+    /// The names of the classes.
+    #[rhai_fn(get = "classes", pure)]
+    pub fn dataset_classes(data: &mut Dataset) -> Array {
+        data.names.iter().map(|name| Dynamic::from(name.clone())).collect()
+    }
+
+    /// The dataset's name: the path of its `data.yaml`, or `shapes`.
+    #[rhai_fn(get = "name", pure)]
+    pub fn dataset_name(data: &mut Dataset) -> ImmutableString {
+        data.name.as_str().into()
+    }
+
+    #[rhai_fn(name = "show", pure, return_raw)]
+    pub fn show_plain(data: &mut Dataset, path: ImmutableString) -> Answer<()> {
+        show_with(data, path, Map::new())
+    }
+
+    /// Draws a contact sheet into a file: some images with their boxes.
+    #[rhai_fn(name = "show", pure, return_raw)]
+    pub fn show_with(data: &mut Dataset, path: ImmutableString, options: Map) -> Answer<()> {
+        let options = SHOW.read(options)?;
+        let sheet = contact_sheet(data, &options.text("split"), options.int("images")).map_err(raise)?;
+        save_picture(&sheet, Path::new(path.as_str())).map_err(raise)
+    }
+}
