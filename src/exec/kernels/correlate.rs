@@ -105,42 +105,50 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
     let units = sizes.batch * sizes.groups;
     assert_eq!(x.len(), units * from, "input length");
     assert_eq!(y.len(), units * to, "output length");
-    let padded = sizes.in_channels * planes.channel;
+    let padded = sizes.in_channels * planes.channel + SLACK;
     let threads = rayon::current_num_threads();
     // Whole units (an image's group) go to one thread each, which then finds its planes in its own cache; those
     // that are left over are worked on by all threads together.
     let whole = units - units % threads;
     let (y_whole, y_rest) = y.split_at_mut(whole * to);
     y_whole.par_chunks_mut(to).enumerate().for_each(|(unit, y)| {
-        let mut input = scratch::take(padded + SLACK);
-        let channels = x[unit * from..][..from].chunks_exact(sizes.in_area);
-        for (channel, padded) in channels.zip(input.chunks_mut(planes.channel)) {
-            planes.fill(channel, padded);
-        }
+        let x = &x[unit * from..][..from];
+        let input = (!planes.same()).then(|| {
+            let mut input = scratch::take(padded);
+            let channels = x.chunks_exact(sizes.in_area);
+            channels.zip(input.chunks_mut(planes.channel)).for_each(|(from, to)| planes.fill(from, to));
+            input
+        });
         for pass in passes {
-            let job = Job::new(sizes, planes, pass, &input, unit % sizes.groups, finish, y);
+            let job = Job::new(sizes, planes, pass, input.as_deref().unwrap_or(x), unit % sizes.groups, finish, y);
             job.run(0..job.positions());
         }
     });
     for (unit, y) in (whole..units).zip(y_rest.chunks_mut(to)) {
-        let mut input = scratch::take(padded + SLACK);
-        let channels = x[unit * from..][..from].par_chunks_exact(sizes.in_area);
-        channels.zip(input.par_chunks_mut(planes.channel)).for_each(|(from, to)| planes.fill(from, to));
+        let x = &x[unit * from..][..from];
+        let input = (!planes.same()).then(|| {
+            let mut input = scratch::take(padded);
+            let channels = x.par_chunks_exact(sizes.in_area);
+            channels.zip(input.par_chunks_mut(planes.channel)).for_each(|(from, to)| planes.fill(from, to));
+            input
+        });
         for pass in passes {
-            let job = Job::new(sizes, planes, pass, &input, unit % sizes.groups, finish, y);
-            let chunk = job.positions().div_ceil(4 * threads).next_multiple_of(CHUNK);
-            let chunks = job.positions().div_ceil(chunk);
-            (0..chunks).into_par_iter().for_each(|i| job.run(i * chunk..job.positions().min((i + 1) * chunk)));
+            let job = Job::new(sizes, planes, pass, input.as_deref().unwrap_or(x), unit % sizes.groups, finish, y);
+            let part = job.positions().div_ceil(4 * threads).next_multiple_of(ALIGN);
+            let parts = job.positions().div_ceil(part);
+            (0..parts).into_par_iter().for_each(|i| job.run(i * part..job.positions().min((i + 1) * part)));
         }
     }
 }
 
-/// Ranges of positions given to different threads start at multiples of this: three vectors of any instruction set.
-const CHUNK: usize = 48;
+/// Ranges of positions given to different threads start at multiples of this, a multiple of any tile's width.
+const ALIGN: usize = 96;
 
 /// One pass over one image's group.
 struct Job<'a> {
     input: &'a [f32],
+    /// The input is the image itself, without padding; one tap.
+    same: bool,
     channel: usize,
     channels: usize,
     offsets: &'a [usize],
@@ -150,6 +158,7 @@ struct Job<'a> {
     target: Target,
     finish: Finish<'a>,
     output: Shared,
+    out_channels: usize,
     area: usize,
 }
 
@@ -164,16 +173,17 @@ impl<'a> Job<'a> {
         y: &mut [f32],
     ) -> Self {
         let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
-        let target = pass.target;
+        let same = planes.same();
         let job = Job {
             input,
-            channel: planes.channel,
+            same,
+            channel: if same { sizes.in_area } else { planes.channel },
             channels: sizes.in_channels,
             offsets: &pass.offsets,
             pitch: planes.pitch,
             panels: &pass.weights.panels,
             weights: &pass.weights.data[group * pass.weights.group..][..pass.weights.group],
-            target,
+            target: pass.target,
             finish: match finish {
                 Finish::Set => Finish::Set,
                 Finish::Add => Finish::Add,
@@ -181,18 +191,17 @@ impl<'a> Job<'a> {
                 Finish::BiasSilu(b) => Finish::BiasSilu(biases(b)),
             },
             output: Shared(y.as_mut_ptr()),
+            out_channels: sizes.out_channels,
             area: sizes.out_area,
         };
         // What the unsafe code below relies on.
-        let reach = job.offsets.iter().max().map_or(0, |o| o + job.positions() + SLACK);
-        assert!((job.channels - 1) * job.channel + reach <= job.input.len() + planes.channel, "padded planes");
-        let [rows, columns] = target.hw;
-        assert!(
-            rows == 0
-                || columns == 0
-                || target.start + (rows - 1) * target.rows + (columns - 1) * target.columns < job.area
-        );
-        assert_eq!(y.len(), sizes.out_channels * job.area, "output length");
+        let reach = job.offsets.iter().max().map_or(0, |o| o + job.positions());
+        let slack = if same { 0 } else { SLACK };
+        assert!((job.channels - 1) * job.channel + reach + slack <= job.input.len(), "padded planes");
+        let Target { hw: [height, width], start, rows, columns } = job.target;
+        assert!(height * width == 0 || start + (height - 1) * rows + (width - 1) * columns < job.area, "target");
+        assert_eq!(y.len(), job.out_channels * job.area, "output length");
+        assert_eq!(job.weights.len(), job.out_channels * job.channels * job.offsets.len(), "weights");
         job
     }
 
@@ -202,10 +211,67 @@ impl<'a> Job<'a> {
         if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.pitch + columns }
     }
 
-    /// Computes a range of outputs that starts at a multiple of [`CHUNK`] and ends at one or at the end.
+    /// Computes a range of outputs that starts at a multiple of [`ALIGN`] and ends at one or at the end.
     fn run(&self, range: Range<usize>) {
         simd::dispatch(Blocks { job: self, range });
     }
+
+    /// How many input channels to work on at once, so that what a block reads of them, `width` positions at every tap,
+    /// stays in the first-level cache while all output channels use it; but enough to be worth keeping sums for.
+    fn depth(&self, width: usize) -> usize {
+        let mut offsets = self.offsets.to_vec();
+        offsets.sort_unstable();
+        let line = 16;
+        let apart = |pair: &[usize]| (pair[1] - pair[0]).min(width + line);
+        let floats = width + line + offsets.windows(2).map(apart).sum::<usize>();
+        let most = (CACHE / floats).max(64 / self.offsets.len()).clamp(1, self.channels);
+        self.channels.div_ceil(self.channels.div_ceil(most))
+    }
+
+    /// Plans where the range's sums go: for each tile of `width`, straight to the output from there on if the whole tile
+    /// is consecutive outputs with nothing to be applied; the others' stretches that are outputs are put into `runs`.
+    fn plan(&self, range: Range<usize>, width: usize, runs: &mut Vec<Run>) -> [Option<usize>; TILES] {
+        let Target { hw: [height, columns_out], start, rows, columns } = self.target;
+        let plain = columns == 1 && matches!(self.finish, Finish::Set | Finish::Add);
+        let one_row = columns == 1 && rows == columns_out && self.pitch == columns_out;
+        let mut direct = [None; TILES];
+        runs.clear();
+        for (tile, direct) in range.clone().step_by(width).zip(&mut direct) {
+            let (mut at, end) = (tile, range.end.min(tile + width));
+            while at < end {
+                let (row, column, len) = if one_row {
+                    (0, at, (end - at).min((height * columns_out).saturating_sub(at)))
+                } else {
+                    let column = at % self.pitch;
+                    (at / self.pitch, column, (end - at).min(columns_out.saturating_sub(column)))
+                };
+                let to = start + row * rows + column * columns;
+                if plain && len == width {
+                    *direct = Some(to);
+                } else if row < height && len > 0 {
+                    let from = at - range.start;
+                    match runs.last_mut() {
+                        Some(last) if columns == 1 && (last.from + last.len, last.to + last.len) == (from, to) => {
+                            last.len += len
+                        }
+                        _ => runs.push(Run { from, len, to }),
+                    }
+                }
+                at = if one_row { end } else { end.min((row + 1) * self.pitch) };
+            }
+        }
+        direct
+    }
+}
+
+/// Floats of input that a block may occupy in the first-level cache.
+const CACHE: usize = 5120;
+
+/// Consecutive sums that go to outputs in one row.
+struct Run {
+    from: usize,
+    len: usize,
+    to: usize,
 }
 
 struct PanelRows;
@@ -223,105 +289,109 @@ struct Blocks<'a> {
     range: Range<usize>,
 }
 
-/// Where one vector of outputs goes.
-#[derive(Clone, Copy)]
-struct Place {
-    /// The whole vector goes here, if it lies within a row.
-    whole: Option<usize>,
-    /// Otherwise these lanes go to these places.
-    count: usize,
-    lanes: [(u8, usize); 16],
-}
-
-impl Place {
-    fn new(job: &Job, position: usize, lanes: usize) -> Self {
-        let Target { hw: [height, width], start, rows, columns } = job.target;
-        let (mut row, mut column) = (position / job.pitch, position % job.pitch);
-        let at = start + row * rows + column * columns;
-        let one_run = columns == 1 && rows == width && job.pitch == width;
-        let mut place = Place { whole: None, count: 0, lanes: [(0, 0); 16] };
-        if (columns == 1 && row < height && column + lanes <= width) || (one_run && position + lanes <= height * width)
-        {
-            place.whole = Some(at);
-            return place;
-        }
-        for lane in 0..lanes {
-            if row < height && column < width {
-                place.lanes[place.count] = (lane as u8, start + row * rows + column * columns);
-                place.count += 1;
-            }
-            column += 1;
-            if column == job.pitch {
-                (row, column) = (row + 1, 0);
-            }
-        }
-        place
-    }
-}
+/// Tiles side by side in a block.
+const TILES: usize = 2;
 
 impl WithSimd for Blocks<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let job = self.job;
-        let lanes = S::F32_LANES;
-        let mut at = self.range.start;
-        while at < self.range.end {
-            let most = if S::REGISTER_COUNT >= 32 { 3 } else { 2 };
-            let vectors = (self.range.end - at).div_ceil(lanes).min(most);
-            let places = [0, 1, 2].map(|v| Place::new(job, at + v * lanes, lanes));
-            for panel in job.panels {
-                let mut sums = Sums([0.0; 8 * 3 * 16]);
-                // SAFETY: `Job::new` checked that every channel's every tap is readable for all positions and SLACK
-                // more, that the places are inside an output channel, and the panel's rows are channels of the output.
-                unsafe {
-                    let plane = job.input.as_ptr().add(at);
-                    let to = sums.0.as_mut_ptr();
-                    macro_rules! tiles {
-                        ($($r:literal x $v:literal)*) => { match (panel.rows, vectors) {
-                            $(($r, $v) => tile::<S, $r, $v>(s, job, panel, plane, to),)*
-                            _ => unreachable!("no tile for {} rows", panel.rows),
-                        } };
+        let (job, lanes, taps) = (self.job, S::F32_LANES, self.job.offsets.len());
+        let most = if S::REGISTER_COUNT >= 32 { 3 } else { 2 };
+        let width = TILES * most * lanes;
+        let depth = job.depth(width);
+        let mut sums = scratch::take(job.out_channels * width);
+        let mut columns = scratch::take(if job.same { depth * width } else { 0 });
+        let mut runs = Vec::new();
+        for start in self.range.clone().step_by(width) {
+            let end = self.range.end.min(start + width);
+            let direct = job.plan(start..end, most * lanes, &mut runs);
+            for first in (0..job.channels).step_by(depth) {
+                let channels = depth.min(job.channels - first);
+                let input = &job.input[first * job.channel..];
+                let (plane, channel) = if job.same {
+                    for (to, from) in columns.chunks_exact_mut(width).zip(input.chunks(job.channel)).take(channels) {
+                        to[..end - start].iter_mut().zip(&from[start..end]).for_each(|(to, from)| *to = *from);
                     }
-                    if S::REGISTER_COUNT >= 32 {
-                        tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 7 x 1 8 x 1
-                               1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2 7 x 2 8 x 2
-                               1 x 3 2 x 3 3 x 3 4 x 3 5 x 3 6 x 3 7 x 3 8 x 3);
-                    } else {
-                        tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1
-                               1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2);
+                    (columns.as_ptr(), width)
+                } else {
+                    (input[start..].as_ptr(), job.channel)
+                };
+                for panel in job.panels {
+                    let weights = job.weights[panel.start + first * taps * panel.rows..].as_ptr();
+                    for (at, direct) in (0..end - start).step_by(most * lanes).zip(&direct) {
+                        let vectors = (end - start - at).div_ceil(lanes).min(most);
+                        // SAFETY: `Job::new` checked that every tap of every channel is readable for all positions and
+                        // SLACK more (`columns` is as wide as a block), that the weights are complete, and that the
+                        // target lies in the output; a direct tile's outputs are this range's, which no other thread
+                        // has; `sums` has a row of a block's width for each output channel.
+                        unsafe {
+                            let plane = plane.add(at);
+                            let (sums, row, add) = match direct {
+                                Some(to) => (
+                                    job.output.get().add(panel.first * job.area + to),
+                                    job.area,
+                                    first > 0 || matches!(job.finish, Finish::Add),
+                                ),
+                                None => (sums.as_mut_ptr().add(panel.first * width + at), width, first > 0),
+                            };
+                            let part = Part { plane, channel, channels, offsets: job.offsets, weights, sums, row, add };
+                            macro_rules! tiles {
+                                ($($r:literal x $v:literal)*) => { match (panel.rows, vectors) {
+                                    $(($r, $v) => tile::<S, $r, $v>(s, part),)*
+                                    _ => unreachable!("no tile for {} rows", panel.rows),
+                                } };
+                            }
+                            if S::REGISTER_COUNT >= 32 {
+                                tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 7 x 1 8 x 1
+                                       1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2 7 x 2 8 x 2
+                                       1 x 3 2 x 3 3 x 3 4 x 3 5 x 3 6 x 3 7 x 3 8 x 3);
+                            } else {
+                                tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1
+                                       1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2);
+                            }
+                        }
                     }
-                    finish(s, job, panel, &places[..vectors], &sums);
                 }
             }
-            at += vectors * lanes;
+            for (channel, sums) in sums.chunks_exact(width).enumerate() {
+                for run in &runs {
+                    let sums = &sums[run.from..][..run.len];
+                    // SAFETY: `Job::new` checked that the last output's place is inside a channel; the run's outputs
+                    // are this range's, which no other thread has.
+                    unsafe { finish(s, job, channel, sums, job.output.get().add(channel * job.area + run.to)) };
+                }
+            }
         }
     }
 }
 
-/// A tile's sums on their way to the output: for each of its channels, its vectors one after another.
-#[repr(align(64))]
-struct Sums([f32; 8 * 3 * 16]);
+/// What a tile needs: its inputs, weights, and where its sums go (`row` floats from one channel's to the next's).
+struct Part<'a> {
+    plane: *const f32,
+    channel: usize,
+    channels: usize,
+    offsets: &'a [usize],
+    weights: *const f32,
+    sums: *mut f32,
+    row: usize,
+    add: bool,
+}
 
-/// Computes `R` channels by `V` vectors, stored at `to`.
+/// Computes `R` channels by `V` vectors.
 ///
 /// # Safety
-/// The input is readable at every channel's every tap, counted from `plane`, for `V` vectors; `to` holds `R · V` vectors.
+/// The input is readable at every channel's every tap for `V` vectors, the weights are `R` for each of those; the sums
+/// are `R` rows of `V` vectors.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const V: usize>(
-    s: S,
-    job: &Job,
-    panel: &Panel,
-    mut plane: *const f32,
-    to: *mut f32,
-) {
+unsafe fn tile<S: Simd, const R: usize, const V: usize>(s: S, part: Part) {
     let lanes = S::F32_LANES;
     let mut sums = [[s.splat_f32s(0.0); V]; R];
-    let mut w = job.weights[panel.start..].as_ptr();
-    // SAFETY: in bounds by the caller's promise; `w` walks over the panel's `channels · taps · R` weights.
+    let (mut plane, mut w) = (part.plane, part.weights);
+    // SAFETY: the caller's promise.
     unsafe {
-        for _ in 0..job.channels {
-            for &offset in job.offsets {
+        for _ in 0..part.channels {
+            for &offset in part.offsets {
                 let x = plane.add(offset);
                 let mut inputs = [s.splat_f32s(0.0); V];
                 for v in 0..V {
@@ -335,62 +405,64 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
                 }
                 w = w.add(R);
             }
-            plane = plane.wrapping_add(job.channel);
+            plane = plane.wrapping_add(part.channel);
         }
         for r in 0..R {
             for v in 0..V {
-                simd::store(s, to.add((r * V + v) * lanes), sums[r][v]);
+                let to = part.sums.add(r * part.row + v * lanes);
+                let sum = if part.add { s.add_f32s(sums[r][v], simd::load(s, to)) } else { sums[r][v] };
+                simd::store(s, to, sum);
             }
         }
     }
 }
 
-/// Applies the finish to a tile's sums and stores them.
+/// Applies the finish to sums that lie in one row, and stores them.
 ///
 /// # Safety
-/// The places lie inside an output channel, and the panel's channels inside the output; no other thread writes there.
+/// As many outputs as there are sums, the target's `columns` apart from `to` on, are ours to write.
 #[inline(always)]
-unsafe fn finish<S: Simd>(s: S, job: &Job, panel: &Panel, places: &[Place], sums: &Sums) {
-    let mut from = sums.0.as_ptr();
-    for channel in panel.first..panel.first + panel.rows {
-        // SAFETY: the caller's promise; `from` walks over the tile's vectors.
-        unsafe {
-            let to = job.output.get().add(channel * job.area);
-            for place in places {
-                let sum = simd::load(s, from);
-                let (sum, add) = match job.finish {
-                    Finish::Set => (sum, false),
-                    Finish::Add => (sum, true),
-                    Finish::Bias(b) => (s.add_f32s(sum, s.splat_f32s(b[channel])), false),
-                    Finish::BiasSilu(b) => (simd::silu(s, s.add_f32s(sum, s.splat_f32s(b[channel]))), false),
-                };
-                put(s, sum, to, place, add);
-                from = from.add(S::F32_LANES);
-            }
-        }
-    }
-}
-
-/// Stores one vector, or adds it to what is there.
-///
-/// # Safety
-/// The place's elements, counted from `to`, are ours to write.
-#[inline(always)]
-unsafe fn put<S: Simd>(s: S, sum: S::f32s, to: *mut f32, place: &Place, add: bool) {
+unsafe fn finish<S: Simd>(s: S, job: &Job, channel: usize, sums: &[f32], to: *mut f32) {
+    let lanes = S::F32_LANES;
+    let add = matches!(job.finish, Finish::Add);
     // SAFETY: the caller's promise.
     unsafe {
-        if let Some(at) = place.whole {
-            let to = to.add(at);
-            let sum = if add { s.add_f32s(sum, simd::load(s, to)) } else { sum };
-            simd::store(s, to, sum);
-        } else {
-            let mut values = [0f32; 16];
-            simd::store(s, values.as_mut_ptr(), sum);
-            for &(lane, at) in &place.lanes[..place.count] {
-                let to = to.add(at);
-                let value = values[lane as usize & 15];
-                *to = if add { *to + value } else { value };
+        if job.target.columns != 1 || (sums.len() < lanes && !matches!(job.finish, Finish::BiasSilu(_))) {
+            let bias = match job.finish {
+                Finish::Bias(b) | Finish::BiasSilu(b) => b[channel],
+                Finish::Set | Finish::Add => 0.0,
+            };
+            for (i, sum) in sums.iter().enumerate() {
+                let to = to.add(i * job.target.columns);
+                *to = if add { *to + sum } else { sum + bias };
+            }
+            return;
+        }
+        let (bias, silu) = match job.finish {
+            Finish::Set | Finish::Add => (s.splat_f32s(0.0), false),
+            Finish::Bias(b) => (s.splat_f32s(b[channel]), false),
+            Finish::BiasSilu(b) => (s.splat_f32s(b[channel]), true),
+        };
+        let (body, rest) = S::as_simd_f32s(sums);
+        for (i, sum) in body.iter().enumerate() {
+            let to = to.add(i * lanes);
+            let sum = biased(s, *sum, bias, silu);
+            simd::store(s, to, if add { s.add_f32s(sum, simd::load(s, to)) } else { sum });
+        }
+        let to = to.add(body.len() * lanes);
+        if !rest.is_empty() {
+            let mut last = [0.0; 16];
+            simd::store(s, last.as_mut_ptr(), biased(s, s.partial_load_f32s(rest), bias, silu));
+            for (i, last) in last.iter().enumerate().take(rest.len()) {
+                *to.add(i) = if add { *to.add(i) + last } else { *last };
             }
         }
     }
+}
+
+/// Adds the bias, and applies SiLU if wanted.
+#[inline(always)]
+fn biased<S: Simd>(s: S, sum: S::f32s, bias: S::f32s, silu: bool) -> S::f32s {
+    let sum = s.add_f32s(sum, bias);
+    if silu { simd::silu(s, sum) } else { sum }
 }

@@ -308,12 +308,18 @@ impl<C: Curve> WithSimd for Slope<'_, C> {
     fn with_simd<S: Simd>(self, s: S) {
         let ((x, x_rest), (dy, dy_rest)) = (S::as_simd_f32s(self.x), S::as_simd_f32s(self.dy));
         let (dx, dx_rest) = S::as_mut_simd_f32s(self.dx);
-        let old = |dx: S::f32s| if self.accumulate { dx } else { s.splat_f32s(0.0) };
+        let keep = self.accumulate;
         for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
-            *dx = s.mul_add_e_f32s(self.curve.slope(s, *x), *dy, old(*dx));
+            *dx = s.mul_add_e_f32s(self.curve.slope(s, *x), *dy, kept(s, *dx, keep));
         }
         let (x, dy) = (s.partial_load_f32s(x_rest), s.partial_load_f32s(dy_rest));
-        let rest = s.mul_add_e_f32s(self.curve.slope(s, x), dy, old(s.partial_load_f32s(dx_rest)));
+        let rest = s.mul_add_e_f32s(self.curve.slope(s, x), dy, kept(s, s.partial_load_f32s(dx_rest), keep));
         s.partial_store_f32s(dx_rest, rest);
     }
+}
+
+/// The value, or zero.
+#[inline(always)]
+fn kept<S: Simd>(s: S, value: S::f32s, keep: bool) -> S::f32s {
+    if keep { value } else { s.splat_f32s(0.0) }
 }

@@ -223,10 +223,15 @@ impl WithSimd for Sums<'_> {
             sum[0] = s.add_f32s(sum[0], d);
             square[0] = s.mul_add_e_f32s(d, d, square[0]);
         }
-        let [a, b] = [sum, square]
-            .map(|v| f64::from(s.reduce_sum_f32s(s.add_f32s(s.add_f32s(v[0], v[1]), s.add_f32s(v[2], v[3])))));
+        let a = f64::from(s.reduce_sum_f32s(four(s, sum)));
+        let b = f64::from(s.reduce_sum_f32s(four(s, square)));
         rest.iter().map(|x| f64::from(x - self.shift)).fold((a, b), |(a, b), d| (a + d, b + d * d))
     }
+}
+
+#[inline(always)]
+fn four<S: Simd>(s: S, v: [S::f32s; 4]) -> S::f32s {
+    s.add_f32s(s.add_f32s(v[0], v[1]), s.add_f32s(v[2], v[3]))
 }
 
 /// y = curve(scale·x + shift)
@@ -265,10 +270,14 @@ struct Through<'a, C> {
 }
 
 impl<C: Curve> Through<'_, C> {
+    /// One vector of dz, added to the sums.
     #[inline(always)]
-    fn at<S: Simd>(&self, s: S, x: S::f32s, dy: S::f32s) -> (S::f32s, S::f32s) {
+    fn at<S: Simd>(&self, s: S, x: S::f32s, dy: S::f32s, sums: &mut (S::f32s, S::f32s)) -> S::f32s {
         let z = s.mul_add_e_f32s(x, s.splat_f32s(self.scale), s.splat_f32s(self.shift));
-        (s.mul_f32s(self.curve.slope(s, z), dy), s.sub_f32s(x, s.splat_f32s(self.mean)))
+        let dz = s.mul_f32s(self.curve.slope(s, z), dy);
+        sums.0 = s.add_f32s(sums.0, dz);
+        sums.1 = s.mul_add_e_f32s(dz, s.sub_f32s(x, s.splat_f32s(self.mean)), sums.1);
+        dz
     }
 }
 
@@ -276,33 +285,26 @@ impl<C: Curve> WithSimd for Through<'_, C> {
     type Output = (f64, f64);
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) -> (f64, f64) {
-        let out = std::mem::take(&mut self.dz);
+        let (dz, dz_rest) = S::as_mut_simd_f32s(std::mem::take(&mut self.dz));
         let (x, x_rest) = S::as_simd_f32s(self.x);
-        let (mut sum, mut product) = (s.splat_f32s(0.0), s.splat_f32s(0.0));
-        let mut put = |x: S::f32s, dy: S::f32s| {
-            let (dz, d) = self.at(s, x, dy);
-            sum = s.add_f32s(sum, dz);
-            product = s.mul_add_e_f32s(dz, d, product);
-            dz
-        };
+        let mut sums = (s.splat_f32s(0.0), s.splat_f32s(0.0));
         let last_dy;
         if let Some(dy) = self.dy {
-            let ((dy, dy_rest), dz) = (S::as_simd_f32s(dy), S::as_mut_simd_f32s(out).0);
+            let (dy, dy_rest) = S::as_simd_f32s(dy);
             for ((dz, x), dy) in dz.iter_mut().zip(x).zip(dy) {
-                *dz = put(*x, *dy);
+                *dz = self.at(s, *x, *dy, &mut sums);
             }
             last_dy = s.partial_load_f32s(dy_rest);
         } else {
-            let (dz, dz_rest) = S::as_mut_simd_f32s(out);
             for (dz, x) in dz.iter_mut().zip(x) {
-                *dz = put(*x, *dz);
+                *dz = self.at(s, *x, *dz, &mut sums);
             }
             last_dy = s.partial_load_f32s(dz_rest);
         }
         // Lanes beyond the end have gradient zero.
-        let last = put(s.partial_load_f32s(x_rest), last_dy);
-        s.partial_store_f32s(S::as_mut_simd_f32s(out).1, last);
-        (f64::from(s.reduce_sum_f32s(sum)), f64::from(s.reduce_sum_f32s(product)))
+        let last = self.at(s, s.partial_load_f32s(x_rest), last_dy, &mut sums);
+        s.partial_store_f32s(dz_rest, last);
+        (f64::from(s.reduce_sum_f32s(sums.0)), f64::from(s.reduce_sum_f32s(sums.1)))
     }
 }
 
@@ -319,7 +321,7 @@ impl WithSimd for Combine<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let [scale, slope, rest] = [self.scale, self.slope, self.rest].map(|v| s.splat_f32s(v));
+        let (scale, slope, rest) = (s.splat_f32s(self.scale), s.splat_f32s(self.slope), s.splat_f32s(self.rest));
         let ((x, x_rest), (dx, dx_rest)) = (S::as_simd_f32s(self.x), S::as_mut_simd_f32s(self.dx));
         for (dx, x) in dx.iter_mut().zip(x) {
             *dx = s.mul_add_e_f32s(*dx, scale, s.mul_add_e_f32s(*x, slope, rest));

@@ -6,6 +6,9 @@
 //! vector of inputs. The price: `pitch − width` outputs a row are computed and thrown away. Zeros at the left end of a
 //! row serve as zeros at the right end of the row before, so that is one column of a padded 3×3 convolution.
 
+use super::simd;
+use pulp::{Simd, WithSimd};
+
 /// Where a tap looks, relative to the output's position times the step: `[rows, columns]`.
 pub(super) type Tap = [isize; 2];
 
@@ -58,8 +61,18 @@ impl Planes {
         Planes { in_hw, step, origin, phases, rows, plane, pitch, channel: channel * 16, offsets }
     }
 
+    /// Whether padded planes would be the input itself.
+    pub(super) fn same(&self) -> bool {
+        self.offsets == [0] && self.origin == [0, 0] && [self.rows, self.pitch] == self.in_hw && self.step == [1, 1]
+    }
+
     /// Writes one channel, `in_hw` floats, with its borders into `to`, `self.channel` floats.
     pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
+        simd::dispatch(Fill { planes: self, from, to });
+    }
+
+    #[inline(always)]
+    fn fill_inline(&self, from: &[f32], to: &mut [f32]) {
         let [height, width] = self.in_hw;
         for (phase, plane) in self.phases.iter().zip(to.chunks_mut(self.plane)) {
             let (first, end) = span(width, self.step[1], phase[1], self.origin[1], self.pitch);
@@ -89,7 +102,22 @@ impl Planes {
     }
 }
 
+struct Fill<'a> {
+    planes: &'a Planes,
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl WithSimd for Fill<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.planes.fill_inline(self.from, self.to);
+    }
+}
+
 /// Takes elements 0, 2, 4, … of `from`.
+#[inline(always)]
 fn every_second(from: &[f32], to: &mut [f32]) {
     let (pairs, rest) = from.as_chunks::<2>();
     for (to, pair) in to.iter_mut().zip(pairs) {
