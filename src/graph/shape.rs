@@ -72,6 +72,10 @@ fn output_channels(node: &Node, inputs: &[usize]) -> Result<usize, String> {
             if conv.groups == 0 || degenerate || conv.out_channels == 0 || conv.in_channels == 0 {
                 return Err("channels, groups, kernel, stride and dilation must be at least 1".into());
             }
+            let reach = |axis: usize| conv.dilation[axis].saturating_mul(conv.kernel[axis]);
+            if (0..2).any(|axis| conv.padding[axis] > reach(axis)) {
+                return Err(format!("its padding {:?} is larger than its kernel", conv.padding));
+            }
             if conv.in_channels % conv.groups != 0 || conv.out_channels % conv.groups != 0 {
                 let [i, o, g] = [conv.in_channels, conv.out_channels, conv.groups];
                 return Err(format!("{i} input and {o} output channels do not divide into {g} groups"));
@@ -82,6 +86,10 @@ fn output_channels(node: &Node, inputs: &[usize]) -> Result<usize, String> {
             expect("channels", norm.channels, single(inputs)?)?;
             Ok(norm.channels)
         }
+        Op::MaxPool(pool) if pool.kernel == 0 || pool.stride == 0 || pool.padding > pool.kernel / 2 => {
+            Err(format!("window {}, stride {} and padding {} do not fit", pool.kernel, pool.stride, pool.padding))
+        }
+        Op::Upsample { scale } if !(1..=64).contains(scale) => Err(format!("scale {scale} is not from 1 to 64")),
         Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. } => single(inputs),
         Op::Add => {
             let first = *inputs.first().ok_or("expected at least one input, found none")?;
@@ -89,7 +97,10 @@ fn output_channels(node: &Node, inputs: &[usize]) -> Result<usize, String> {
             Ok(first)
         }
         Op::Concat if inputs.is_empty() => Err("expected at least one input, found none".into()),
-        Op::Concat => Ok(inputs.iter().sum()),
+        Op::Concat => {
+            let total = inputs.iter().try_fold(0usize, |total, &channels| total.checked_add(channels));
+            total.ok_or_else(|| "too many channels".into())
+        }
         Op::Slice { start, len } => {
             let channels = single(inputs)?;
             match start.checked_add(*len) {
@@ -123,7 +134,7 @@ fn output_size(node: &Node, inputs: &[[usize; 2]], image: [usize; 2]) -> Result<
             let along = |axis: usize| windows(size[axis], pool.kernel, pool.stride, pool.padding, 1);
             along(0).zip(along(1)).map(|(h, w)| [h, w]).ok_or_else(|| too_small(size))
         }
-        Op::Upsample { scale } => Ok(single(inputs)?.map(|extent| extent * scale)),
+        Op::Upsample { scale } => Ok(single(inputs)?.map(|extent| extent.saturating_mul(*scale))),
         Op::BatchNorm(_) | Op::Activation(_) | Op::Slice { .. } => single(inputs),
         Op::Add | Op::Concat => {
             let first = *inputs.first().ok_or("expected at least one input, found none")?;

@@ -80,3 +80,110 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_text(path: &Path, text: &str) -> Result<(), IoError> {
+        atomic_write(path, |writer| writer.write_all(text.as_bytes()))
+    }
+
+    #[test]
+    fn what_was_there_stays_when_the_disk_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        write_text(&path, "old").unwrap();
+        let full = atomic_write(&path, |writer| {
+            writer.write_all(&[b'x'; 100_000])?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        let message = full.unwrap_err().to_string();
+        assert!(message.contains("results.csv") && message.contains("cannot be written"), "{message}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_text(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn folders_that_cannot_take_a_file_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: &Path| write_text(path, "text").unwrap_err().to_string();
+        let missing = message(&folder.path().join("nowhere").join("model.safetensors"));
+        assert!(missing.contains("no folder") && missing.contains("nowhere"), "{missing}");
+        assert!(message(folder.path()).contains("it is a folder"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_read_only_folder_is_an_error() {
+        // Read-only even for root, whom permissions do not stop.
+        let message = write_text(Path::new("/proc/model.safetensors"), "text").unwrap_err().to_string();
+        assert!(message.contains("/proc/model.safetensors cannot be written"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        write_text(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_text(&link, "new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    /// Where the process below saves without end, until it is killed.
+    #[cfg(unix)]
+    const TARGET: &str = "ESPALIER_TEST_SAVE_TO";
+
+    #[cfg(unix)]
+    #[test]
+    fn a_killed_save_leaves_a_whole_file() {
+        use std::{
+            os::unix::fs::MetadataExt,
+            process::{Command, Stdio},
+            time::Duration,
+        };
+
+        use crate::{
+            io::{Precision, load, save},
+            zoo,
+        };
+
+        let fresh = |seed| zoo::Fresh { width: Some(0.125), seed, ..zoo::Fresh::numbered(2) };
+        let models = [0, 1].map(|seed| zoo::yolo("yolov5n", &fresh(seed)).unwrap());
+        if let Some(target) = std::env::var_os(TARGET) {
+            loop {
+                models.iter().for_each(|model| save(model, &target, Precision::Fp32).unwrap());
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save(&models[0], &path, Precision::Fp32).unwrap();
+        for round in 0..4 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "io::atomic::tests::a_killed_save_leaves_a_whole_file"])
+                .env(TARGET, &path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // Once it is seen to have saved, it is killed at some moment of its later saves.
+            let before = fs::metadata(&path).unwrap().ino();
+            while fs::metadata(&path).unwrap().ino() == before {
+                assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(37 * round));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            load(&path).unwrap();
+        }
+    }
+}

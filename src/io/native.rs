@@ -27,7 +27,7 @@ pub enum Precision {
     /// 32 bits, exactly as in memory.
     #[default]
     Fp32,
-    /// 16 bits, half the size.
+    /// 16 bits, half the size; tensors with larger numbers than 16 bits hold keep 32.
     Fp16,
 }
 
@@ -131,13 +131,15 @@ struct Raw {
 
 impl Raw {
     fn new(tensor: &Tensor, precision: Precision) -> candle_core::Result<Self> {
-        let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
+        let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        // A running variance can be beyond what 16 bits hold; such a tensor stays as it is.
+        let fits = values.iter().all(|value| !value.is_finite() || half::f16::from_f32(*value).is_finite());
         let (dtype, bytes) = match precision {
-            Precision::Fp32 => (Dtype::F32, flat.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect()),
-            Precision::Fp16 => {
-                let halves = flat.to_dtype(DType::F16)?.to_vec1::<half::f16>()?;
-                (Dtype::F16, halves.into_iter().flat_map(half::f16::to_le_bytes).collect())
+            Precision::Fp16 if fits => {
+                let halves = values.into_iter().flat_map(|value| half::f16::from_f32(value).to_le_bytes());
+                (Dtype::F16, halves.collect())
             }
+            Precision::Fp16 | Precision::Fp32 => (Dtype::F32, values.into_iter().flat_map(f32::to_le_bytes).collect()),
         };
         Ok(Self { dtype, shape: tensor.dims().to_vec(), bytes })
     }

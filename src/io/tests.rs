@@ -141,3 +141,179 @@ fn check_weights(model: &Model, expected: &ConvFacts) {
         assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1e-2), "{found} against {expected}");
     }
 }
+
+fn small() -> Model {
+    let fresh = crate::zoo::Fresh { width: Some(0.125), ..crate::zoo::Fresh::numbered(2) };
+    crate::zoo::yolo("yolov8n", &fresh).unwrap()
+}
+
+fn assert_same_tensors(found: &Model, expected: &Model, tolerance: f32) {
+    assert_eq!(found.tensors.keys().collect::<Vec<_>>(), expected.tensors.keys().collect::<Vec<_>>());
+    for (name, tensor) in &expected.tensors {
+        let difference = largest_difference(&found.tensors[name], tensor);
+        assert!(difference <= tolerance, "{name}: {difference}");
+    }
+}
+
+#[test]
+fn saved_models_open_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut originals = vec![small().with_step("a step")];
+    originals
+        .extend(MODELS.iter().filter_map(|name| shared(&format!("models/{name}.pt"))).map(|path| load(path).unwrap()));
+    for model in originals {
+        save(&model, &path, Precision::Fp32).unwrap();
+        let exact = load(&path).unwrap();
+        assert_eq!(
+            (&exact.graph, &exact.detector, &exact.provenance),
+            (&model.graph, &model.detector, &model.provenance)
+        );
+        assert_same_tensors(&exact, &model, 0.0);
+        let size = std::fs::metadata(&path).unwrap().len();
+        save(&model, &path, Precision::Fp16).unwrap();
+        assert_same_tensors(&load(&path).unwrap(), &model, 2e-2);
+        let half = std::fs::metadata(&path).unwrap().len();
+        assert!(half * 3 < size * 2, "{half} against {size}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "temporary files stay behind");
+}
+
+#[test]
+fn half_precision_keeps_numbers_that_it_cannot_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut model = small();
+    let name = "model.0.bn.running_var";
+    let large = (model.tensors[name].ones_like().unwrap() * 1e6).unwrap();
+    model.tensors.insert(name.into(), large);
+    save(&model, &path, Precision::Fp16).unwrap();
+    assert_eq!(largest_difference(&load(&path).unwrap().tensors[name], &model.tensors[name]), 0.0);
+}
+
+/// Opens a saved model whose header was changed; what went wrong must mention all of `expected`.
+#[track_caller]
+fn refused(change: impl FnOnce(&mut serde_json::Value), expected: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.safetensors");
+    save(&small(), &path, Precision::Fp16).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    change(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    let changed = [&(header.len() as u64).to_le_bytes(), &header[..], &bytes[8 + len..]].concat();
+    std::fs::write(&path, changed).unwrap();
+    let message = load(&path).unwrap_err().to_string();
+    for part in ["changed.safetensors"].iter().chain(expected) {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+}
+
+/// Changes the description of the network in a header.
+fn network(header: &mut serde_json::Value, change: impl FnOnce(&mut serde_json::Value)) {
+    let text = &mut header["__metadata__"]["espalier.model"];
+    let mut description = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    change(&mut description);
+    *text = description.to_string().into();
+}
+
+#[test]
+fn tampered_headers_are_refused() {
+    refused(|header| header["__metadata__"]["espalier.format"] = "2".into(), &["version 2", "newer"]);
+    refused(|header| header["__metadata__"]["espalier.format"] = "one".into(), &["`one`"]);
+    refused(|header| header["__metadata__"] = serde_json::json!({"format": "pt"}), &["not saved by Espalier"]);
+    refused(|header| header["__metadata__"]["espalier.model"] = "{}".into(), &["description", "graph"]);
+    refused(|header| header["model.0.bn.bias"]["data_offsets"] = serde_json::json!([0, 1u64 << 40]), &["broken"]);
+    refused(|header| header["model.0.bn.bias"]["dtype"] = "F64".into(), &["broken"]);
+    refused(
+        |header| {
+            let moved = header.as_object_mut().unwrap().remove("model.0.bn.bias").unwrap();
+            header["model.0.bn.shift"] = moved;
+        },
+        &["model.0.bn.bias", "missing", "model.0.bn"],
+    );
+    refused(
+        |header| header["model.0.conv.weight"]["shape"] = serde_json::json!([8, 27]),
+        &["model.0.conv.weight", "[8, 27]"],
+    );
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused() {
+    refused(|header| network(header, |it| it["graph"]["nodes"][1]["out_channels"] = 9.into()), &["model.0", "9"]);
+    refused(
+        |header| network(header, |it| it["graph"]["nodes"][1]["inputs"] = serde_json::json!([70])),
+        &["model.0.conv", "70"],
+    );
+    refused(
+        |header| network(header, |it| it["graph"]["nodes"][1]["stride"] = serde_json::json!([0, 2])),
+        &["model.0.conv", "stride"],
+    );
+    refused(
+        |header| network(header, |it| it["graph"]["nodes"][1]["padding"] = serde_json::json!([1u64 << 60, 1])),
+        &["padding"],
+    );
+    refused(|header| network(header, |it| it["graph"]["nodes"][1]["kind"] = "mystery".into()), &["mystery"]);
+    refused(|header| network(header, |it| it["graph"]["outputs"] = serde_json::json!([])), &["output"]);
+    refused(
+        |header| network(header, |it| it["detector"]["head"]["reg_max"] = serde_json::json!(u64::MAX)),
+        &["channels"],
+    );
+    refused(|header| network(header, |it| it["detector"]["classes"] = serde_json::json!(["one"])), &["1 classes"]);
+    refused(|header| network(header, |it| it["detector"]["strides"] = serde_json::json!([8, 16, 0])), &["stride"]);
+}
+
+#[test]
+fn cut_and_changed_safetensors_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.safetensors");
+    save(&small(), &path, Precision::Fp16).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for part in [9, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..part]).unwrap();
+        let message = load(&path).unwrap_err().to_string();
+        assert!(message.contains("cut.safetensors") && message.contains("broken"), "{message}");
+    }
+    let mut huge = whole.clone();
+    huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    std::fs::write(&path, huge).unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("broken"));
+}
+
+#[test]
+fn what_is_no_model_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("yolov5n.pt");
+    let opened = |content: &[u8]| {
+        std::fs::write(&path, content).unwrap();
+        let message = load(&path).unwrap_err().to_string();
+        assert!(message.contains("yolov5n.pt"), "{message}");
+        message
+    };
+    assert!(opened(b"version https://git-lfs.github.com/spec/v1\n").contains("text file"));
+    assert!(opened(b"").contains("empty"));
+    assert!(opened(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.").contains("1.6"));
+    assert!(opened(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00").contains("ff, d8"));
+    assert!(
+        opened(b"PK\x05\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+            .contains("data.pkl")
+    );
+    let missing = load(folder.path().join("nowhere.pt")).unwrap_err().to_string();
+    assert!(missing.contains("nowhere.pt") && missing.contains("cannot be read"), "{missing}");
+    let folder_itself = load(folder.path()).unwrap_err().to_string();
+    assert!(folder_itself.contains("cannot be read"), "{folder_itself}");
+}
+
+#[test]
+fn real_checkpoints_cut_short_are_refused() {
+    let Some(original) = shared("models/yolov5n-bccd.pt") else { return };
+    let whole = std::fs::read(original).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.pt");
+    for share in [1, 5, 9] {
+        std::fs::write(&path, &whole[..whole.len() * share / 10]).unwrap();
+        let message = load(&path).unwrap_err().to_string();
+        assert!(message.contains("cut.pt") && message.contains("cut short"), "{message}");
+    }
+}

@@ -205,7 +205,7 @@ impl Detector {
         let expected: Vec<usize> = match &self.head {
             Head::Anchors { anchors } => anchors.iter().map(|level| level.len() * (5 + self.classes.len())).collect(),
             Head::Distribution { reg_max } => {
-                self.strides.iter().flat_map(|_| [4 * reg_max, self.classes.len()]).collect()
+                self.strides.iter().flat_map(|_| [reg_max.saturating_mul(4), self.classes.len()]).collect()
             }
         };
         let channels = graph.channels()?;

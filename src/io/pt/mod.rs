@@ -3,6 +3,8 @@
 //! The tree and the shapes of its tensors say the structure and every width. Nothing in a pickle is executed.
 
 mod blocks;
+#[cfg(test)]
+mod fixture;
 mod module;
 mod names;
 mod pickle;
@@ -58,13 +60,7 @@ fn network(pickle: &Pickle) -> Found<Module<'_>> {
         ["ema", "model"].into_iter().find_map(|key| at(lookup(pickle, entries, key)?))
     });
     let reason = "it has no network under `ema` or `model`, only data; save the whole model, not its state dict";
-    let network = found.ok_or_else(|| CheckpointError::Network(reason.into()))?;
-    match network.kind().as_str() {
-        "Model" | "DetectionModel" => Ok(network),
-        kind => Err(CheckpointError::Network(format!(
-            "it holds a `{kind}`; only detection models of YOLOv5 and YOLOv8 (Model, DetectionModel) can be opened"
-        ))),
-    }
+    found.ok_or_else(|| CheckpointError::Network(reason.into()))
 }
 
 fn list<'a>(network: &Module<'a>) -> Found<Vec<Module<'a>>> {

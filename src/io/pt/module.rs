@@ -58,7 +58,8 @@ impl<'a> Module<'a> {
 
     /// An error that names this module.
     pub fn fault(&self, reason: impl Into<String>) -> CheckpointError {
-        CheckpointError::Module { path: self.path.clone(), kind: self.kind(), reason: reason.into() }
+        let path = if self.path.is_empty() { "(the whole)".into() } else { self.path.clone() };
+        CheckpointError::Module { path, kind: self.kind(), reason: reason.into() }
     }
 
     /// The children in order.
