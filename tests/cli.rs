@@ -6,7 +6,7 @@ use std::process::Command as Process;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use expectrl::{ControlCode, Eof, Expect, Session};
+use expectrl::{Eof, Expect, Session};
 use predicates::prelude::*;
 use predicates::str::contains;
 
@@ -98,15 +98,40 @@ fn an_interrupted_script_ends_with_130() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
+#[cfg(unix)]
+type Terminal = Session<expectrl::process::unix::UnixProcess, expectrl::process::unix::PtyStream>;
+
 /// The prompt in a pseudo-terminal, its history in a folder of its own.
-fn prompt(home: &Path) -> Session<expectrl::process::unix::UnixProcess, expectrl::process::unix::PtyStream> {
+#[cfg(unix)]
+fn prompt(home: &Path) -> Terminal {
     let mut command = Process::new(assert_cmd::cargo::cargo_bin("espalier"));
     command.env("HOME", home).env("XDG_DATA_HOME", home).env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);
     let mut session = Session::spawn(command).unwrap();
-    session.set_expect_timeout(Some(Duration::from_secs(20)));
-    session.expect("espalier> ").unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(30)));
+    ready(&mut session);
     session
 }
+
+/// Waits until the prompt takes input: what is typed while the terminal changes its mode may get lost.
+#[cfg(unix)]
+fn ready(session: &mut Terminal) {
+    session.expect("espalier> ").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+}
+
+/// Types, waits for what it must show, and for the next prompt.
+#[cfg(unix)]
+fn type_and_see(session: &mut Terminal, keys: &str, shown: &str) {
+    session.send(keys).unwrap();
+    if let Err(error) = session.expect(shown) {
+        panic!("typed {keys:?}, expected {shown:?}: {error}");
+    }
+    ready(session);
+}
+
+const CTRL_C: &str = "\u{3}";
+const CTRL_D: &str = "\u{4}";
+const CTRL_R: &str = "\u{12}";
 
 #[cfg(unix)]
 #[test]
@@ -114,26 +139,20 @@ fn the_prompt_takes_several_lines_and_survives_errors_and_ctrl_c() {
     let home = tempfile::tempdir().unwrap();
     let mut session = prompt(home.path());
     session.send("fn double(x) {\r").unwrap();
-    session.send("x * 2 }\r").unwrap();
-    session.expect("espalier> ").unwrap();
-    session.send("let kept = double(21)\r").unwrap();
-    session.expect("42").unwrap();
-    session.send("kpt + 1\r").unwrap();
-    session.expect("did you mean `kept`?").unwrap();
+    type_and_see(&mut session, "x * 2 }\r", "\r\n");
+    type_and_see(&mut session, "let kept = double(21)\r", "42");
+    type_and_see(&mut session, "kpt + 1\r", "did you mean `kept`?");
     session.send("print(\"busy\"); loop {}\r").unwrap();
     session.expect("busy\r\n").unwrap();
-    session.send(ControlCode::EndOfText).unwrap();
-    session.expect("the session is still here").unwrap();
+    type_and_see(&mut session, CTRL_C, "the session is still here");
     // At an unfinished line too.
     session.send("let half = [1,").unwrap();
-    session.send(ControlCode::EndOfText).unwrap();
-    session.send("`still ${kept + 1}`\r").unwrap();
-    session.expect("still 43").unwrap();
-    session.send(":time kept\r").unwrap();
-    session.expect("s\r\n").unwrap();
-    session.send(":vars\r").unwrap();
-    session.expect("kept").unwrap();
-    session.send(ControlCode::EndOfTransmission).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    type_and_see(&mut session, CTRL_C, "\n");
+    type_and_see(&mut session, "`still ${kept + 1}`\r", "still 43");
+    type_and_see(&mut session, ":time kept\r", "s\r\n");
+    type_and_see(&mut session, ":vars\r", "kept");
+    session.send(CTRL_D).unwrap();
     session.expect(Eof).unwrap();
 }
 
@@ -143,32 +162,30 @@ fn the_prompt_completes_and_remembers() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("quickscript.rhai"), "let from_file = 99;\nprint(from_file);").unwrap();
     let mut session = prompt(home.path());
-    session.send("let options = #{ learning: 7 };\r").unwrap();
-    session.expect("espalier> ").unwrap();
+    type_and_see(&mut session, "let options = #{ learning: 7 };\r", "\n");
     // A variable, then a key of its value.
-    session.send("opt\t.lea\t\r").unwrap();
-    session.expect("7").unwrap();
-    session.expect("espalier> ").unwrap();
+    type_and_see(&mut session, "opt\t.lea\t\r", "7\r\n");
     // A file.
-    session.send(":run quick\t\r").unwrap();
-    session.expect("99").unwrap();
-    session.expect("espalier> ").unwrap();
-    session.send("from_file + 1\r").unwrap();
-    session.expect("100").unwrap();
-    session.send(":save out.rhai\r").unwrap();
-    session.expect("saved").unwrap();
+    type_and_see(&mut session, ":run quick\t\r", "99\r\n");
+    // An option of a call, and one of its choices.
+    type_and_see(&mut session, "yolo(\"yolov8n\", #{ cla\t2 }).cl\t\r", "[\"0\", \"1\"]");
+    type_and_see(&mut session, "from_file + 1\r", "100");
+    type_and_see(&mut session, ":save out.rhai\r", "saved");
     session.send("exit\r").unwrap();
     session.expect(Eof).unwrap();
-    espalier().arg(home.path().join("out.rhai")).assert().code(0).stdout("7\n99\n100\n");
+    let replayed = espalier().arg(home.path().join("out.rhai")).assert().code(0);
+    replayed.stdout("7\n99\n[\"0\", \"1\"]\n100\n");
 
-    // The history of the first session, by the arrow and by search.
+    // The history of the first session, by search and as a list.
     let mut session = prompt(home.path());
-    session.send(ControlCode::DeviceControl2).unwrap();
-    session.send("from_f\r").unwrap();
-    session.expect("from_file").unwrap();
-    session.send(ControlCode::EndOfText).unwrap();
-    session.send(":history\r").unwrap();
-    session.expect("let options").unwrap();
-    session.send(ControlCode::EndOfTransmission).unwrap();
+    session.send(CTRL_R).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    session.send("#{ learn").unwrap();
+    session.expect("let options = #{ learning: 7 }").unwrap();
+    session.send("\r").unwrap();
+    ready(&mut session);
+    type_and_see(&mut session, "options.learning\r", "7\r\n");
+    type_and_see(&mut session, ":history\r", ":run quickscript.rhai");
+    session.send(CTRL_D).unwrap();
     session.expect(Eof).unwrap();
 }

@@ -148,6 +148,11 @@ impl OptionSet {
         self.with(key, Kind::Flag, Some(default.into()), doc)
     }
 
+    /// Adds a string with a default.
+    pub fn text(self, key: &'static str, default: &'static str, doc: &'static str) -> Self {
+        self.with(key, Kind::Text, Some(default.into()), doc)
+    }
+
     /// Adds a choice with a default.
     pub fn one_of(
         self,
