@@ -47,7 +47,11 @@ impl Panel {
             let [xs, ys] = bounds.unwrap_or([(x, x), (y, y)]);
             bounds = Some([(xs.0.min(x), xs.1.max(x)), (ys.0.min(y), ys.1.max(y))]);
         }
-        let widen = |(low, high): (f64, f64)| if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
+        let widen = |(low, high): (f64, f64)| match low {
+            _ if low < high => (low, high),
+            0.0 => (0.0, 1.0),
+            _ => (low - low.abs() / 2.0, low + low.abs() / 2.0),
+        };
         bounds.map(|[xs, ys]| [widen(xs), widen(ys)])
     }
 }
@@ -129,6 +133,7 @@ fn draw_panel<B: DrawingBackend>(
         .x_labels(if whole { ((xs.1 - xs.0) as usize + 1).clamp(2, 10) } else { 10 })
         .x_label_formatter(&|x| if whole { format!("{x:.0}") } else { super::cell::significant(*x, 3) })
         .y_label_formatter(&|y| super::cell::significant(if y.abs() < 1e-12 { 0.0 } else { *y }, 3))
+        .max_light_lines(2)
         .light_line_style(RGBColor(244, 244, 244))
         .bold_line_style(RGBColor(225, 225, 225))
         .axis_style(RGBColor(90, 90, 90))

@@ -46,7 +46,12 @@ pub fn fit_options(set: OptionSet, folder: &'static str) -> OptionSet {
         .float("clip", 0.0..=f64::MAX, short(default.clip), "the gradient's norm is cut to this; 0 for never")
         .flag("ema", default.ema, "whether a moving average of the weights is kept, validated and returned")
         .flag("validate", default.validate, "whether every epoch is validated, or only the last")
-        .int("patience", 0..=100_000, default.patience as i64, "epochs without a better validation that end the run; 0 for never")
+        .int(
+            "patience",
+            0..=100_000,
+            default.patience as i64,
+            "epochs without a better validation that end the run; 0 for never",
+        )
         .float("mosaic", share.clone(), short(mosaic), "probability of composing an image of four")
         .int("close_mosaic", 0..=100_000, default.close_mosaic as i64, "last epochs without mosaic")
         .float("scale", 0.0..=0.9, short(scale), "images vary in size by 1 ± this")
@@ -62,7 +67,12 @@ pub fn fit_options(set: OptionSet, folder: &'static str) -> OptionSet {
         .optional("dfl_gain", Kind::Float(weight), "weight of the distribution focal loss (YOLOv8)")
         .optional("seed", Kind::seed(), "of data order and augmentation; otherwise that of seed(n)")
         .text("folder", folder, "where the run is kept, numbered when it exists; \"\" keeps nothing")
-        .int("checkpoint_every", 0..=i64::MAX, default.checkpoint_every as i64, "steps between checkpoints inside an epoch; 0 for none")
+        .int(
+            "checkpoint_every",
+            0..=i64::MAX,
+            default.checkpoint_every as i64,
+            "steps between checkpoints inside an epoch; 0 for none",
+        )
         .optional("resume", Kind::Text, "folder of a run to go on with, which then decides all other options")
 }
 

@@ -3,10 +3,12 @@
 mod compare;
 mod dataset;
 mod detections;
+mod fit;
 mod general;
 mod metrics;
 mod model;
 mod pruner;
+mod run;
 mod table;
 
 use std::ops::RangeInclusive;
@@ -30,6 +32,8 @@ pub fn bind(api: &mut Api) {
     detections::bind(api);
     compare::bind(api);
     pruner::bind(api);
+    fit::bind(api);
+    run::bind(api);
 }
 
 /// The sides that square images may have, in pixels.

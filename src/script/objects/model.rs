@@ -296,6 +296,13 @@ mod functions {
         model.to_device(&parse_device(&device).map_err(raise)?).map_err(raise)
     }
 
+    /// The same detector for other classes, to be fine-tuned: what it knows of boxes, and of classes whose names stay,
+    /// is kept. Takes an array of names, or a Dataset for its classes.
+    #[rhai_fn(pure, return_raw)]
+    pub fn with_classes(context: NativeCallContext, model: &mut Model, classes: Dynamic) -> Answer<Model> {
+        crate::train::with_classes(model, &class_names(&classes)?, State::of(&context).seed()).map_err(raise)
+    }
+
     #[rhai_fn(name = "save", pure, return_raw)]
     pub fn save_plain(model: &mut Model, path: ImmutableString) -> Answer<()> {
         save(model, path, Map::new())

@@ -103,7 +103,8 @@ mod functions {
     #[rhai_fn(name = "plot", pure)]
     pub fn plot_in_terminal(context: NativeCallContext, run: &mut Run) -> ImmutableString {
         let width = State::of(&context).output.view().width;
-        let panels = run_panels(run).into_iter().filter(|panel| !panel.series.iter().all(|series| series.points.is_empty()));
+        let panels =
+            run_panels(run).into_iter().filter(|panel| !panel.series.iter().all(|series| series.points.is_empty()));
         panels.map(|panel| curves(&panel, width)).collect::<Vec<_>>().join("\n\n").into()
     }
 
