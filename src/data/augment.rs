@@ -64,9 +64,11 @@ impl Augment {
             ("hsv_v", self.hsv_v, 1.),
         ];
         match limits.into_iter().find(|&(_, value, most)| !(0. ..=most).contains(&value)) {
-            Some((option, value, most)) => {
-                Err(DataError::Option { option, found: value.to_string(), expected: format!("a number from 0 to {most}") })
-            }
+            Some((option, value, most)) => Err(DataError::Option {
+                option,
+                found: value.to_string(),
+                expected: format!("a number from 0 to {most}"),
+            }),
             None => Ok(()),
         }
     }
@@ -74,10 +76,22 @@ impl Augment {
 
 /// Composes the training image of sample `index` into `output` (planar RGB, 3·size²) and returns its boxes; `None`
 /// where the sample's image can't be read. The outcome depends on the arguments alone.
-pub(crate) fn compose(split: &Split, index: usize, size: usize, augment: &Augment, seed: u64, epoch: u64, output: &mut [f32]) -> Option<Vec<Target>> {
+pub(crate) fn compose(
+    split: &Split,
+    index: usize,
+    size: usize,
+    augment: &Augment,
+    seed: u64,
+    epoch: u64,
+    output: &mut [f32],
+) -> Option<Vec<Target>> {
     let mut rng = rng(seed, Purpose::Augment, epoch, index as u64);
     let mosaic = chance(&mut rng, augment.mosaic);
-    let (tiles, canvas) = if mosaic { mosaic_tiles(split, index, size, &mut rng)? } else { (single_tile(split, index, size)?, size as f32) };
+    let (tiles, canvas) = if mosaic {
+        mosaic_tiles(split, index, size, &mut rng)?
+    } else {
+        (single_tile(split, index, size)?, size as f32)
+    };
     let scale = vary(&mut rng, augment.scale);
     let mut shift = || size as f32 * (0.5 + augment.translate * rng.random_range(-1.0..=1.0));
     let (x, y) = (shift(), shift());
@@ -88,7 +102,11 @@ pub(crate) fn compose(split: &Split, index: usize, size: usize, augment: &Augmen
         mirror_x: chance(&mut rng, augment.fliplr),
         mirror_y: chance(&mut rng, augment.flipud),
     };
-    let colour = Colour { hue: vary(&mut rng, augment.hsv_h), saturation: vary(&mut rng, augment.hsv_s), value: vary(&mut rng, augment.hsv_v) };
+    let colour = Colour {
+        hue: vary(&mut rng, augment.hsv_h),
+        saturation: vary(&mut rng, augment.hsv_s),
+        value: vary(&mut rng, augment.hsv_v),
+    };
     let images: Vec<Tile> = tiles.iter().map(|t| t.tile.clone()).collect();
     render::render(&images, canvas, &view, &colour, size, output);
     Some(tiles.iter().flat_map(|t| t.targets(split, canvas, &view, size as f32)).collect())

@@ -138,7 +138,11 @@ impl Batches {
     ) -> Result<Self, DataError> {
         let allowed = |option, found: usize, range: std::ops::RangeInclusive<usize>| match range.contains(&found) {
             true => Ok(()),
-            false => Err(DataError::Option { option, found: found.to_string(), expected: format!("a number from {} to {}", range.start(), range.end()) }),
+            false => Err(DataError::Option {
+                option,
+                found: found.to_string(),
+                expected: format!("a number from {} to {}", range.start(), range.end()),
+            }),
         };
         allowed("size", size, 1..=8192)?;
         allowed("batch", batch, 1..=4096)?;
@@ -161,7 +165,11 @@ impl Batches {
             if !any {
                 let first = split.problems().first().map_or_else(|| "the split is empty".into(), |p| p.to_string());
                 // Nobody listening any more is no error.
-                let _ = sender.send(Err(DataError::NothingReadable { split: split.name.clone(), images: order.len(), first }));
+                let _ = sender.send(Err(DataError::NothingReadable {
+                    split: split.name.clone(),
+                    images: order.len(),
+                    first,
+                }));
             }
         };
         let thread = thread::Builder::new()

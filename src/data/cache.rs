@@ -90,3 +90,36 @@ impl Drop for ImageCache {
         self.budget.give_back(held);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stays_within_its_budget_and_makes_room_for_another_size() {
+        let budget = Budget::new(1000);
+        let image = |side| Arc::new(RgbImage::new(side, side));
+        let (cache, other) = (ImageCache::new(budget.clone()), ImageCache::new(budget.clone()));
+        // 10 × 10 pixels take 300 bytes.
+        for sample in 0..5 {
+            cache.put(sample, 10, Some(&image(10)));
+        }
+        assert_eq!(budget.used(), 900);
+        assert!(cache.get(2, 10).is_some() && cache.get(3, 10).is_none());
+        other.put(0, 10, Some(&image(10)));
+        assert!(other.get(0, 10).is_none(), "the budget is shared");
+        cache.put(0, 16, Some(&image(16)));
+        assert!(cache.get(0, 16).is_some() && cache.get(0, 10).is_none());
+        assert_eq!(budget.used(), 768);
+        drop(cache);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn remembers_what_cannot_be_read() {
+        let cache = ImageCache::new(Budget::new(0));
+        cache.put(7, 64, None);
+        assert_eq!(cache.get(7, 64), Some(None));
+        assert_eq!(cache.get(8, 64), None);
+    }
+}

@@ -26,12 +26,22 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    pub(crate) fn new(name: String, names: Vec<String>, splits: Vec<(String, Vec<Sample>, Vec<Problem>)>, cache_bytes: usize) -> Self {
+    pub(crate) fn new(
+        name: String,
+        names: Vec<String>,
+        splits: Vec<(String, Vec<Sample>, Vec<Problem>)>,
+        cache_bytes: usize,
+    ) -> Self {
         let budget = Budget::new(cache_bytes);
         let splits = splits
             .into_iter()
             .map(|(name, samples, problems)| {
-                Arc::new(Split { name, samples, problems: Mutex::new(problems), cache: ImageCache::new(budget.clone()) })
+                Arc::new(Split {
+                    name,
+                    samples,
+                    problems: Mutex::new(problems),
+                    cache: ImageCache::new(budget.clone()),
+                })
             })
             .collect();
         Self { name, names, splits, budget }
@@ -144,7 +154,10 @@ impl Sample {
                         file: path.clone(),
                         what: format!(
                             "the image changed while in use: {}x{} pixels when the dataset was opened, {}x{} now; open the dataset again",
-                            self.width, self.height, image.width(), image.height()
+                            self.width,
+                            self.height,
+                            image.width(),
+                            image.height()
                         ),
                     });
                 }

@@ -23,7 +23,11 @@ pub(crate) fn images(root: &Path, entries: &[String], problems: &mut Vec<Problem
         } else if path.exists() {
             return Err(format!("{} is neither a folder nor a .txt list of images", path.display()));
         } else {
-            return Err(format!("{} does not exist; correct the path (relative to {})", path.display(), root.join(".").display()));
+            return Err(format!(
+                "{} does not exist; correct the path (relative to {})",
+                path.display(),
+                root.join(".").display()
+            ));
         }
     }
     found.sort();
@@ -86,7 +90,8 @@ fn list(root: &Path, file: &Path, found: &mut Vec<PathBuf>, problems: &mut Vec<P
     if length > MAX_LIST_BYTES {
         return Err(cannot("longer than 1 GiB".into()));
     }
-    let text = String::from_utf8(fs::read(file).map_err(|e| cannot(e.to_string()))?).map_err(|_| cannot("not UTF-8 text".into()))?;
+    let text = String::from_utf8(fs::read(file).map_err(|e| cannot(e.to_string()))?)
+        .map_err(|_| cannot("not UTF-8 text".into()))?;
     let beside = file.parent().unwrap_or(root);
     for (number, line) in text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())) {
         if line.is_empty() {
@@ -94,7 +99,9 @@ fn list(root: &Path, file: &Path, found: &mut Vec<PathBuf>, problems: &mut Vec<P
         }
         match [beside.join(line), root.join(line)].into_iter().find(|p| p.is_file()) {
             Some(image) => found.push(image),
-            None => problems.push(Problem::line(file, number, format!("no such image: {}", beside.join(line).display()))),
+            None => {
+                problems.push(Problem::line(file, number, format!("no such image: {}", beside.join(line).display())))
+            }
         }
     }
     Ok(())

@@ -20,7 +20,9 @@ pub(crate) fn read(file: &Path, classes: usize) -> (Vec<BoxLabel>, Vec<Problem>)
     match fs::metadata(file) {
         Err(e) if e.kind() == ErrorKind::NotFound => return (Vec::new(), Vec::new()),
         Err(e) => return problem(format!("cannot be read: {e}")),
-        Ok(about) if about.len() > MAX_BYTES => return problem(format!("{} bytes long; label files of up to {MAX_BYTES} are read", about.len())),
+        Ok(about) if about.len() > MAX_BYTES => {
+            return problem(format!("{} bytes long; label files of up to {MAX_BYTES} are read", about.len()));
+        }
         Ok(_) => {}
     }
     match fs::read(file).map(String::from_utf8) {

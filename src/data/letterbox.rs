@@ -83,3 +83,47 @@ pub(crate) fn place(image: &RgbImage, fit: &Letterbox, size: usize, output: &mut
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_border_is_larger_right_and_below() {
+        let fit = Letterbox::new(640, 481, 320);
+        assert_eq!((fit.width, fit.height, fit.left, fit.top), (320, 240, 0, 40));
+        let fit = Letterbox::new(101, 200, 100);
+        assert_eq!((fit.width, fit.height, fit.left, fit.top), (50, 100, 25, 0));
+        let fit = Letterbox::new(103, 200, 100);
+        assert_eq!((fit.width, fit.left), (52, 24));
+        let fit = Letterbox::new(1, 5000, 64);
+        assert_eq!((fit.width, fit.height, fit.left, fit.top), (1, 64, 31, 0));
+    }
+
+    #[test]
+    fn boxes_map_there_and_back() {
+        for (width, height) in [(640, 480), (33, 500), (320, 320)] {
+            let fit = Letterbox::new(width, height, 256);
+            let corners = [3., 5., width as f32 - 1., height as f32 / 2.];
+            for (a, b) in fit.to_image(fit.to_square(corners)).iter().zip(corners) {
+                assert!((a - b).abs() < 1e-3);
+            }
+            let [x1, y1, x2, y2] = fit.to_square([0., 0., width as f32, height as f32]);
+            assert!(x1 >= 0. && y1 >= 0. && x2 <= 257. && y2 <= 257.);
+        }
+    }
+
+    #[test]
+    fn the_image_is_centred_in_grey() {
+        let image = RgbImage::from_pixel(40, 20, image::Rgb([255, 51, 0]));
+        let (tensor, fit) = letterbox_tensor(&image, 20).unwrap();
+        assert_eq!((fit.top, fit.height, fit.scale), (5, 10, 0.5));
+        let planes: Vec<Vec<Vec<f32>>> = tensor.squeeze(0).unwrap().to_vec3().unwrap();
+        for (plane, value) in planes.iter().zip([1., 0.2, 0.]) {
+            for (y, row) in plane.iter().enumerate() {
+                let expected = if (5..15).contains(&y) { value } else { 114. / 255. };
+                assert!(row.iter().all(|v| (v - expected).abs() < 1e-6), "row {y}");
+            }
+        }
+    }
+}

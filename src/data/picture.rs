@@ -114,5 +114,9 @@ fn check_size((w, h): (u32, u32)) -> Result<(), String> {
 /// A JPEG ends with the marker FF D9, which cannot occur within its compressed data; `tail` is the end of the file.
 /// The decoder itself would fill what is missing with grey without a word.
 fn check_end(tail: &[u8]) -> Result<(), String> {
-    if tail.windows(2).any(|w| w == [0xff, 0xd9]) { Ok(()) } else { Err("the JPEG is cut short (its end marker is missing)".into()) }
+    if tail.windows(2).any(|w| w == [0xff, 0xd9]) {
+        Ok(())
+    } else {
+        Err("the JPEG is cut short (its end marker is missing)".into())
+    }
 }

@@ -27,7 +27,8 @@ pub(crate) struct View {
 impl View {
     /// A box (left, top, right, bottom) of the canvas, in the output of `size` pixels.
     pub(crate) fn map(&self, [x1, y1, x2, y2]: [f32; 4], size: f32) -> [f32; 4] {
-        let mut b = [x1 * self.scale + self.x, y1 * self.scale + self.y, x2 * self.scale + self.x, y2 * self.scale + self.y];
+        let mut b =
+            [x1 * self.scale + self.x, y1 * self.scale + self.y, x2 * self.scale + self.x, y2 * self.scale + self.y];
         if self.mirror_x {
             (b[0], b[2]) = (size - b[2], size - b[0]);
         }
@@ -164,7 +165,7 @@ impl Colour {
     /// Multiplies hue, saturation and value of a row of pixels; hue is in turns, so that a factor of 1.015 moves red, at
     /// 0, not at all, and violet by a few degrees, as YOLOv5 does.
     #[inline(always)]
-    fn apply(&self, r: &mut [f32], g: &mut [f32], b: &mut [f32]) {
+    pub(crate) fn apply(&self, r: &mut [f32], g: &mut [f32], b: &mut [f32]) {
         if self.hue == 1. && self.saturation == 1. && self.value == 1. {
             return;
         }
@@ -177,7 +178,13 @@ impl Colour {
             let by_red = if by_red < 0. { by_red + 6. } else { by_red };
             let by_green = (*b - *r) * inverse + 2.;
             let by_blue = (*r - *g) * inverse + 4.;
-            let hue = if max == *r { by_red } else if max == *g { by_green } else { by_blue };
+            let hue = if max == *r {
+                by_red
+            } else if max == *g {
+                by_green
+            } else {
+                by_blue
+            };
             let hue = hue * self.hue;
             let hue = if hue >= 6. { hue - 6. } else { hue };
             let value = (max * self.value).min(1.);

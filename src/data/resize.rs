@@ -6,7 +6,7 @@ use image::RgbImage;
 /// Resizes to `width` × `height`. Weights have 11 bits, as in OpenCV: horizontally exact 19-bit sums, vertically
 /// `((b0·(s0 >> 4)) >> 16) + ((b1·(s1 >> 4)) >> 16) + 2) >> 2`.
 pub fn resize_bilinear(image: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let (columns, rows) = (taps(image.width(), width), taps(image.height(), height));
+    let (columns, rows) = (taps(image.width(), width, true), taps(image.height(), height, false));
     let stride = image.width() as usize * 3;
     let source = image.as_raw();
     let mut output = vec![0u8; width as usize * height as usize * 3];
@@ -40,21 +40,21 @@ struct Tap {
     weight1: i32,
 }
 
-fn taps(from: u32, to: u32) -> Vec<Tap> {
+/// At the left and right edge the weight is one; at the upper and lower edge OpenCV takes the same row twice, which
+/// rounds differently.
+fn taps(from: u32, to: u32, whole_at_edges: bool) -> Vec<Tap> {
     let scale = f64::from(from) / f64::from(to);
-    let last = from as usize - 1;
+    let last = i64::from(from) - 1;
     (0..to)
         .map(|i| {
             let at = ((f64::from(i) + 0.5) * scale - 0.5) as f32;
-            let floor = at.floor();
-            let (first, part) = match floor as i64 {
-                f if f < 0 => (0, 0.),
-                f if f as usize >= last => (last, 0.),
-                f => (f as usize, at - floor),
-            };
+            let (floor, mut part) = (at.floor() as i64, at - at.floor());
+            if whole_at_edges && !(0..last).contains(&floor) {
+                part = 0.;
+            }
             Tap {
-                first,
-                second: (first + 1).min(last),
+                first: floor.clamp(0, last) as usize,
+                second: (floor + 1).clamp(0, last) as usize,
                 weight0: ((1. - part) * ONE).round_ties_even() as i32,
                 weight1: (part * ONE).round_ties_even() as i32,
             }
@@ -84,5 +84,54 @@ impl Line {
                 sums[c] = i32::from(a[c]) * tap.weight0 + i32::from(b[c]) * tap.weight1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let v = |a: u32, b: u32, c: u32| ((x * a + y * b + x * y * c) % 256) as u8;
+            image::Rgb([v(37, 91, 5), v(11, 53, 17), v(71, 29, 3)])
+        })
+    }
+
+    #[test]
+    fn agrees_with_opencv() {
+        // cv2.resize(…, interpolation=cv2.INTER_LINEAR) of the same picture, first channel.
+        let red = |w, h| resize_bilinear(&picture(7, 5), w, h).pixels().map(|p| p.0[0]).collect::<Vec<u8>>();
+        assert_eq!(red(4, 3), OPENCV_4_3);
+        assert_eq!(red(9, 6), OPENCV_9_6);
+    }
+
+    const OPENCV_4_3: [u8; 12] = [45, 112, 105, 162, 200, 26, 108, 190, 98, 174, 121, 133];
+    const OPENCV_9_6: [u8; 54] = [
+        0, 25, 53, 82, 111, 140, 168, 197, 222, 68, 95, 127, 159, 191, 73, 62, 94, 121, 144, 174, 142, 95, 129, 81, 93,
+        128, 157, 113, 146, 118, 73, 111, 149, 128, 119, 152, 40, 75, 117, 144, 136, 177, 111, 68, 103, 108, 146, 190,
+        178, 23, 67, 112, 156, 194,
+    ];
+
+    #[test]
+    fn half_the_size_is_the_mean_of_four() {
+        let (whole, half) = (picture(10, 6), resize_bilinear(&picture(10, 6), 5, 3));
+        for (x, y, pixel) in half.enumerate_pixels() {
+            for c in 0..3 {
+                let sum: u32 = [(0, 0), (1, 0), (0, 1), (1, 1)]
+                    .iter()
+                    .map(|(i, j)| u32::from(whole.get_pixel(2 * x + i, 2 * y + j).0[c]))
+                    .sum();
+                assert_eq!(u32::from(pixel.0[c]), (sum + 2) / 4);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_size_changes_nothing_and_one_pixel_becomes_all() {
+        assert_eq!(resize_bilinear(&picture(9, 4), 9, 4), picture(9, 4));
+        let one = RgbImage::from_pixel(1, 1, image::Rgb([3, 200, 255]));
+        assert!(resize_bilinear(&one, 13, 7).pixels().all(|p| p.0 == [3, 200, 255]));
+        assert_eq!(resize_bilinear(&picture(300, 2), 1, 1).dimensions(), (1, 1));
     }
 }

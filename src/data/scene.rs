@@ -1,6 +1,6 @@
 //! What is on an image of the built-in dataset: decided here, from a seed; drawn in `paint`.
 
-use std::f32::consts::{PI, TAU};
+use std::f32::consts::TAU;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,14 @@ pub struct Drawing {
     pub(crate) index: usize,
     pub(crate) size: usize,
     pub(crate) kinds: Arc<[Kind]>,
+}
+
+impl Drawing {
+    /// The random numbers of one image.
+    pub(crate) fn rng(&self, purpose: Purpose) -> ChaCha8Rng {
+        let split = self.split.bytes().fold(0u64, |a, b| a << 8 | u64::from(b));
+        rng(self.seed, purpose, split, self.index as u64)
+    }
 }
 
 impl fmt::Display for Drawing {
@@ -41,8 +49,17 @@ pub(crate) enum Kind {
 /// Half the thickness of a ring's band, and half the width of a cross's arms, for radius 1.
 const BAND: f32 = 0.17;
 const ARM: f32 = 0.3;
-/// Radius of a star's inner corners, for radius 1.
-const INNER: f32 = 0.42;
+/// The inner corner of a star beside its tip (1, 0): at radius 0.42, 36° away.
+const INNER: (f32, f32) = (0.42 * 0.809_017, 0.42 * 0.587_785_3);
+/// Directions of the tips of a triangle and of a five-pointed star.
+const TRIANGLE: [(f32, f32); 3] = [(1., 0.), (-0.5, 0.866_025_4), (-0.5, -0.866_025_4)];
+const PENTAGON: [(f32, f32); 5] = [
+    (1., 0.),
+    (0.309_017, 0.951_056_5),
+    (-0.809_017, 0.587_785_3),
+    (-0.809_017, -0.587_785_3),
+    (0.309_017, -0.951_056_5),
+];
 
 impl Kind {
     pub(crate) const ALL: [Kind; 6] = [Kind::Circle, Kind::Square, Kind::Triangle, Kind::Star, Kind::Ring, Kind::Cross];
@@ -62,35 +79,33 @@ impl Kind {
     #[inline(always)]
     pub(crate) fn distance(self, x: f32, y: f32) -> f32 {
         match self {
-            Kind::Circle => x.hypot(y) - 1.,
-            Kind::Ring => (x.hypot(y) - (1. - BAND)).abs() - BAND,
+            Kind::Circle => length(x, y) - 1.,
+            Kind::Ring => (length(x, y) - (1. - BAND)).abs() - BAND,
             Kind::Square => {
                 let half = std::f32::consts::FRAC_1_SQRT_2;
                 let (dx, dy) = (x.abs() - half, y.abs() - half);
-                dx.max(0.).hypot(dy.max(0.)) + dx.max(dy).min(0.)
+                length(dx.max(0.), dy.max(0.)) + dx.max(dy).min(0.)
             }
             Kind::Cross => {
                 let (a, b) = (x.abs().max(y.abs()), x.abs().min(y.abs()));
                 let (da, db) = (a - self.reach(), b - ARM);
-                da.max(0.).hypot(db.max(0.)) + da.max(db).min(0.)
+                length(da.max(0.), db.max(0.)) + da.max(db).min(0.)
             }
-            Kind::Triangle => star(x, y, 3., 0.5),
-            Kind::Star => star(x, y, 5., INNER),
+            Kind::Triangle => star(x, y, &TRIANGLE, (0.25, 0.433_012_7)),
+            Kind::Star => star(x, y, &PENTAGON, INNER),
         }
     }
 
     /// The corners of the shape's hull: all that its bounding box depends on (none for round shapes).
     fn corners(self) -> Vec<(f32, f32)> {
-        let regular = |n: usize, turn: f32| (0..n).map(|i| (turn + TAU * i as f32 / n as f32).sin_cos()).map(|(s, c)| (c, s)).collect();
+        let half = std::f32::consts::FRAC_1_SQRT_2;
+        let r = self.reach();
         match self {
             Kind::Circle | Kind::Ring => Vec::new(),
-            Kind::Square => regular(4, PI / 4.),
-            Kind::Triangle => regular(3, 0.),
-            Kind::Star => regular(5, 0.),
-            Kind::Cross => {
-                let r = self.reach();
-                [(r, ARM), (r, -ARM), (-r, ARM), (-r, -ARM), (ARM, r), (-ARM, r), (ARM, -r), (-ARM, -r)].to_vec()
-            }
+            Kind::Square => vec![(half, half), (-half, half), (-half, -half), (half, -half)],
+            Kind::Triangle => TRIANGLE.to_vec(),
+            Kind::Star => PENTAGON.to_vec(),
+            Kind::Cross => vec![(r, ARM), (r, -ARM), (-r, ARM), (-r, -ARM), (ARM, r), (-ARM, r), (ARM, -r), (-ARM, -r)],
         }
     }
 
@@ -100,21 +115,22 @@ impl Kind {
     }
 }
 
-/// A star of `n` tips at radius 1, one of them at angle 0, with inner corners at radius `inner`: folded into half a tip,
+/// A star with tips at radius 1 in the directions `tips` and inner corners at radius `inner`: folded into half a tip,
 /// where its outline is one segment.
 #[inline(always)]
-fn star(x: f32, y: f32, n: f32, inner: f32) -> f32 {
-    let sector = TAU / n;
-    let angle = y.atan2(x);
-    let folded = (angle - sector * (angle / sector).round()).abs();
-    let radius = x.hypot(y);
-    let (px, py) = (radius * folded.cos(), radius * folded.sin());
-    let (bx, by) = (inner * (sector / 2.).cos(), inner * (sector / 2.).sin());
-    let (ex, ey) = (bx - 1., by);
-    let along = (((px - 1.) * ex + py * ey) / (ex * ex + ey * ey)).clamp(0., 1.);
-    let outside = ex * py - ey * (px - 1.) < 0.;
-    let distance = (px - 1. - along * ex).hypot(py - along * ey);
-    if outside { distance } else { -distance }
+fn star<const N: usize>(x: f32, y: f32, tips: &[(f32, f32); N], inner: (f32, f32)) -> f32 {
+    let px = tips.iter().fold(f32::NEG_INFINITY, |most, (c, s)| most.max(x * c + y * s)) - 1.;
+    let py = (x * x + y * y - (px + 1.) * (px + 1.)).max(0.).sqrt();
+    let (ex, ey) = (inner.0 - 1., inner.1);
+    let along = ((px * ex + py * ey) / (ex * ex + ey * ey)).clamp(0., 1.);
+    let distance = length(px - along * ex, py - along * ey);
+    if ex * py - ey * px < 0. { distance } else { -distance }
+}
+
+/// `f32::hypot` guards against overflow, which takes most of its time.
+#[inline(always)]
+pub(crate) fn length(x: f32, y: f32) -> f32 {
+    (x * x + y * y).sqrt()
 }
 
 /// Everything on one image, in pixels; what comes later lies on top.
@@ -200,12 +216,12 @@ const LEAST_VISIBLE: f32 = 0.45;
 
 impl Scene {
     pub(crate) fn new(drawing: &Drawing) -> Self {
-        let split = drawing.split.bytes().fold(0u64, |a, b| a << 8 | u64::from(b));
-        let mut rng = rng(drawing.seed, Purpose::Scene, split, drawing.index as u64);
+        let mut rng = drawing.rng(Purpose::Scene);
         let size = drawing.size as f32;
         let background = Background::new(&mut rng, size);
         let strokes = (0..rng.random_range(2..9)).map(|_| Stroke::new(&mut rng, size, &background)).collect();
-        let mut scene = Self { size: drawing.size, background, strokes, objects: Vec::new(), noise: rng.random_range(0.01..0.06) };
+        let mut scene =
+            Self { size: drawing.size, background, strokes, objects: Vec::new(), noise: rng.random_range(0.01..0.06) };
         // One image in twenty has no object.
         let wanted = if rng.random_bool(0.05) { 0 } else { rng.random_range(1..=9) };
         for _ in 0..wanted {
@@ -279,7 +295,8 @@ impl Stroke {
     fn new(rng: &mut ChaCha8Rng, size: f32, background: &Background) -> Self {
         let from = (rng.random_range(0.0..size), rng.random_range(0.0..size));
         // Some are specks rather than lines.
-        let length = size * if rng.random_bool(0.35) { rng.random_range(0.0..0.04) } else { rng.random_range(0.1..0.9) };
+        let length =
+            size * if rng.random_bool(0.35) { rng.random_range(0.0..0.04) } else { rng.random_range(0.1..0.9) };
         let angle: f32 = rng.random_range(0.0..TAU);
         Self {
             from,
@@ -303,7 +320,8 @@ impl Object {
         let first = if rng.random_bool(0.3) { near(rng, background.from, 0.22) } else { colour(rng, 1.) };
         let first = apart(first, [background.from, background.to]);
         let second = if rng.random_bool(0.5) { near(rng, first, 0.4) } else { colour(rng, 1.) };
-        let textures = [Texture::Plain, Texture::Plain, Texture::Striped, Texture::Dotted, Texture::Gradient, Texture::Noisy];
+        let textures =
+            [Texture::Plain, Texture::Plain, Texture::Striped, Texture::Dotted, Texture::Gradient, Texture::Noisy];
         Self {
             class,
             kind: kinds[class],
@@ -344,4 +362,84 @@ fn apart(colour: [f32; 3], others: [[f32; 3]; 2]) -> [f32; 3] {
 
 fn log_uniform(rng: &mut ChaCha8Rng, low: f32, high: f32) -> f32 {
     rng.random_range(low.ln()..high.ln()).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_tight() {
+        for kind in Kind::ALL {
+            for turn in 0..12 {
+                let object = Object {
+                    class: 0,
+                    kind,
+                    x: 50.3,
+                    y: 49.6,
+                    radius: 40.,
+                    angle: turn as f32 * 0.55,
+                    colours: [[0.; 3]; 2],
+                    texture: Texture::Plain,
+                    period: 5.,
+                    direction: 0.,
+                    alpha: 1.,
+                };
+                let (sin, cos) = object.angle.sin_cos();
+                // Inside points on a grid of a quarter of a pixel.
+                let mut found = [f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY];
+                for (i, j) in (0..400).flat_map(|j| (0..400).map(move |i| (i, j))) {
+                    let (x, y) = (i as f32 / 4., j as f32 / 4.);
+                    if object.distance(x, y, sin, cos) <= 0. {
+                        found = [found[0].min(x), found[1].min(y), found[2].max(x), found[3].max(y)];
+                    }
+                }
+                for (side, (a, b)) in found.iter().zip(object.bounds()).enumerate() {
+                    // A star's sharp tip slips through the grid for some way.
+                    assert!((a - b).abs() < 1.2, "{kind:?} turned {turn}, side {side}: {a} against {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn distance_is_that_to_the_nearest_outline_point() {
+        for kind in Kind::ALL {
+            // Points of the outline: where the distance changes its sign along rays from far outside.
+            let mut outline = Vec::new();
+            for (i, j) in (-150..150).flat_map(|i| (-150..150).map(move |j| (i, j))) {
+                let at = |i: i32, j: i32| kind.distance(i as f32 / 100., j as f32 / 100.);
+                if (at(i, j) <= 0.) != (at(i + 1, j) <= 0.) || (at(i, j) <= 0.) != (at(i, j + 1) <= 0.) {
+                    outline.push((i as f32 / 100., j as f32 / 100.));
+                }
+            }
+            assert!(outline.len() > 200);
+            for (x, y) in [(1.2, 0.4), (-0.9, 0.8), (0.1, -1.3), (-1.1, -0.7), (1.4, 1.4)] {
+                let nearest = outline.iter().map(|(a, b)| length(a - x, b - y)).fold(f32::INFINITY, f32::min);
+                let distance = kind.distance(x, y);
+                assert!((nearest - distance).abs() < 0.03, "{kind:?} at {x}, {y}: {distance}, by search {nearest}");
+            }
+        }
+    }
+
+    #[test]
+    fn objects_stay_visible_and_all_kinds_of_scene_come_up() {
+        let (mut empty, mut small, mut covered, mut classes) = (0, 0, 0, [0; 6]);
+        for index in 0..400 {
+            let drawing = Drawing { seed: 3, split: "train", index, size: 160, kinds: Kind::ALL.into() };
+            let scene = Scene::new(&drawing);
+            empty += usize::from(scene.objects.is_empty());
+            for (i, object) in scene.objects.iter().enumerate() {
+                let seen = scene.visible(i);
+                assert!(seen >= LEAST_VISIBLE);
+                covered += usize::from(seen < 0.95);
+                small += usize::from(object.radius < 8.);
+                classes[object.class] += 1;
+            }
+        }
+        assert!((8..60).contains(&empty), "{empty} of 400 images are empty");
+        assert!(small > 200 && covered > 100, "{small} small objects, {covered} partly hidden");
+        let (least, most) = (classes.iter().min().unwrap(), classes.iter().max().unwrap());
+        assert!(*least > 200 && most * 2 < least * 3, "{classes:?}");
+    }
 }

@@ -26,7 +26,13 @@ pub struct ShapesOptions {
 
 impl Default for ShapesOptions {
     fn default() -> Self {
-        Self { train: 256, val: 64, size: 160, seed: 0, classes: Kind::ALL.iter().map(|k| k.name().to_string()).collect() }
+        Self {
+            train: 256,
+            val: 64,
+            size: 160,
+            seed: 0,
+            classes: Kind::ALL.iter().map(|k| k.name().to_string()).collect(),
+        }
     }
 }
 
@@ -41,7 +47,11 @@ pub fn shapes(options: &ShapesOptions) -> Result<Dataset, DataError> {
         [("train", options.train, 1, 10_000_000), ("val", options.val, 1, 10_000_000), ("size", options.size, 32, 4096)]
     {
         if !(least..=most).contains(&found) {
-            return Err(DataError::Option { option, found: found.to_string(), expected: format!("a number from {least} to {most}") });
+            return Err(DataError::Option {
+                option,
+                found: found.to_string(),
+                expected: format!("a number from {least} to {most}"),
+            });
         }
     }
     let names = kinds.iter().map(|k| k.name().to_string()).collect();

@@ -38,7 +38,8 @@ pub fn dataset(path: impl AsRef<Path>) -> Result<Dataset, DataError> {
     let names = class_names(file, &yaml)?;
     let root = root(file, &yaml)?;
     let mut splits = Vec::new();
-    for (split, paths, needed) in [("train", &yaml.train, true), ("val", &yaml.val, true), ("test", &yaml.test, false)] {
+    for (split, paths, needed) in [("train", &yaml.train, true), ("val", &yaml.val, true), ("test", &yaml.test, false)]
+    {
         let fail = |what: String| DataError::Split { file: file.into(), split: split.into(), what };
         let entries = paths.as_ref().map(Paths::entries).unwrap_or_default();
         if entries.is_empty() {
@@ -136,7 +137,9 @@ fn class_names(file: &Path, yaml: &Yaml) -> Result<Vec<String>, DataError> {
         Some(Names::List(list)) => list.iter().map(Name::text).collect(),
         Some(Names::Map(map)) => {
             if let Some((expected, (&found, _))) = map.iter().enumerate().find(|(i, (k, _))| i != *k) {
-                return Err(wrong(format!("`names` must number the classes 0, 1, 2 … without gaps; expected {expected}, found {found}")));
+                return Err(wrong(format!(
+                    "`names` must number the classes 0, 1, 2 … without gaps; expected {expected}, found {found}"
+                )));
             }
             map.values().map(Name::text).collect()
         }
@@ -145,9 +148,10 @@ fn class_names(file: &Path, yaml: &Yaml) -> Result<Vec<String>, DataError> {
         return Err(wrong("`names` is empty; a dataset has at least one class".into()));
     }
     match yaml.nc {
-        Some(nc) if nc != names.len() => {
-            Err(wrong(format!("`nc` says {nc} classes but `names` has {}; correct one of them (`nc` may be left out)", names.len())))
-        }
+        Some(nc) if nc != names.len() => Err(wrong(format!(
+            "`nc` says {nc} classes but `names` has {}; correct one of them (`nc` may be left out)",
+            names.len()
+        ))),
         _ => Ok(names),
     }
 }
@@ -157,7 +161,10 @@ fn root(file: &Path, yaml: &Yaml) -> Result<PathBuf, DataError> {
     let beside = file.parent().unwrap_or(Path::new(""));
     let root = beside.join(yaml.path.as_deref().unwrap_or(""));
     if !root.as_os_str().is_empty() && !root.is_dir() {
-        let why = format!("`path` is {}, but there is no such folder; give the dataset's root, absolute or relative to this file", root.display());
+        let why = format!(
+            "`path` is {}, but there is no such folder; give the dataset's root, absolute or relative to this file",
+            root.display()
+        );
         return Err(DataError::Yaml { file: file.into(), why });
     }
     Ok(root)
