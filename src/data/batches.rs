@@ -96,7 +96,6 @@ impl Origin {
 pub struct Batches {
     receiver: Option<Receiver<Result<Batch, DataError>>>,
     thread: Option<JoinHandle<()>>,
-    batches: usize,
 }
 
 impl Batches {
@@ -123,11 +122,6 @@ impl Batches {
         Self::start(split, order, size, batch, 2, move |split, index, output| plain(split, index, size, output))
     }
 
-    /// Batches in the epoch (fewer come if all images of one can't be read).
-    pub fn count_all(&self) -> usize {
-        self.batches
-    }
-
     fn start(
         split: &Arc<Split>,
         order: Vec<usize>,
@@ -147,7 +141,7 @@ impl Batches {
         allowed("size", size, 1..=8192)?;
         allowed("batch", batch, 1..=4096)?;
         allowed("ahead", ahead, 1..=64)?;
-        let (split, batches) = (split.clone(), order.len().div_ceil(batch));
+        let split = split.clone();
         let (sender, receiver) = sync_channel(ahead - 1);
         let produce = move || {
             let mut any = false;
@@ -176,7 +170,7 @@ impl Batches {
             .name("batches".into())
             .spawn(produce)
             .map_err(|e| DataError::Loader(e.to_string()))?;
-        Ok(Self { receiver: Some(receiver), thread: Some(thread), batches })
+        Ok(Self { receiver: Some(receiver), thread: Some(thread) })
     }
 }
 

@@ -39,6 +39,8 @@ impl Budget {
     }
 }
 
+type Images = HashMap<(usize, usize), Option<Arc<RgbImage>>>;
+
 /// Images of one split by (sample, size). `None` stands for an image that could not be read, so that it is tried once.
 ///
 /// When the budget is full, images of other sizes than the one being added make room; images of the same size stay, since
@@ -46,7 +48,7 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct ImageCache {
     budget: Arc<Budget>,
-    images: Mutex<HashMap<(usize, usize), Option<Arc<RgbImage>>>>,
+    images: Mutex<Images>,
 }
 
 impl ImageCache {
@@ -79,7 +81,7 @@ impl ImageCache {
         images.insert((sample, size), image.cloned());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, usize), Option<Arc<RgbImage>>>> {
+    fn lock(&self) -> MutexGuard<'_, Images> {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
