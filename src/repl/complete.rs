@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::commands::COMMANDS;
-use super::infer::infer;
+use super::infer::{Before, infer};
 use crate::report::Table;
 use crate::script::scan::{self, Kind, OpenCall};
-use crate::script::{EntryKind, OptionKind, OptionSet, Session};
+use crate::script::{EntryKind, OptionKind, OptionSet, Session, Spec};
 
 /// Where the word to be completed begins, and what could stand there.
 pub fn complete(session: &Session, line: &str, pos: usize) -> (usize, Vec<Candidate>) {
@@ -70,25 +70,21 @@ fn word_candidates(session: &Session, before: &str, start: usize) -> Vec<Candida
             session.catalog().of_type(found.type_id()).map(|entry| entry.name.as_str()).collect();
         names.retain(|name| !matches!(*name, "to_string" | "to_debug"));
         let mut candidates: Vec<Candidate> = Vec::new();
-        if let super::infer::Before::Value(value) = &found {
-            if let Some(map) = value.read_lock::<rhai::Map>() {
-                candidates.extend(map.keys().map(|key| key.as_str()).filter(fits).map(Candidate::new));
-            }
+        if let Before::Value(value) = &found
+            && let Some(map) = value.read_lock::<rhai::Map>()
+        {
+            candidates.extend(map.keys().map(|key| key.as_str()).filter(fits).map(Candidate::new));
         }
         candidates.extend(names.into_iter().filter(fits).map(|name| method(session, found.type_id(), name)));
         return candidates;
     }
-    if let Some(call) = scan::open_call(&before[..start]) {
-        if let (Some(options), Some(set)) = (&call.options, option_set(session, before, &call)) {
-            if options.value_of.is_none() {
-                let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
-                let candidate = |spec: &crate::script::Spec| Candidate {
-                    display: spec.key.into(),
-                    replacement: format!("{}: ", spec.key),
-                };
-                return open.filter(|spec| spec.key.starts_with(word)).map(candidate).collect();
-            }
-        }
+    if let Some(call) = scan::open_call(&before[..start])
+        && let Some(options) = call.options.as_ref().filter(|options| options.value_of.is_none())
+        && let Some(set) = option_set(session, before, &call)
+    {
+        let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
+        let candidate = |spec: &Spec| Candidate { display: spec.key.into(), replacement: format!("{}: ", spec.key) };
+        return open.filter(|spec| spec.key.starts_with(word)).map(candidate).collect();
     }
     if word.is_empty() {
         return Vec::new();
@@ -131,10 +127,10 @@ fn in_string(session: &Session, before: &str, start: usize) -> (usize, Vec<Candi
                 known.extend(choices.iter().map(|&choice| choice.to_owned()));
             }
         } else if let Some(object) = before[..call.at].trim_end().strip_suffix('.') {
-            if let Some(super::infer::Before::Value(value)) = infer(session, object) {
-                if let Some(table) = value.read_lock::<Table>() {
-                    known.extend(table.columns().iter().map(|column| column.name.clone()));
-                }
+            if let Some(Before::Value(value)) = infer(session, object)
+                && let Some(table) = value.read_lock::<Table>()
+            {
+                known.extend(table.columns().iter().map(|column| column.name.clone()));
             }
         } else if call.name == "help" {
             known.extend(session.catalog().entries.iter().filter(|entry| entry.own).map(|entry| entry.name.clone()));

@@ -75,10 +75,10 @@ pub fn run(session: Session, look: Look) -> Result<u8, Error> {
         }
         editor.add_history_entry(&line)?;
         // At once, so that a killed process loses nothing.
-        if let Ok(path) = &history {
-            if let Err(error) = editor.append_history(path) {
-                eprintln!("the history in {} cannot be written: {error}", path.display());
-            }
+        if let Ok(path) = &history
+            && let Err(error) = editor.append_history(path)
+        {
+            eprintln!("the history in {} cannot be written: {error}", path.display());
         }
         let past = || editor.history().iter().cloned().collect();
         match Command::parse(&line).run(&mut session.borrow_mut(), &mut transcript, past) {

@@ -63,9 +63,9 @@ impl Catalog {
         };
         // Documented overloads first, those that take more before those that take less.
         let rank = |entry: &Entry| (entry.name.clone(), entry.doc.is_empty(), usize::MAX - entry.params.len());
-        let mut entries = engine.collect_fn_metadata(None, &read(true, true), false);
+        let mut entries = engine.collect_fn_metadata(None, read(true, true), false);
         entries.sort_by_key(rank);
-        let mut language = engine.collect_fn_metadata(None, &read(false, false), true);
+        let mut language = engine.collect_fn_metadata(None, read(false, false), true);
         language.sort_by_key(rank);
         entries.extend(language);
         Self { entries }

@@ -43,11 +43,11 @@ pub fn explain(error: &EvalAltResult, document: &Document, names: &Names) -> Fai
     let (message, label, help) = words(error, names);
     (report.message, report.label, report.help) = (message, label, help);
     let mut option = None;
-    if let EvalAltResult::ErrorRuntime(value, _) = error {
-        if let Some(trouble) = value.read_lock::<Trouble>() {
-            report.notes.splice(0..0, trouble.chain.iter().skip(1).map(|cause| format!("because {cause}")));
-            option.clone_from(&trouble.option);
-        }
+    if let EvalAltResult::ErrorRuntime(value, _) = error
+        && let Some(trouble) = value.read_lock::<Trouble>()
+    {
+        report.notes.splice(0..0, trouble.chain.iter().skip(1).map(|cause| format!("because {cause}")));
+        option.clone_from(&trouble.option);
     }
     report.place = place(error.position(), option.as_deref(), document);
     Failure::Error(Box::new(report))

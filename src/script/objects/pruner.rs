@@ -121,7 +121,6 @@ mod functions {
             max_ratio: options.float("max_ratio"),
             ignore: options.texts("ignore"),
             seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),
-            ..default
         };
         Pruner::new(&model, options).map_err(raise)
     }
