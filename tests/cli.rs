@@ -73,6 +73,96 @@ fn script_errors_name_what_is_wrong_and_what_was_meant() {
     espalier().arg("no/such/file.rhai").assert().code(1).stderr(contains("cannot read no/such/file.rhai"));
 }
 
+/// What running a script says on the error stream; it must fail.
+fn complaint(code: &str) -> String {
+    let shown = espalier().args(["-c", code]).assert().code(1);
+    String::from_utf8(shown.get_output().stderr.clone()).unwrap()
+}
+
+#[test]
+fn bad_options_are_pointed_at() {
+    let pruner = |options: &str| complaint(&format!("pruner(yolo(\"yolov5n\", #{{ classes: 2 }}), #{{ {options} }})"));
+    let text = pruner("macs: 0.5, importanc: \"l1\"");
+    assert!(text.contains("pruner has no option \"importanc\" (did you mean \"importance\"?)"), "{text}");
+    assert!(text.contains("its options are granularity, importance, scope"), "{text}");
+    // The caret is under the key: line 1, where `importanc` begins.
+    assert!(text.contains("-c:1:56"), "{text}");
+    assert!(pruner("macs: 1.5").contains("option \"macs\" of pruner takes a number from 0.001 to 1, not 1.5"));
+    assert!(pruner("ratio: \"half\"").contains("takes a number from 0 to 0.999, not \"half\""));
+    assert!(pruner("round_to: 2.5").contains("takes a whole number from 1 to 1024, not 2.5"));
+    assert!(pruner("scope: \"globl\"").contains("not \"globl\" (did you mean \"global\"?)"));
+    assert!(pruner("macs: 0.5, ratio: 0.5").contains("one amount"));
+    assert!(pruner("ignore: \"model.99\"").contains("model.99"));
+    let text = complaint("pruner(yolo(\"yolov5n\", #{ classes: 2 }), #{ macs: 0.01 }).plan()");
+    assert!(text.contains("MACs") && text.contains("pruner"), "{text}");
+    assert!(
+        complaint("yolo(\"yolov5n\", #{ classes: \"cat\" })")
+            .contains("a number of classes, an array of names or a Dataset")
+    );
+    assert!(complaint("shapes(#{ size: 8 })").contains("from 32 to 4096, not 8"));
+    assert!(complaint("yolo(\"yolov6n\")").contains("yolov5n"));
+    let text = complaint("yolo(\"yolov5n\").fit(1)");
+    assert!(text.contains("cannot be called with (Model, int)") && text.contains("Model.fit(data: Dataset"), "{text}");
+    assert!(complaint("yolo(\"yolov5n\").sav(\"x\")").contains("did you mean `save`?"));
+    assert!(complaint("yolo(\"yolov5n\").to(\"cuda:3\")").contains("there is no device \"cuda:3\""));
+}
+
+#[test]
+fn files_that_are_wrong_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("text.jpg"), "not a picture").unwrap();
+    std::fs::write(path("data.yaml"), "train: images\nval: images\n").unwrap();
+    std::fs::write(path("net.pt"), "not a zip").unwrap();
+    let text = complaint(&format!("yolo(\"yolov5n\").predict({:?})", path("text.jpg")));
+    assert!(text.contains("text.jpg"), "{text}");
+    let text = complaint(&format!("dataset({:?})", path("data.yaml")));
+    assert!(text.contains("data.yaml") && text.contains("names"), "{text}");
+    let text = complaint(&format!("load({:?})", path("net.pt")));
+    assert!(text.contains("net.pt"), "{text}");
+    let text = complaint(&format!("yolo(\"yolov5n\").save({:?})", path("no/such/net.safetensors")));
+    assert!(text.contains("no/such"), "{text}");
+    let text = complaint(&format!("yolo(\"yolov5n\").summary().csv({:?})", path("no/such.csv")));
+    assert!(text.contains("no/such.csv"), "{text}");
+    assert!(complaint("yolo(\"yolov5n\").evaluate(shapes(#{ train: 2, val: 2 }))").contains("80 classes"));
+    assert!(complaint("yolo(\"yolov5n\").bench(#{ size: 100 })").contains("multiple of"));
+}
+
+#[test]
+fn a_script_goes_the_whole_way_without_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = script(
+        r#"
+        seed(3);
+        let data = shapes(#{ train: 8, val: 4, size: 64 });
+        let net = yolo("yolov5n", #{ classes: data.classes, width: 0.125 });
+        let slim = pruner(net, #{ importance: "l2", macs: 0.5, size: 64 }).prune();
+        let run = slim.fit(data, #{ epochs: 2, batch: 4, size: 64, folder: args[0] + "/run" });
+        run.model.save(args[0] + "/slim.safetensors");
+        let back = load(args[0] + "/slim.safetensors");
+        data.show(args[0] + "/sheet.png", #{ images: 4 });
+        run.plot(args[0] + "/curves.svg");
+        print(run);
+        print(back.evaluate(data, #{ size: 64 }));
+        compare(net, slim, back, #{ size: 64, runs: 2, warm_up: 1, data: data })
+        "#,
+    );
+    let shown = espalier().arg("--json").arg(script.path()).arg(folder.path()).assert().code(0);
+    let text = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[0]["epochs"], 2);
+    assert!(lines[1]["scores"]["overall"]["map"].is_number(), "{text}");
+    let rows = lines[2]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    let share = rows[1]["macs_share"].as_f64().unwrap();
+    assert!((0.495..=0.505).contains(&share), "{share}");
+    assert_eq!(rows[1]["params"], rows[2]["params"]);
+    for file in ["run/results.csv", "run/curves.png", "run/weights/best.safetensors", "sheet.png", "curves.svg"] {
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
+}
+
 #[test]
 fn exit_codes() {
     espalier().args(["-c", "exit(3); print(1)"]).assert().code(3).stdout("");
@@ -152,6 +242,22 @@ fn the_prompt_takes_several_lines_and_survives_errors_and_ctrl_c() {
     type_and_see(&mut session, "`still ${kept + 1}`\r", "still 43");
     type_and_see(&mut session, ":time kept\r", "s\r\n");
     type_and_see(&mut session, ":vars\r", "kept");
+    session.send(CTRL_D).unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_training_and_gives_the_run_so_far() {
+    let home = tempfile::tempdir().unwrap();
+    let mut session = prompt(home.path());
+    type_and_see(&mut session, "let data = shapes(#{ train: 8, val: 4, size: 64 })\r", "8 train");
+    type_and_see(&mut session, "let net = yolo(\"yolov5n\", #{ classes: data, width: 0.125 });\r", "\n");
+    session.send("let run = net.fit(data, #{ epochs: 5000, batch: 4, size: 64, folder: \"\" })\r").unwrap();
+    // An epoch's validation row: it is under way.
+    session.expect("mAP50-95").unwrap();
+    type_and_see(&mut session, CTRL_C, "stopped early");
+    type_and_see(&mut session, "[run.stopped, run.history.len > 0, run.model.classes.len]\r", "[true, true, 6]");
     session.send(CTRL_D).unwrap();
     session.expect(Eof).unwrap();
 }

@@ -14,6 +14,7 @@ use crate::data::{Batch, Dataset};
 use crate::eval::{ActivationOptions, BenchOptions, PredictOptions};
 use crate::io::{self, Precision};
 use crate::model::Model;
+use crate::prune::{self, RecalibrateOptions};
 use crate::report::{Extras, Table, View, bench_report, filters, headline, histogram, layers, summary};
 use crate::script::device::{device_name, parse_device};
 use crate::script::engine::Api;
@@ -26,7 +27,7 @@ use crate::zoo::{self, Fresh};
 
 pub fn bind(api: &mut Api) {
     api.object::<Model>().object::<Layer>();
-    for set in [&YOLO, &SAVE, &LAYERS, &PREDICT, &BENCH] {
+    for set in [&YOLO, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE, &BENCH] {
         api.options(set);
     }
     rhai::combine_with_exported_module!(&mut api.module, "model", functions);
@@ -65,6 +66,16 @@ static PREDICT: LazyLock<OptionSet> = LazyLock::new(|| {
         .float("conf", 0.0..=1.0, short(default.confidence), "boxes of at most this confidence are dropped")
         .optional("iou", Kind::Float(0.0..=1.0), "overlap above which the weaker box goes; the family's own otherwise")
         .int("max_det", 1..=30_000, default.max_detections as i64, "boxes kept")
+});
+
+static RECALIBRATE: LazyLock<OptionSet> = LazyLock::new(|| {
+    let default = RecalibrateOptions::default();
+    OptionSet::method::<Model>("recalibrate")
+        .one_of("split", &["train", "val", "test"], "train", "the split that the images are from")
+        .int("images", 1..=1_000_000, default.images as i64, "how many")
+        .int("size", side(), default.size as i64, "side of the square images in pixels")
+        .int("batch", 1..=4096, default.batch as i64, "images a batch")
+        .optional("seed", Kind::seed(), "of their order; otherwise that of seed(n)")
 });
 
 static BENCH: LazyLock<OptionSet> = LazyLock::new(|| bench_options(OptionSet::method::<Model>("bench")));
@@ -314,6 +325,26 @@ mod functions {
         let options = SAVE.read(options)?;
         let precision = if options.text("precision") == "fp16" { Precision::Fp16 } else { Precision::Fp32 };
         io::save(model, Path::new(path.as_str()), precision).map_err(raise)
+    }
+
+    #[rhai_fn(name = "recalibrate", pure, return_raw)]
+    pub fn recalibrate_plain(context: NativeCallContext, model: &mut Model, data: Dataset) -> Answer<Model> {
+        recalibrate(context, model, data, Map::new())
+    }
+
+    /// The same model with the statistics of its normalisations measured anew on a dataset's images, without training:
+    /// it gives back much of what pruning costs.
+    #[rhai_fn(pure, return_raw)]
+    pub fn recalibrate(context: NativeCallContext, model: &mut Model, data: Dataset, options: Map) -> Answer<Model> {
+        let (options, state) = (RECALIBRATE.read(options)?, State::of(&context));
+        let measured = RecalibrateOptions {
+            split: options.text("split"),
+            images: options.int("images"),
+            size: options.int("size"),
+            batch: options.int("batch"),
+            seed: options.given_int("seed").unwrap_or(state.seed()),
+        };
+        prune::recalibrate(model, &data, &measured, state.progress.as_ref()).map_err(raise)
     }
 
     #[rhai_fn(name = "bench", pure, return_raw)]
