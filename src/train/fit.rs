@@ -156,8 +156,8 @@ impl<'a> Session<'a> {
                 }
             };
             self.close_epoch(lr, progress)?;
-            let best = self.place.best.map_or(0, |(_, epoch)| epoch);
-            if self.options.patience > 0 && self.place.epoch >= best + self.options.patience {
+            let waited = self.place.best.map(|(_, epoch)| self.place.epoch - epoch);
+            if self.options.patience > 0 && waited.is_some_and(|waited| waited >= self.options.patience) {
                 progress.note(&format!("no better validation for {} epochs: done", self.options.patience));
                 break;
             }

@@ -106,6 +106,31 @@ impl Progress for StopAfter {
     }
 }
 
+/// The loss of YOLOv8 rises first, while its targets' scores follow the overlaps, so the highest is what to fall from.
+#[test]
+fn two_images_are_learnt_by_heart() {
+    let data = dataset(2);
+    for (variant, epochs) in [("yolov5n", 40), ("yolov8n", 60)] {
+        let options = FitOptions {
+            epochs,
+            batch: 2,
+            lrf: 0.2,
+            optimizer: OptimizerKind::AdamW,
+            momentum: 0.9,
+            augment: Augment::none(),
+            validate: false,
+            ..quick()
+        };
+        let run = fit(&tiny(variant), &data, &options, &Silent).unwrap();
+        let totals: Vec<f64> = run.history.iter().map(|row| row.losses.iter().sum()).collect();
+        let highest = totals.iter().copied().fold(0.0, f64::max);
+        assert!(totals[epochs - 1] < 0.5 * highest, "{variant}: {totals:?} {:?}", run.history.last());
+        // Only the last epoch is validated.
+        assert!(run.history[epochs - 2].validation.is_none() && run.history[epochs - 1].validation.is_some());
+        assert_eq!(run.best, Some(epochs));
+    }
+}
+
 #[test]
 fn a_stopped_run_resumes_to_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
