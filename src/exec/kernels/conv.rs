@@ -111,11 +111,11 @@ pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut 
         Epilogue::BiasSilu(b) => Finish::BiasSilu(b),
     };
     let out_hw = s.out_hw();
-    let planes = Planes::new(s.in_hw, out_hw, s.stride, &s.taps());
     let sizes = sizes(s);
+    let planes = Planes::new(s.in_hw, out_hw, s.stride, &s.taps(), correlate::band(&sizes));
     let taps = planes.offsets.len();
     let depth = sizes.in_channels * taps;
-    let weights = correlate::pack(&sizes, taps, |o, c, t| w[o * depth + c * taps + t]);
+    let weights = correlate::pack(&sizes, taps, |g, o, c, t| w[(g * sizes.out_channels + o) * depth + c * taps + t]);
     let target = Target { hw: out_hw, start: 0, rows: out_hw[1], columns: 1 };
     let pass = Pass { offsets: planes.offsets.clone(), weights, target };
     correlate::run(&sizes, &planes, &[pass], x, finish, y);
@@ -128,7 +128,10 @@ pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut 
 pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accumulate: bool) {
     s.check(w);
     assert_eq!(dx.len(), s.input_len(), "input gradient length of {s:?}");
-    if !accumulate && (s.output_len() == 0 || s.stride != [1, 1]) {
+    let phases = if s.output_len() == 0 { Vec::new() } else { phases(s) };
+    // Positions that no output looks at.
+    let some_unseen = phases.len() < s.stride[0].min(s.in_hw[0]) * s.stride[1].min(s.in_hw[1]);
+    if !accumulate && some_unseen {
         dx.par_chunks_mut(1 << 14).for_each(|dx| dx.fill(0.0));
     }
     if s.output_len() == 0 || s.input_len() == 0 {
@@ -142,20 +145,17 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
         out_area: forward.in_area,
         ..forward
     };
-    let phases = phases(s);
     let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));
     let all: Vec<Tap> = phases.iter().flat_map(|p| p.taps.iter().map(|t| t.1)).collect();
-    let planes = Planes::new(s.out_hw(), largest, [1, 1], &all);
+    let planes = Planes::new(s.out_hw(), largest, [1, 1], &all, correlate::band(&sizes));
     let mut offsets = planes.offsets.iter();
     let (inputs, taps) = (forward.in_channels, s.kernel[0] * s.kernel[1]);
     let passes: Vec<Pass> = phases
         .iter()
         .map(|phase| Pass {
             offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
-            weights: correlate::pack(&sizes, phase.taps.len(), |i, o, t| {
-                let (group, i) = (i / inputs, i % inputs);
-                let o = group * forward.out_channels + o;
-                w[(o * inputs + i) * taps + phase.taps[t].0]
+            weights: correlate::pack(&sizes, phase.taps.len(), |g, i, o, t| {
+                w[((g * forward.out_channels + o) * inputs + i) * taps + phase.taps[t].0]
             }),
             target: phase.target,
         })
@@ -173,7 +173,6 @@ pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     if s.output_len() == 0 || s.input_len() == 0 {
         return dw.fill(0.0);
     }
-    let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps());
     let sizes = weight_gradient::Sizes {
         batch: s.batch,
         groups: s.groups,
@@ -182,6 +181,7 @@ pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         in_area: s.in_hw[0] * s.in_hw[1],
         out_hw: s.out_hw(),
     };
+    let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), weight_gradient::band(&sizes));
     weight_gradient::run(&sizes, &planes, x, dy, dw);
 }
 

@@ -5,7 +5,7 @@
 //! it loads `V` vectors, broadcasts `R` weights and does `R · V` fused multiply-adds. Weights are packed beforehand in
 //! panels of `R` rows, in the order in which the tile reads them.
 
-use super::planes::{Planes, SLACK};
+use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd::{self, Shared};
 use pulp::{Simd, WithSimd};
@@ -68,8 +68,8 @@ struct Panel {
     start: usize,
 }
 
-/// Packs the weights `get(out_channel, in_channel, tap)`, where `out_channel` counts through the groups.
-pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize) -> f32) -> Packed {
+/// Packs the weights `get(group, out_channel, in_channel, tap)`, channels counted within the group.
+pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize, usize) -> f32 + Sync) -> Packed {
     let depth = sizes.in_channels * taps;
     let mut panels = Vec::new();
     let mut first = 0;
@@ -83,19 +83,23 @@ pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize)
     }
     let group = sizes.out_channels * depth;
     let mut data = scratch::take(sizes.groups * group);
-    for g in 0..sizes.groups {
-        for panel in &panels {
-            let base = g * sizes.out_channels + panel.first;
-            let mut to = data[g * group + panel.start..].iter_mut();
-            for c in 0..sizes.in_channels {
-                for t in 0..taps {
-                    for (row, to) in (0..panel.rows).zip(&mut to) {
-                        *to = get(base + row, c, t);
+    data.par_chunks_mut(group.max(1)).enumerate().for_each(|(g, data)| {
+        let mut rest = data;
+        let parts = panels.iter().map(|panel| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(panel.rows * depth);
+            rest = after;
+            (panel, part)
+        });
+        parts.collect::<Vec<_>>().into_par_iter().for_each(|(panel, part)| {
+            for (c, part) in part.chunks_exact_mut((taps * panel.rows).max(1)).enumerate() {
+                for row in 0..panel.rows {
+                    for (t, part) in part[row..].iter_mut().step_by(panel.rows).enumerate() {
+                        *part = get(g, panel.first + row, c, t);
                     }
                 }
             }
-        }
-    }
+        });
+    });
     Packed { data, panels, group }
 }
 
@@ -105,46 +109,41 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
     let units = sizes.batch * sizes.groups;
     assert_eq!(x.len(), units * from, "input length");
     assert_eq!(y.len(), units * to, "output length");
-    let padded = sizes.in_channels * planes.channel + SLACK;
+    // A task is a band of rows of an image's group; where these are few, also a part of the output channels.
+    let bands = units * planes.bands();
+    let panels = passes.iter().map(|pass| pass.weights.panels.len()).max().unwrap_or(0);
     let threads = rayon::current_num_threads();
-    // Whole units (an image's group) go to one thread each, which then finds its planes in its own cache; those
-    // that are left over are worked on by all threads together.
-    let whole = units - units % threads;
-    let (y_whole, y_rest) = y.split_at_mut(whole * to);
-    y_whole.par_chunks_mut(to).enumerate().for_each(|(unit, y)| {
+    let parts = if threads == 1 { 1 } else { (2 * threads).div_ceil(bands).min(panels) };
+    let y = Shared(y.as_mut_ptr());
+    (0..bands * parts).into_par_iter().for_each(|task| {
+        let (unit, band, part) = (task / parts / planes.bands(), task / parts % planes.bands(), task % parts);
         let x = &x[unit * from..][..from];
         let input = (!planes.same()).then(|| {
-            let mut input = scratch::take(padded);
-            let channels = x.chunks_exact(sizes.in_area);
-            channels.zip(input.chunks_mut(planes.channel)).for_each(|(from, to)| planes.fill(from, to));
+            let mut input = scratch::take(sizes.in_channels * planes.channel + SLACK);
+            planes.fill(band, x, &mut input);
             input
         });
+        let input = input.as_deref().unwrap_or_else(|| &x[band * planes.height * planes.pitch..]);
         for pass in passes {
-            let job = Job::new(sizes, planes, pass, input.as_deref().unwrap_or(x), unit % sizes.groups, finish, y);
-            job.run(0..job.positions());
+            let panels = &pass.weights.panels;
+            let panels = &panels[part * panels.len() / parts..(part + 1) * panels.len() / parts];
+            // SAFETY: the unit's outputs lie within `y`, whose length was checked above.
+            let output = Shared(unsafe { y.get().add(unit * to) });
+            let job = Job::new(sizes, planes, pass, band, panels, input, unit % sizes.groups, finish, output);
+            simd::dispatch(Blocks { job: &job });
         }
     });
-    for (unit, y) in (whole..units).zip(y_rest.chunks_mut(to)) {
-        let x = &x[unit * from..][..from];
-        let input = (!planes.same()).then(|| {
-            let mut input = scratch::take(padded);
-            let channels = x.par_chunks_exact(sizes.in_area);
-            channels.zip(input.par_chunks_mut(planes.channel)).for_each(|(from, to)| planes.fill(from, to));
-            input
-        });
-        for pass in passes {
-            let job = Job::new(sizes, planes, pass, input.as_deref().unwrap_or(x), unit % sizes.groups, finish, y);
-            let part = job.positions().div_ceil(4 * threads).next_multiple_of(ALIGN);
-            let parts = job.positions().div_ceil(part);
-            (0..parts).into_par_iter().for_each(|i| job.run(i * part..job.positions().min((i + 1) * part)));
-        }
-    }
 }
 
-/// Ranges of positions given to different threads start at multiples of this, a multiple of any tile's width.
-const ALIGN: usize = 96;
+/// The bands that suit a problem: padded planes take half of a small second-level cache, and all threads have some.
+pub(super) fn band(sizes: &Sizes) -> Band {
+    let threads = rayon::current_num_threads();
+    let units = sizes.batch * sizes.groups;
+    let at_least = if units >= threads { 1 } else { (2 * threads).div_ceil(units.max(1)) };
+    Band { channels: sizes.in_channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
+}
 
-/// One pass over one image's group.
+/// One pass over a band of one image's group, for some of the output channels.
 struct Job<'a> {
     input: &'a [f32],
     /// The input is the image itself, without padding; one tap.
@@ -167,13 +166,19 @@ impl<'a> Job<'a> {
         sizes: &Sizes,
         planes: &'a Planes,
         pass: &'a Pass,
+        band: usize,
+        panels: &'a [Panel],
         input: &'a [f32],
         group: usize,
         finish: Finish<'a>,
-        y: &mut [f32],
+        output: Shared,
     ) -> Self {
         let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
         let same = planes.same();
+        let mut target = pass.target;
+        let first = (band * planes.height).min(target.hw[0]);
+        target.hw[0] = planes.height.min(target.hw[0] - first);
+        target.start += first * target.rows;
         let job = Job {
             input,
             same,
@@ -181,16 +186,16 @@ impl<'a> Job<'a> {
             channels: sizes.in_channels,
             offsets: &pass.offsets,
             pitch: planes.pitch,
-            panels: &pass.weights.panels,
+            panels,
             weights: &pass.weights.data[group * pass.weights.group..][..pass.weights.group],
-            target: pass.target,
+            target,
             finish: match finish {
                 Finish::Set => Finish::Set,
                 Finish::Add => Finish::Add,
                 Finish::Bias(b) => Finish::Bias(biases(b)),
                 Finish::BiasSilu(b) => Finish::BiasSilu(biases(b)),
             },
-            output: Shared(y.as_mut_ptr()),
+            output,
             out_channels: sizes.out_channels,
             area: sizes.out_area,
         };
@@ -200,7 +205,7 @@ impl<'a> Job<'a> {
         assert!((job.channels - 1) * job.channel + reach + slack <= job.input.len(), "padded planes");
         let Target { hw: [height, width], start, rows, columns } = job.target;
         assert!(height * width == 0 || start + (height - 1) * rows + (width - 1) * columns < job.area, "target");
-        assert_eq!(y.len(), job.out_channels * job.area, "output length");
+        assert!(panels.iter().all(|panel| panel.first + panel.rows <= job.out_channels), "panels");
         assert_eq!(job.weights.len(), job.out_channels * job.channels * job.offsets.len(), "weights");
         job
     }
@@ -211,21 +216,24 @@ impl<'a> Job<'a> {
         if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.pitch + columns }
     }
 
-    /// Computes a range of outputs that starts at a multiple of [`ALIGN`] and ends at one or at the end.
-    fn run(&self, range: Range<usize>) {
-        simd::dispatch(Blocks { job: self, range });
-    }
-
-    /// How many input channels to work on at once, so that what a block reads of them, `width` positions at every tap,
-    /// stays in the first-level cache while all output channels use it; but enough to be worth keeping sums for.
-    fn depth(&self, width: usize) -> usize {
+    /// How many tiles of `width` side by side, and how many input channels, to work on at once: what such a block reads,
+    /// at every tap, should stay in the first-level cache while all output channels use it. Wide blocks if all channels
+    /// fit, otherwise enough channels to be worth keeping sums for.
+    fn block(&self, width: usize) -> (usize, usize) {
         let mut offsets = self.offsets.to_vec();
         offsets.sort_unstable();
-        let line = 16;
-        let apart = |pair: &[usize]| (pair[1] - pair[0]).min(width + line);
-        let floats = width + line + offsets.windows(2).map(apart).sum::<usize>();
-        let most = (CACHE / floats).max(64 / self.offsets.len()).clamp(1, self.channels);
-        self.channels.div_ceil(self.channels.div_ceil(most))
+        let most = |tiles: usize| {
+            let floats = tiles * width + 16;
+            let apart = offsets.windows(2).map(|pair| (pair[1] - pair[0]).min(floats)).sum::<usize>();
+            CACHE / (floats + apart)
+        };
+        for tiles in [TILES, TILES / 2] {
+            if most(tiles) >= self.channels {
+                return (tiles, self.channels);
+            }
+        }
+        let depth = most(2).max(64 / self.offsets.len()).clamp(1, self.channels);
+        (2, self.channels.div_ceil(self.channels.div_ceil(depth)))
     }
 
     /// Plans where the range's sums go: for each tile of `width`, straight to the output from there on if the whole tile
@@ -286,11 +294,10 @@ impl WithSimd for PanelRows {
 
 struct Blocks<'a> {
     job: &'a Job<'a>,
-    range: Range<usize>,
 }
 
-/// Tiles side by side in a block.
-const TILES: usize = 2;
+/// Tiles side by side in a block, at most.
+const TILES: usize = 8;
 
 impl WithSimd for Blocks<'_> {
     type Output = ();
@@ -298,13 +305,15 @@ impl WithSimd for Blocks<'_> {
     fn with_simd<S: Simd>(self, s: S) {
         let (job, lanes, taps) = (self.job, S::F32_LANES, self.job.offsets.len());
         let most = if S::REGISTER_COUNT >= 32 { 3 } else { 2 };
-        let width = TILES * most * lanes;
-        let depth = job.depth(width);
-        let mut sums = scratch::take(job.out_channels * width);
+        let (tiles, depth) = job.block(most * lanes);
+        let (width, positions) = (tiles * most * lanes, job.positions());
+        let base = job.panels.first().map_or(0, |panel| panel.first);
+        let rows = job.panels.last().map_or(0, |panel| panel.first + panel.rows) - base;
+        let mut sums = scratch::take(rows * width);
         let mut columns = scratch::take(if job.same { depth * width } else { 0 });
         let mut runs = Vec::new();
-        for start in self.range.clone().step_by(width) {
-            let end = self.range.end.min(start + width);
+        for start in (0..positions).step_by(width) {
+            let end = positions.min(start + width);
             let direct = job.plan(start..end, most * lanes, &mut runs);
             for first in (0..job.channels).step_by(depth) {
                 let channels = depth.min(job.channels - first);
@@ -333,7 +342,7 @@ impl WithSimd for Blocks<'_> {
                                     job.area,
                                     first > 0 || matches!(job.finish, Finish::Add),
                                 ),
-                                None => (sums.as_mut_ptr().add(panel.first * width + at), width, first > 0),
+                                None => (sums.as_mut_ptr().add((panel.first - base) * width + at), width, first > 0),
                             };
                             let part = Part { plane, channel, channels, offsets: job.offsets, weights, sums, row, add };
                             macro_rules! tiles {
@@ -354,7 +363,7 @@ impl WithSimd for Blocks<'_> {
                     }
                 }
             }
-            for (channel, sums) in sums.chunks_exact(width).enumerate() {
+            for (channel, sums) in (base..).zip(sums.chunks_exact(width)) {
                 for run in &runs {
                     let sums = &sums[run.from..][..run.len];
                     // SAFETY: `Job::new` checked that the last output's place is inside a channel; the run's outputs

@@ -5,6 +5,8 @@
 //! that tap `t` wants for output `j` is `plane[offset[t] + j]`, for all `j`, and a vector of outputs wants a contiguous
 //! vector of inputs. The price: `pitch − width` outputs a row are computed and thrown away. Zeros at the left end of a
 //! row serve as zeros at the right end of the row before, so that is one column of a padded 3×3 convolution.
+//!
+//! An image is worked through in bands of rows whose padded planes stay in the second-level cache.
 
 use super::simd;
 use pulp::{Simd, WithSimd};
@@ -21,6 +23,11 @@ pub(super) struct Planes {
     origin: [isize; 2],
     /// Phases (row, column) that some tap uses, in the order of their planes.
     phases: Vec<[usize; 2]>,
+    /// Rows of outputs, of all bands.
+    out_rows: usize,
+    /// Rows of outputs of a band; the last band may have fewer.
+    pub height: usize,
+    /// Padded rows of a band.
     rows: usize,
     /// Floats between the planes of one channel.
     plane: usize,
@@ -32,23 +39,41 @@ pub(super) struct Planes {
     pub offsets: Vec<usize>,
 }
 
+/// What bands should be like.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Band {
+    /// Channels to be padded, and channels of the outputs' size that should share the cache with them.
+    pub channels: usize,
+    pub more_channels: usize,
+    /// Floats for these in one band.
+    pub floats: usize,
+    /// Outputs a band should have, even if it takes more floats.
+    pub positions: usize,
+    /// Number of bands, for threads to share.
+    pub at_least: usize,
+}
+
 /// How many floats beyond the last plane a kernel may read (and ignore).
 pub(super) const SLACK: usize = 128;
 
 impl Planes {
     /// The layout for outputs of size `out_hw` that read an input of size `in_hw` at `taps`.
-    pub(super) fn new(in_hw: [usize; 2], out_hw: [usize; 2], step: [usize; 2], taps: &[Tap]) -> Self {
+    pub(super) fn new(in_hw: [usize; 2], out_hw: [usize; 2], step: [usize; 2], taps: &[Tap], band: Band) -> Self {
         let origin = [0, 1].map(|a| taps.iter().map(|t| t[a]).min().unwrap_or(0));
         let place = |t: &Tap, a: usize| (t[a] - origin[a]) as usize;
         let mut phases: Vec<[usize; 2]> = taps.iter().map(|t| [0, 1].map(|a| place(t, a) % step[a])).collect();
         phases.sort_unstable();
         phases.dedup();
         let reach = [0, 1].map(|a| taps.iter().map(|t| place(t, a) / step[a]).max().unwrap_or(0));
-        let rows = out_hw[0] + reach[0];
         let columns = out_hw[1] + reach[1];
         let spans = phases.iter().map(|p| span(in_hw[1], step[1], p[1], origin[1], columns));
         let (lead, end) = spans.fold((columns, 0), |(l, e), (from, to)| (l.min(from), e.max(to)));
         let pitch = out_hw[1].max(end).max(columns - lead.min(columns));
+        let row = pitch * (band.channels * phases.len() + band.more_channels);
+        let fits = (band.floats / row.max(1)).saturating_sub(reach[0]).max(band.positions.div_ceil(pitch)).max(1);
+        let bands = out_hw[0].div_ceil(fits).max(band.at_least);
+        let height = out_hw[0].div_ceil(bands).max(1);
+        let rows = height + reach[0];
         let plane = (rows * pitch + (columns - pitch.min(columns))).next_multiple_of(16);
         // An odd number of cache lines between channels, so that they spread over the sets of the cache.
         let channel = (plane * phases.len()).div_ceil(16) | 1;
@@ -58,27 +83,47 @@ impl Planes {
             index * plane + place(t, 0) / step[0] * pitch + place(t, 1) / step[1]
         };
         let offsets = taps.iter().map(offset).collect();
-        Planes { in_hw, step, origin, phases, rows, plane, pitch, channel: channel * 16, offsets }
+        Planes {
+            in_hw,
+            step,
+            origin,
+            phases,
+            out_rows: out_hw[0],
+            height,
+            rows,
+            plane,
+            pitch,
+            channel: channel * 16,
+            offsets,
+        }
     }
 
     /// Whether padded planes would be the input itself.
     pub(super) fn same(&self) -> bool {
-        self.offsets == [0] && self.origin == [0, 0] && [self.rows, self.pitch] == self.in_hw && self.step == [1, 1]
+        let out = [self.out_rows, self.pitch];
+        self.offsets == [0] && self.origin == [0, 0] && out == self.in_hw && self.step == [1, 1]
     }
 
-    /// Writes one channel, `in_hw` floats, with its borders into `to`, `self.channel` floats.
-    pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
-        simd::dispatch(Fill { planes: self, from, to });
+    /// Number of bands.
+    pub(super) fn bands(&self) -> usize {
+        self.out_rows.div_ceil(self.height)
+    }
+
+    /// Writes what a band needs of each channel of `from` (`in_hw` floats each), with borders, into `to`
+    /// (`self.channel` floats each).
+    pub(super) fn fill(&self, band: usize, from: &[f32], to: &mut [f32]) {
+        simd::dispatch(Fill { planes: self, band, from, to });
     }
 
     #[inline(always)]
-    fn fill_inline(&self, from: &[f32], to: &mut [f32]) {
+    fn fill_channel(&self, band: usize, from: &[f32], to: &mut [f32]) {
         let [height, width] = self.in_hw;
         for (phase, plane) in self.phases.iter().zip(to.chunks_mut(self.plane)) {
             let (first, end) = span(width, self.step[1], phase[1], self.origin[1], self.pitch);
             let column = (first * self.step[1] + phase[1]) as isize + self.origin[1];
             let (body, tail) = plane.split_at_mut(self.rows * self.pitch);
             for (row, line) in body.chunks_exact_mut(self.pitch).enumerate() {
+                let row = band * self.height + row;
                 let y = (row * self.step[0] + phase[0]) as isize + self.origin[0];
                 if y < 0 || y >= height as isize || first >= end {
                     line.fill(0.0);
@@ -104,6 +149,7 @@ impl Planes {
 
 struct Fill<'a> {
     planes: &'a Planes,
+    band: usize,
     from: &'a [f32],
     to: &'a mut [f32],
 }
@@ -112,7 +158,11 @@ impl WithSimd for Fill<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        self.planes.fill_inline(self.from, self.to);
+        let Fill { planes, band, from, to } = self;
+        let channels = from.chunks_exact(planes.in_hw[0] * planes.in_hw[1]);
+        for (from, to) in channels.zip(to.chunks_mut(planes.channel)) {
+            planes.fill_channel(band, from, to);
+        }
     }
 }
 

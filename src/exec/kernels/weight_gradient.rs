@@ -4,11 +4,12 @@
 //! one or two vectors, and each step broadcasts six inputs (of six different channel and tap pairs). So there are no
 //! sums across lanes, and positions may be few. Discarded positions (see [`super::planes`]) have gradient zero.
 
-use super::planes::{Planes, SLACK};
+use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Input and tap pairs of one tile.
 const ROWS: usize = 6;
@@ -34,7 +35,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(dw.len(), groups * out_channels * depth, "weight gradient length");
     let chunks = rayon::current_num_threads().min(batch).max(1);
     let tiles = Tiles::new(out_channels);
-    let positions = (out_hw[0] - 1) * planes.pitch + out_hw[1];
+    let positions = (planes.height - 1) * planes.pitch + out_hw[1];
     for (group, dw) in dw.chunks_mut(out_channels * depth).enumerate() {
         let partial: Vec<Scratch> = (0..chunks)
             .into_par_iter()
@@ -44,36 +45,48 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                 let mut gradient = scratch::take(tiles.width * positions);
                 for image in chunk * batch / chunks..(chunk + 1) * batch / chunks {
                     let unit = image * groups + group;
-                    let channels = x[unit * from..][..from].chunks_exact(in_area);
-                    for (channel, padded) in channels.zip(input.chunks_mut(planes.channel)) {
-                        planes.fill(channel, padded);
+                    let (x, dy) = (&x[unit * from..][..from], &dy[unit * out_channels * area..][..out_channels * area]);
+                    for band in 0..planes.bands() {
+                        let first = band * planes.height;
+                        let rows = first..out_hw[0].min(first + planes.height);
+                        let positions = (rows.len() - 1) * planes.pitch + out_hw[1];
+                        let (input, channel) = if planes.same() {
+                            (&x[first * planes.pitch..], in_area)
+                        } else {
+                            planes.fill(band, x, &mut input);
+                            (&*input, planes.channel)
+                        };
+                        tiles.transpose(dy, out_hw, rows, planes.pitch, positions, &mut gradient);
+                        simd::dispatch(Image {
+                            planes,
+                            in_channels,
+                            tiles: &tiles,
+                            positions,
+                            input,
+                            channel,
+                            gradient: &gradient,
+                            sums: &mut sums,
+                        });
                     }
-                    tiles.transpose(
-                        &dy[unit * out_channels * area..][..out_channels * area],
-                        out_hw,
-                        planes.pitch,
-                        positions,
-                        &mut gradient,
-                    );
-                    simd::dispatch(Image {
-                        planes,
-                        in_channels,
-                        tiles: &tiles,
-                        positions,
-                        input: &input,
-                        gradient: &gradient,
-                        sums: &mut sums,
-                    });
                 }
                 sums
             })
             .collect();
         dw.par_chunks_mut(depth).enumerate().for_each(|(channel, dw)| {
-            for (k, dw) in dw.iter_mut().enumerate() {
-                *dw = partial.iter().map(|sums| sums[tiles.index(channel, k, depth)]).sum();
+            let (start, width) = tiles.place(channel, depth);
+            dw.fill(0.0);
+            for sums in &partial {
+                let sums = sums[start..].iter().step_by(width);
+                dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
             }
         });
     }
+}
+
+/// The bands that suit a problem.
+pub(super) fn band(sizes: &Sizes) -> Band {
+    let (channels, more_channels) = (sizes.in_channels, sizes.out_channels);
+    Band { channels, more_channels, floats: 64 << 10, positions: BLOCK, at_least: 1 }
 }
 
 /// How output channels are cut into vectors: tiles of two vectors, the last one perhaps of one.
@@ -96,32 +109,74 @@ impl Tiles {
         (0..end).step_by(step).map(move |first| (first, step.min(end - first)))
     }
 
-    /// Where the sum for an output channel and an input and tap pair is kept: `[tile][pair][channel of the tile]`.
-    fn index(&self, channel: usize, k: usize, depth: usize) -> usize {
+    /// Where an output channel's first sum is kept, and how far apart its sums are: they lie as
+    /// `[tile][input and tap pair][channel of the tile]`.
+    fn place(&self, channel: usize, depth: usize) -> (usize, usize) {
         let first = channel / (2 * self.lanes) * 2 * self.lanes;
         let width = (2 * self.lanes).min(self.width - first);
-        first * depth.next_multiple_of(ROWS) + k * width + channel - first
+        (first * depth.next_multiple_of(ROWS) + channel - first, width)
     }
 
-    /// Writes an image's gradient as `[tile][position][channel of the tile]`, zero where there is none.
-    fn transpose(&self, dy: &[f32], hw: [usize; 2], pitch: usize, positions: usize, to: &mut [f32]) {
+    /// Writes a band of an image's gradient as `[tile][position][channel of the tile]`, zero where there is none.
+    fn transpose(
+        &self,
+        dy: &[f32],
+        hw: [usize; 2],
+        rows: Range<usize>,
+        pitch: usize,
+        positions: usize,
+        to: &mut [f32],
+    ) {
         let area = hw[0] * hw[1];
         for (first, width) in self.iter() {
             let tile = &mut to[first * positions..][..width * positions];
             let channels = width.min(self.channels - first);
-            for (y, row) in tile.chunks_mut(pitch * width).enumerate() {
+            for (y, row) in rows.clone().zip(tile.chunks_mut(pitch * width)) {
                 let (body, junk) = row.split_at_mut(hw[1] * width);
                 junk.fill(0.0);
                 if channels < width {
                     body.fill(0.0);
                 }
-                for c in 0..channels {
-                    let source = &dy[(first + c) * area + y * hw[1]..][..hw[1]];
-                    for (to, from) in body.chunks_exact_mut(width).zip(source) {
-                        to[c] = *from;
+                for c in (0..channels).step_by(4) {
+                    let source = |i: usize| &dy[(first + c + i) * area + y * hw[1]..][..hw[1]];
+                    if channels - c >= 4 && width >= 4 {
+                        let sources = [source(0), source(1), source(2), source(3)];
+                        simd::dispatch(Four { sources, to: body, width, c });
+                    } else {
+                        for i in 0..channels - c {
+                            body.chunks_exact_mut(width).zip(source(i)).for_each(|(to, from)| to[c + i] = *from);
+                        }
                     }
                 }
             }
+        }
+    }
+}
+
+/// Writes four channels' gradients next to each other at every position, from the `c`-th place of `width` on.
+struct Four<'a> {
+    sources: [&'a [f32]; 4],
+    to: &'a mut [f32],
+    width: usize,
+    c: usize,
+}
+
+impl WithSimd for Four<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Four { sources: [a, b, c, d], to, width, c: at } = self;
+        let blocks =
+            a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0).zip(c.as_chunks::<4>().0).zip(d.as_chunks::<4>().0);
+        let (body, rest) = to.split_at_mut(a.len() / 4 * 4 * width);
+        for (to, (((a, b), c), d)) in body.chunks_exact_mut(4 * width).zip(blocks) {
+            for i in 0..4 {
+                to[i * width + at..][..4].copy_from_slice(&[a[i], b[i], c[i], d[i]]);
+            }
+        }
+        let done = a.len() / 4 * 4;
+        for (to, i) in rest.chunks_exact_mut(width).zip(done..) {
+            to[at..][..4].copy_from_slice(&[a[i], b[i], c[i], d[i]]);
         }
     }
 }
@@ -136,13 +191,14 @@ impl WithSimd for Lanes {
     }
 }
 
-/// Adds one image's products to the sums.
+/// Adds the products of a band of one image to the sums.
 struct Image<'a> {
     planes: &'a Planes,
     in_channels: usize,
     tiles: &'a Tiles,
     positions: usize,
     input: &'a [f32],
+    channel: usize,
     gradient: &'a [f32],
     sums: &'a mut [f32],
 }
@@ -154,11 +210,11 @@ impl WithSimd for Image<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Image { planes, in_channels, tiles, positions, input, gradient, sums } = self;
+        let Image { planes, in_channels, tiles, positions, input, channel, gradient, sums } = self;
         let taps = planes.offsets.len();
         let depth = in_channels * taps;
         let starts: Vec<usize> =
-            (0..in_channels).flat_map(|c| planes.offsets.iter().map(move |o| c * planes.channel + o)).collect();
+            (0..in_channels).flat_map(|c| planes.offsets.iter().map(move |o| c * channel + o)).collect();
         // What the unsafe code relies on.
         assert!(starts.iter().all(|start| start + positions <= input.len()));
         assert!(gradient.len() >= tiles.width * positions && sums.len() >= tiles.width * depth.next_multiple_of(ROWS));
