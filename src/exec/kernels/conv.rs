@@ -6,7 +6,8 @@
 //! such pass for each of the `s × s` phases of input positions, over the taps that reach them. The weight gradient
 //! (module `weight_gradient`) sums over positions, from the same planes.
 
-use super::correlate::{self, Finish, Pass, Target};
+use super::correlate::{self, Finish, Pass};
+use super::pack::pack;
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
 use rayon::prelude::*;
@@ -115,9 +116,8 @@ pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut 
     let planes = Planes::new(s.in_hw, out_hw, s.stride, &s.taps(), correlate::band(&sizes));
     let taps = planes.offsets.len();
     let depth = sizes.in_channels * taps;
-    let weights = correlate::pack(&sizes, taps, |g, o, c, t| w[(g * sizes.out_channels + o) * depth + c * taps + t]);
-    let target = Target { hw: out_hw, start: 0, rows: out_hw[1], columns: 1 };
-    let pass = Pass { offsets: planes.offsets.clone(), weights, target };
+    let weights = pack(&sizes, taps, |g, o, c, t| w[(g * sizes.out_channels + o) * depth + c * taps + t]);
+    let pass = Pass { offsets: planes.offsets.clone(), weights, hw: out_hw, phase: [0, 0] };
     correlate::run(&sizes, &planes, &[pass], x, finish, y);
 }
 
@@ -141,8 +141,9 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
     let sizes = correlate::Sizes {
         in_channels: forward.out_channels,
         out_channels: forward.in_channels,
-        in_area: forward.out_area,
-        out_area: forward.in_area,
+        in_area: forward.out_hw[0] * forward.out_hw[1],
+        out_hw: s.in_hw,
+        spread: s.stride,
         ..forward
     };
     let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));
@@ -154,10 +155,11 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
         .iter()
         .map(|phase| Pass {
             offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
-            weights: correlate::pack(&sizes, phase.taps.len(), |g, i, o, t| {
+            weights: pack(&sizes, phase.taps.len(), |g, i, o, t| {
                 w[((g * forward.out_channels + o) * inputs + i) * taps + phase.taps[t].0]
             }),
-            target: phase.target,
+            hw: phase.hw,
+            phase: phase.phase,
         })
         .collect();
     let finish = if accumulate { Finish::Add } else { Finish::Set };
@@ -203,7 +205,8 @@ pub fn backward_bias(s: &ConvShape, dy: &[f32], db: &mut [f32]) {
 /// reach them.
 struct Phase {
     taps: Vec<(usize, Tap)>,
-    target: Target,
+    hw: [usize; 2],
+    phase: [usize; 2],
 }
 
 fn phases(s: &ConvShape) -> Vec<Phase> {
@@ -225,9 +228,8 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
                 }
             }
             let hw = [(s.in_hw[0] - y).div_ceil(s.stride[0]), (s.in_hw[1] - x).div_ceil(s.stride[1])];
-            let target = Target { hw, start: y * s.in_hw[1] + x, rows: s.stride[0] * s.in_hw[1], columns: s.stride[1] };
             if !taps.is_empty() {
-                phases.push(Phase { taps, target });
+                phases.push(Phase { taps, hw, phase: [y, x] });
             }
         }
     }
@@ -235,14 +237,14 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
 }
 
 fn sizes(s: &ConvShape) -> correlate::Sizes {
-    let [h, w] = s.out_hw();
     correlate::Sizes {
         batch: s.batch,
         groups: s.groups,
         in_channels: s.in_channels / s.groups,
         out_channels: s.out_channels / s.groups,
         in_area: s.in_hw[0] * s.in_hw[1],
-        out_area: h * w,
+        out_hw: s.out_hw(),
+        spread: [1, 1],
     }
 }
 

@@ -1,13 +1,15 @@
-//! The micro-kernel behind forward convolution and its data gradient: many output channels' correlations of one set of
-//! padded planes, straight from the planes (no im2col).
+//! The engine behind forward convolution and its data gradient: many output channels' correlations of one set of padded
+//! planes, straight from the planes (no im2col).
 //!
-//! A tile is `R` output channels by `V` vectors of consecutive outputs, all in registers. For each input channel and tap
-//! it loads `V` vectors, broadcasts `R` weights and does `R · V` fused multiply-adds. Weights are packed beforehand in
-//! panels of `R` rows, in the order in which the tile reads them.
+//! The work is cut three times. Bands of rows, whose padded planes stay in the second-level cache, go to threads. Within
+//! a band, blocks of positions by input channels stay in the first-level cache while all output channels use them. Within
+//! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
+use super::pack::{Packed, Panel};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd::{self, Shared};
+use super::tile::{self, MOST_VECTORS, Part};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -25,20 +27,13 @@ pub(super) enum Finish<'a> {
     BiasSilu(&'a [f32]),
 }
 
-/// Where the outputs of a pass go: output (row, column) to `start + row · rows + column · columns` of its channel.
-#[derive(Clone, Copy)]
-pub(super) struct Target {
-    pub hw: [usize; 2],
-    pub start: usize,
-    pub rows: usize,
-    pub columns: usize,
-}
-
-/// One correlation over the planes: some taps, their weights, and where the outputs go.
+/// One correlation over the planes: some taps, their weights, and which outputs they make: `hw` of them, those at rows
+/// and columns `phase`, `phase + spread`, `phase + 2 · spread`, …
 pub(super) struct Pass {
     pub offsets: Vec<usize>,
     pub weights: Packed,
-    pub target: Target,
+    pub hw: [usize; 2],
+    pub phase: [usize; 2],
 }
 
 /// Sizes of a whole problem; channels are those of one group.
@@ -48,64 +43,17 @@ pub(super) struct Sizes {
     pub groups: usize,
     pub in_channels: usize,
     pub out_channels: usize,
-    /// Floats of an input channel and of an output channel.
     pub in_area: usize,
-    pub out_area: usize,
+    pub out_hw: [usize; 2],
+    /// How far apart the outputs of a pass are.
+    pub spread: [usize; 2],
 }
 
-/// Weights in the order in which tiles read them: for each group and panel, `[in_channel][tap][row]`.
-pub(super) struct Packed {
-    data: Scratch,
-    panels: Vec<Panel>,
-    group: usize,
-}
-
-/// `rows` output channels from `first` on, with their weights at `start` of the group's.
-#[derive(Clone, Copy)]
-struct Panel {
-    first: usize,
-    rows: usize,
-    start: usize,
-}
-
-/// Packs the weights `get(group, out_channel, in_channel, tap)`, channels counted within the group.
-pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize, usize) -> f32 + Sync) -> Packed {
-    let depth = sizes.in_channels * taps;
-    let mut panels = Vec::new();
-    let mut first = 0;
-    let mut left = sizes.out_channels.div_ceil(simd::dispatch(PanelRows));
-    while first < sizes.out_channels {
-        // Panels of nearly equal heights: a low one would leave the multipliers waiting for their own results.
-        let rows = (sizes.out_channels - first).div_ceil(left);
-        left -= 1;
-        panels.push(Panel { first, rows, start: first * depth });
-        first += rows;
-    }
-    let group = sizes.out_channels * depth;
-    let mut data = scratch::take(sizes.groups * group);
-    data.par_chunks_mut(group.max(1)).enumerate().for_each(|(g, data)| {
-        let mut rest = data;
-        let parts = panels.iter().map(|panel| {
-            let (part, after) = std::mem::take(&mut rest).split_at_mut(panel.rows * depth);
-            rest = after;
-            (panel, part)
-        });
-        parts.collect::<Vec<_>>().into_par_iter().for_each(|(panel, part)| {
-            for (c, part) in part.chunks_exact_mut((taps * panel.rows).max(1)).enumerate() {
-                for row in 0..panel.rows {
-                    for (t, part) in part[row..].iter_mut().step_by(panel.rows).enumerate() {
-                        *part = get(g, panel.first + row, c, t);
-                    }
-                }
-            }
-        });
-    });
-    Packed { data, panels, group }
-}
-
-/// Runs all passes over every image and group of `x`; `y` holds `batch · groups · out_channels · out_area` floats.
+/// Runs all passes (in the order of their phases) over every image and group of `x`; `y` holds
+/// `batch · groups · out_channels` planes of `out_hw`.
 pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], finish: Finish, y: &mut [f32]) {
-    let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * sizes.out_area);
+    let [height, width] = sizes.out_hw;
+    let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * height * width);
     let units = sizes.batch * sizes.groups;
     assert_eq!(x.len(), units * from, "input length");
     assert_eq!(y.len(), units * to, "output length");
@@ -123,14 +71,46 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
             planes.fill(band, x, &mut input);
             input
         });
-        let input = input.as_deref().unwrap_or_else(|| &x[band * planes.height * planes.pitch..]);
-        for pass in passes {
-            let panels = &pass.weights.panels;
-            let panels = &panels[part * panels.len() / parts..(part + 1) * panels.len() / parts];
-            // SAFETY: the unit's outputs lie within `y`, whose length was checked above.
-            let output = Shared(unsafe { y.get().add(unit * to) });
-            let job = Job::new(sizes, planes, pass, band, panels, input, unit % sizes.groups, finish, output);
-            simd::dispatch(Blocks { job: &job });
+        let first = band * planes.height;
+        let input = input.as_deref().unwrap_or_else(|| &x[first * planes.pitch..]);
+        // SAFETY: the unit's outputs lie within `y`, whose length was checked above.
+        let output = unsafe { y.get().add(unit * to) };
+        for row in passes.chunk_by(|a, b| a.phase[0] == b.phase[0]) {
+            let panels =
+                |pass: &Pass| part * pass.weights.panels.len() / parts..(part + 1) * pass.weights.panels.len() / parts;
+            let count = planes.height.min(row[0].hw[0].saturating_sub(first));
+            let task = Task { sizes, planes, group: unit % sizes.groups, input, count };
+            if sizes.spread == [1, 1] {
+                // SAFETY: as above; the band begins at row `first`.
+                let output = Shared(unsafe { output.add(first * width) });
+                task.job(&row[0], output, height * width, finish).run(panels(&row[0]));
+                continue;
+            }
+            // The outputs of each column phase by themselves, then put in their places all at once.
+            let apart: Vec<Scratch> = row
+                .iter()
+                .map(|pass| {
+                    let area = count * pass.hw[1];
+                    let mut sums = scratch::take(sizes.out_channels * area);
+                    task.job(pass, Shared(sums.as_mut_ptr()), area, Finish::Set).run(panels(pass));
+                    sums
+                })
+                .collect();
+            let channels = row[0].weights.channels(panels(&row[0]));
+            // SAFETY: this task's channels and rows of the unit's outputs, which no other has.
+            let target = |c: usize, y: usize| unsafe {
+                let row = row[0].phase[0] + (first + y) * sizes.spread[0];
+                std::slice::from_raw_parts_mut(output.add((c * height + row) * width), width)
+            };
+            simd::dispatch(Interleave {
+                row,
+                apart: &apart,
+                channels,
+                count,
+                step: sizes.spread[1],
+                add: matches!(finish, Finish::Add),
+                target,
+            });
         }
     });
 }
@@ -143,7 +123,17 @@ pub(super) fn band(sizes: &Sizes) -> Band {
     Band { channels: sizes.in_channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
 }
 
-/// One pass over a band of one image's group, for some of the output channels.
+/// A band of one image's group: `count` rows of outputs, and the padded planes they read.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    sizes: &'a Sizes,
+    planes: &'a Planes,
+    group: usize,
+    input: &'a [f32],
+    count: usize,
+}
+
+/// One pass over a task.
 struct Job<'a> {
     input: &'a [f32],
     /// The input is the image itself, without padding; one tap.
@@ -154,31 +144,19 @@ struct Job<'a> {
     pitch: usize,
     panels: &'a [Panel],
     weights: &'a [f32],
-    target: Target,
+    hw: [usize; 2],
     finish: Finish<'a>,
     output: Shared,
-    out_channels: usize,
+    /// Floats between the outputs of channels.
     area: usize,
 }
 
-impl<'a> Job<'a> {
-    fn new(
-        sizes: &Sizes,
-        planes: &'a Planes,
-        pass: &'a Pass,
-        band: usize,
-        panels: &'a [Panel],
-        input: &'a [f32],
-        group: usize,
-        finish: Finish<'a>,
-        output: Shared,
-    ) -> Self {
-        let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
+impl<'a> Task<'a> {
+    /// The job whose outputs are `count` whole rows, one after another, from `output` on; channels are `area` apart.
+    fn job(self, pass: &'a Pass, output: Shared, area: usize, finish: Finish<'a>) -> Job<'a> {
+        let Task { sizes, planes, group, input, count } = self;
         let same = planes.same();
-        let mut target = pass.target;
-        let first = (band * planes.height).min(target.hw[0]);
-        target.hw[0] = planes.height.min(target.hw[0] - first);
-        target.start += first * target.rows;
+        let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
         let job = Job {
             input,
             same,
@@ -186,9 +164,9 @@ impl<'a> Job<'a> {
             channels: sizes.in_channels,
             offsets: &pass.offsets,
             pitch: planes.pitch,
-            panels,
-            weights: &pass.weights.data[group * pass.weights.group..][..pass.weights.group],
-            target,
+            panels: &pass.weights.panels,
+            weights: pass.weights.group(group),
+            hw: [count, pass.hw[1]],
             finish: match finish {
                 Finish::Set => Finish::Set,
                 Finish::Add => Finish::Add,
@@ -196,24 +174,29 @@ impl<'a> Job<'a> {
                 Finish::BiasSilu(b) => Finish::BiasSilu(biases(b)),
             },
             output,
-            out_channels: sizes.out_channels,
-            area: sizes.out_area,
+            area,
         };
         // What the unsafe code below relies on.
         let reach = job.offsets.iter().max().map_or(0, |o| o + job.positions());
         let slack = if same { 0 } else { SLACK };
         assert!((job.channels - 1) * job.channel + reach + slack <= job.input.len(), "padded planes");
-        let Target { hw: [height, width], start, rows, columns } = job.target;
-        assert!(height * width == 0 || start + (height - 1) * rows + (width - 1) * columns < job.area, "target");
-        assert!(panels.iter().all(|panel| panel.first + panel.rows <= job.out_channels), "panels");
-        assert_eq!(job.weights.len(), job.out_channels * job.channels * job.offsets.len(), "weights");
+        assert!(job.hw[0] * job.hw[1] <= area, "outputs");
+        assert!(job.panels.iter().all(|panel| panel.first + panel.rows <= sizes.out_channels), "panels");
+        assert_eq!(job.weights.len(), sizes.out_channels * job.channels * job.offsets.len(), "weights");
         job
     }
+}
 
+impl Job<'_> {
     /// Number of outputs, those to be thrown away included.
     fn positions(&self) -> usize {
-        let [rows, columns] = self.target.hw;
+        let [rows, columns] = self.hw;
         if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.pitch + columns }
+    }
+
+    /// Computes some of the output channels.
+    fn run(&self, panels: Range<usize>) {
+        simd::dispatch(Blocks { job: self, panels: &self.panels[panels] });
     }
 
     /// How many tiles of `width` side by side, and how many input channels, to work on at once: what such a block reads,
@@ -239,33 +222,31 @@ impl<'a> Job<'a> {
     /// Plans where the range's sums go: for each tile of `width`, straight to the output from there on if the whole tile
     /// is consecutive outputs with nothing to be applied; the others' stretches that are outputs are put into `runs`.
     fn plan(&self, range: Range<usize>, width: usize, runs: &mut Vec<Run>) -> [Option<usize>; TILES] {
-        let Target { hw: [height, columns_out], start, rows, columns } = self.target;
-        let plain = columns == 1 && matches!(self.finish, Finish::Set | Finish::Add);
-        let one_row = columns == 1 && rows == columns_out && self.pitch == columns_out;
+        let [rows, columns] = self.hw;
+        let plain = matches!(self.finish, Finish::Set | Finish::Add);
         let mut direct = [None; TILES];
         runs.clear();
         for (tile, direct) in range.clone().step_by(width).zip(&mut direct) {
             let (mut at, end) = (tile, range.end.min(tile + width));
             while at < end {
-                let (row, column, len) = if one_row {
-                    (0, at, (end - at).min((height * columns_out).saturating_sub(at)))
+                // Without discarded columns, all the rows are one.
+                let (to, len, next) = if self.pitch == columns {
+                    (at, (end - at).min((rows * columns).saturating_sub(at)), end)
                 } else {
-                    let column = at % self.pitch;
-                    (at / self.pitch, column, (end - at).min(columns_out.saturating_sub(column)))
+                    let (row, column) = (at / self.pitch, at % self.pitch);
+                    let len = if row < rows { (end - at).min(columns.saturating_sub(column)) } else { 0 };
+                    (row * columns + column, len, end.min((row + 1) * self.pitch))
                 };
-                let to = start + row * rows + column * columns;
                 if plain && len == width {
                     *direct = Some(to);
-                } else if row < height && len > 0 {
+                } else if len > 0 {
                     let from = at - range.start;
                     match runs.last_mut() {
-                        Some(last) if columns == 1 && (last.from + last.len, last.to + last.len) == (from, to) => {
-                            last.len += len
-                        }
+                        Some(run) if (run.from + run.len, run.to + run.len) == (from, to) => run.len += len,
                         _ => runs.push(Run { from, len, to }),
                     }
                 }
-                at = if one_row { end } else { end.min((row + 1) * self.pitch) };
+                at = next;
             }
         }
         direct
@@ -275,40 +256,32 @@ impl<'a> Job<'a> {
 /// Floats of input that a block may occupy in the first-level cache.
 const CACHE: usize = 5120;
 
-/// Consecutive sums that go to outputs in one row.
+/// Tiles side by side in a block, at most.
+const TILES: usize = 8;
+
+/// Consecutive sums of a block that are consecutive outputs.
 struct Run {
     from: usize,
     len: usize,
     to: usize,
 }
 
-struct PanelRows;
-
-impl WithSimd for PanelRows {
-    type Output = usize;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
-    }
-}
-
 struct Blocks<'a> {
     job: &'a Job<'a>,
+    panels: &'a [Panel],
 }
-
-/// Tiles side by side in a block, at most.
-const TILES: usize = 8;
 
 impl WithSimd for Blocks<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let (job, lanes, taps) = (self.job, S::F32_LANES, self.job.offsets.len());
-        let most = if S::REGISTER_COUNT >= 32 { 3 } else { 2 };
+        let Blocks { job, panels } = self;
+        let (lanes, taps) = (S::F32_LANES, job.offsets.len());
+        let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
         let (tiles, depth) = job.block(most * lanes);
         let (width, positions) = (tiles * most * lanes, job.positions());
-        let base = job.panels.first().map_or(0, |panel| panel.first);
-        let rows = job.panels.last().map_or(0, |panel| panel.first + panel.rows) - base;
+        let base = panels.first().map_or(0, |panel| panel.first);
+        let rows = panels.last().map_or(0, |panel| panel.first + panel.rows) - base;
         let mut sums = scratch::take(rows * width);
         let mut columns = scratch::take(if job.same { depth * width } else { 0 });
         let mut runs = Vec::new();
@@ -326,152 +299,111 @@ impl WithSimd for Blocks<'_> {
                 } else {
                     (input[start..].as_ptr(), job.channel)
                 };
-                for panel in job.panels {
+                for panel in panels {
                     let weights = job.weights[panel.start + first * taps * panel.rows..].as_ptr();
                     for (at, direct) in (0..end - start).step_by(most * lanes).zip(&direct) {
                         let vectors = (end - start - at).div_ceil(lanes).min(most);
-                        // SAFETY: `Job::new` checked that every tap of every channel is readable for all positions and
+                        // SAFETY: `Task::job` checked that every tap of every channel is readable for all positions and
                         // SLACK more (`columns` is as wide as a block), that the weights are complete, and that the
-                        // target lies in the output; a direct tile's outputs are this range's, which no other thread
-                        // has; `sums` has a row of a block's width for each output channel.
+                        // outputs lie within their channel; this job's outputs are no other thread's; `sums` has a row
+                        // of a block's width for each output channel.
                         unsafe {
                             let plane = plane.add(at);
                             let (sums, row, add) = match direct {
-                                Some(to) => (
-                                    job.output.get().add(panel.first * job.area + to),
-                                    job.area,
-                                    first > 0 || matches!(job.finish, Finish::Add),
-                                ),
+                                Some(to) => {
+                                    let to = job.output.get().add(panel.first * job.area + to);
+                                    (to, job.area, first > 0 || matches!(job.finish, Finish::Add))
+                                }
                                 None => (sums.as_mut_ptr().add((panel.first - base) * width + at), width, first > 0),
                             };
                             let part = Part { plane, channel, channels, offsets: job.offsets, weights, sums, row, add };
-                            macro_rules! tiles {
-                                ($($r:literal x $v:literal)*) => { match (panel.rows, vectors) {
-                                    $(($r, $v) => tile::<S, $r, $v>(s, part),)*
-                                    _ => unreachable!("no tile for {} rows", panel.rows),
-                                } };
-                            }
-                            if S::REGISTER_COUNT >= 32 {
-                                tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 7 x 1 8 x 1
-                                       1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2 7 x 2 8 x 2
-                                       1 x 3 2 x 3 3 x 3 4 x 3 5 x 3 6 x 3 7 x 3 8 x 3);
-                            } else {
-                                tiles!(1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1
-                                       1 x 2 2 x 2 3 x 2 4 x 2 5 x 2 6 x 2);
-                            }
+                            tile::compute(s, part, panel.rows, vectors);
                         }
                     }
                 }
             }
             for (channel, sums) in (base..).zip(sums.chunks_exact(width)) {
                 for run in &runs {
-                    let sums = &sums[run.from..][..run.len];
-                    // SAFETY: `Job::new` checked that the last output's place is inside a channel; the run's outputs
-                    // are this range's, which no other thread has.
-                    unsafe { finish(s, job, channel, sums, job.output.get().add(channel * job.area + run.to)) };
+                    // SAFETY: as above: the run's outputs lie within the channel, and are no other thread's.
+                    let to = unsafe {
+                        let to = job.output.get().add(channel * job.area + run.to);
+                        std::slice::from_raw_parts_mut(to, run.len)
+                    };
+                    finish(s, job.finish, channel, &sums[run.from..][..run.len], to);
                 }
             }
         }
     }
 }
 
-/// What a tile needs: its inputs, weights, and where its sums go (`row` floats from one channel's to the next's).
-struct Part<'a> {
-    plane: *const f32,
-    channel: usize,
-    channels: usize,
-    offsets: &'a [usize],
-    weights: *const f32,
-    sums: *mut f32,
-    row: usize,
-    add: bool,
+/// Applies the finish to sums, and stores them.
+#[inline(always)]
+fn finish<S: Simd>(s: S, finish: Finish, channel: usize, sums: &[f32], to: &mut [f32]) {
+    let ((sums, sums_rest), (to, to_rest)) = (S::as_simd_f32s(sums), S::as_mut_simd_f32s(to));
+    match finish {
+        Finish::Set => {
+            // The stretches are short: an addition is cheaper here than a call to copy memory.
+            let zero = s.splat_f32s(0.0);
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = s.add_f32s(*sum, zero));
+            to_rest.iter_mut().zip(sums_rest).for_each(|(to, sum)| *to = *sum);
+        }
+        Finish::Add => {
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = s.add_f32s(*to, *sum));
+            to_rest.iter_mut().zip(sums_rest).for_each(|(to, sum)| *to += *sum);
+        }
+        Finish::Bias(b) => {
+            let bias = s.splat_f32s(b[channel]);
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = s.add_f32s(*sum, bias));
+            to_rest.iter_mut().zip(sums_rest).for_each(|(to, sum)| *to = sum + b[channel]);
+        }
+        Finish::BiasSilu(b) => {
+            let bias = s.splat_f32s(b[channel]);
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = simd::silu(s, s.add_f32s(*sum, bias));
+            }
+            let last = simd::silu(s, s.add_f32s(s.partial_load_f32s(sums_rest), bias));
+            s.partial_store_f32s(to_rest, last);
+        }
+    }
 }
 
-/// Computes `R` channels by `V` vectors.
-///
-/// # Safety
-/// The input is readable at every channel's every tap for `V` vectors, the weights are `R` for each of those; the sums
-/// are `R` rows of `V` vectors.
-#[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const V: usize>(s: S, part: Part) {
-    let lanes = S::F32_LANES;
-    let mut sums = [[s.splat_f32s(0.0); V]; R];
-    let (mut plane, mut w) = (part.plane, part.weights);
-    // SAFETY: the caller's promise.
-    unsafe {
-        for _ in 0..part.channels {
-            for &offset in part.offsets {
-                let x = plane.add(offset);
-                let mut inputs = [s.splat_f32s(0.0); V];
-                for v in 0..V {
-                    inputs[v] = simd::load(s, x.add(v * lanes));
-                }
-                for r in 0..R {
-                    let weight = s.splat_f32s(*w.add(r));
-                    for v in 0..V {
-                        sums[r][v] = s.mul_add_e_f32s(weight, inputs[v], sums[r][v]);
+/// Puts rows of outputs that were computed apart, by column phase, in their places.
+struct Interleave<'a, T> {
+    row: &'a [Pass],
+    apart: &'a [Scratch],
+    channels: Range<usize>,
+    count: usize,
+    step: usize,
+    add: bool,
+    /// The output row for a channel and a row of the task.
+    target: T,
+}
+
+impl<'a, T: Fn(usize, usize) -> &'a mut [f32]> WithSimd for Interleave<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Interleave { row, apart, channels, count, step, add, target } = self;
+        for channel in channels {
+            for y in 0..count {
+                let line = |pass: usize| &apart[pass][(channel * count + y) * row[pass].hw[1]..][..row[pass].hw[1]];
+                let to = target(channel, y);
+                let mut done = 0;
+                if step == 2 && row.len() == 2 {
+                    done = to.len() / 2;
+                    let both = line(0).iter().zip(line(1));
+                    let pairs = to.as_chunks_mut::<2>().0.iter_mut().zip(both);
+                    if add {
+                        pairs.for_each(|(to, (a, b))| *to = [to[0] + a, to[1] + b]);
+                    } else {
+                        pairs.for_each(|(to, (a, b))| *to = [*a, *b]);
                     }
                 }
-                w = w.add(R);
-            }
-            plane = plane.wrapping_add(part.channel);
-        }
-        for r in 0..R {
-            for v in 0..V {
-                let to = part.sums.add(r * part.row + v * lanes);
-                let sum = if part.add { s.add_f32s(sums[r][v], simd::load(s, to)) } else { sums[r][v] };
-                simd::store(s, to, sum);
+                for (pass, phase) in row.iter().map(|pass| pass.phase[1]).enumerate() {
+                    let to = to.iter_mut().skip(phase + done * step).step_by(step);
+                    to.zip(&line(pass)[done..]).for_each(|(to, from)| *to = if add { *to + from } else { *from });
+                }
             }
         }
     }
-}
-
-/// Applies the finish to sums that lie in one row, and stores them.
-///
-/// # Safety
-/// As many outputs as there are sums, the target's `columns` apart from `to` on, are ours to write.
-#[inline(always)]
-unsafe fn finish<S: Simd>(s: S, job: &Job, channel: usize, sums: &[f32], to: *mut f32) {
-    let lanes = S::F32_LANES;
-    let add = matches!(job.finish, Finish::Add);
-    // SAFETY: the caller's promise.
-    unsafe {
-        if job.target.columns != 1 || (sums.len() < lanes && !matches!(job.finish, Finish::BiasSilu(_))) {
-            let bias = match job.finish {
-                Finish::Bias(b) | Finish::BiasSilu(b) => b[channel],
-                Finish::Set | Finish::Add => 0.0,
-            };
-            for (i, sum) in sums.iter().enumerate() {
-                let to = to.add(i * job.target.columns);
-                *to = if add { *to + sum } else { sum + bias };
-            }
-            return;
-        }
-        let (bias, silu) = match job.finish {
-            Finish::Set | Finish::Add => (s.splat_f32s(0.0), false),
-            Finish::Bias(b) => (s.splat_f32s(b[channel]), false),
-            Finish::BiasSilu(b) => (s.splat_f32s(b[channel]), true),
-        };
-        let (body, rest) = S::as_simd_f32s(sums);
-        for (i, sum) in body.iter().enumerate() {
-            let to = to.add(i * lanes);
-            let sum = biased(s, *sum, bias, silu);
-            simd::store(s, to, if add { s.add_f32s(sum, simd::load(s, to)) } else { sum });
-        }
-        let to = to.add(body.len() * lanes);
-        if !rest.is_empty() {
-            let mut last = [0.0; 16];
-            simd::store(s, last.as_mut_ptr(), biased(s, s.partial_load_f32s(rest), bias, silu));
-            for (i, last) in last.iter().enumerate().take(rest.len()) {
-                *to.add(i) = if add { *to.add(i) + last } else { *last };
-            }
-        }
-    }
-}
-
-/// Adds the bias, and applies SiLU if wanted.
-#[inline(always)]
-fn biased<S: Simd>(s: S, sum: S::f32s, bias: S::f32s, silu: bool) -> S::f32s {
-    let sum = s.add_f32s(sum, bias);
-    if silu { simd::silu(s, sum) } else { sum }
 }

@@ -6,6 +6,9 @@
 //!
 //! Convolutions all run through one scheme, see [`conv`]. Slices of the wrong length are a caller's bug, and panic.
 
+// Register tiles are indexed by constants, so that they stay in registers.
+#![allow(clippy::needless_range_loop)]
+
 pub mod conv;
 pub mod elementwise;
 pub mod norm;
@@ -13,9 +16,11 @@ pub mod optim;
 pub mod pool;
 
 mod correlate;
+mod pack;
 mod planes;
 pub(in crate::exec) mod scratch;
 mod simd;
+mod tile;
 mod weight_gradient;
 
 #[cfg(test)]

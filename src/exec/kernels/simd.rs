@@ -54,7 +54,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let x = s.min_f32s(s.max_f32s(x, s.splat_f32s(-87.0)), s.splat_f32s(88.0));
     let shifted = s.mul_add_e_f32s(x, s.splat_f32s(std::f32::consts::LOG2_E), s.splat_f32s(ROUND));
     let n = s.sub_f32s(shifted, s.splat_f32s(ROUND));
-    let r = s.mul_add_e_f32s(n, s.splat_f32s(-0.693_359_375), x);
+    let r = s.mul_add_e_f32s(n, s.splat_f32s(-0.693_359_4), x);
     let r = s.mul_add_e_f32s(n, s.splat_f32s(2.121_944_4e-4), r);
     let mut p = s.splat_f32s(1.398_199_9e-3);
     for c in [8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5, 1.0, 1.0] {
