@@ -19,6 +19,7 @@ mod random;
 mod render;
 mod resize;
 mod scene;
+mod shape;
 mod shapes;
 mod summary;
 mod yaml;

@@ -4,7 +4,8 @@ use image::RgbImage;
 use rand::RngExt;
 
 use super::random::Purpose;
-use super::scene::{Background, Drawing, Object, Scene, Stroke, Texture, length};
+use super::scene::{Background, Drawing, Object, Scene, Stroke, Texture};
+use super::shape::length;
 
 /// Draws an image of the built-in dataset.
 pub(crate) fn paint(drawing: &Drawing) -> RgbImage {

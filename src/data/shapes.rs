@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::dataset::{DEFAULT_CACHE_BYTES, Dataset, ImageSource, Sample};
 use super::error::DataError;
-use super::scene::{Drawing, Kind, Scene};
+use super::scene::{Drawing, Scene};
+use super::shape::Kind;
 
 /// What to draw. Image `i` of a split depends on `seed`, `size`, `classes` and `i` alone: asking for more images only
 /// adds some.

@@ -10,8 +10,8 @@ use crate::data::{Dataset, Letterbox};
 const CELL: usize = 320;
 const GAP: usize = 4;
 
-/// At most `count` images (64 at most), spread evenly over the split, in a square grid, with boxes in the colours and with the names of their
-/// classes. Images that can't be decoded are left out.
+/// `count` images (at least 1, at most 64) spread evenly over the split, in a square grid, with boxes in the colours
+/// and with the names of their classes. Images that can't be decoded are left out.
 ///
 /// # Errors
 /// A split that isn't there; the drawing library's refusal.

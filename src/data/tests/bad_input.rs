@@ -212,3 +212,36 @@ fn a_split_that_is_not_there() {
     let data = Folder::new().open().unwrap();
     assert!(data.split("test").unwrap_err().to_string().ends_with("has no split 'test'; it has train, val"));
 }
+
+/// Damaged files give an error or a picture, never a panic.
+#[test]
+fn damaged_images() {
+    let folder = Folder::new();
+    let picture = RgbImage::from_fn(24, 16, |x, y| Rgb([(x * 9) as u8, (y * 13) as u8, (x * y) as u8]));
+    let mut state = 1u64;
+    let mut random = move |below: usize| {
+        // Knuth's linear congruential generator.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for kind in ["jpg", "png", "bmp", "webp"] {
+        let path = folder.path(&format!("whole.{kind}"));
+        picture.save(&path).unwrap();
+        assert_eq!(read_image(&path).unwrap().dimensions(), (24, 16));
+        let whole = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + random(4) {
+                let at = random(bytes.len().min(80));
+                bytes[at] = random(256) as u8;
+            }
+            bytes.truncate(1 + random(2 * whole.len()));
+            let damaged = folder.path("damaged");
+            std::fs::write(&damaged, bytes).unwrap();
+            let (header, image) = (picture::probe(&damaged), read_image(&damaged));
+            refused += usize::from(header.is_err() || image.is_err());
+        }
+        assert!(refused > 50, "{kind}: {refused} of 150 refused");
+    }
+}
