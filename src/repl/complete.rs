@@ -98,7 +98,8 @@ fn word_candidates(session: &Session, before: &str, start: usize) -> Vec<Candida
         .into_iter()
         .filter(|name| name.starts_with(word))
         .map(|name| {
-            let takes = session.catalog().named(&name).any(|entry| entry.kind == EntryKind::Function);
+            let native = session.catalog().named(&name).any(|entry| entry.kind == EntryKind::Function);
+            let takes = native || session.functions().contains(&name);
             let replacement = if takes { format!("{name}(") } else { name.clone() };
             Candidate { display: name, replacement }
         })
@@ -181,5 +182,86 @@ fn command(before: &str) -> Option<(usize, Vec<Candidate>)> {
         }
         Some((":run" | ":save", rest)) => Some(files(before, before.len() - rest.len())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::progress::Silent;
+    use crate::repl::hint::hint;
+    use crate::script::{Interrupt, Output, Settings};
+
+    fn session() -> Session {
+        let mut session = Session::new(Settings {
+            progress: Arc::new(Silent),
+            interrupt: Interrupt::default(),
+            output: Output::new(std::io::sink(), false, false, false),
+            device: candle_core::Device::Cpu,
+            seed: 0,
+            arguments: Vec::new(),
+        });
+        let lines = "let net = yolo(\"yolov5n\", #{ width: 0.125 }); let table = net.layers(); fn mine(x) { x }";
+        assert!(session.evaluate("prompt", lines).is_ok());
+        session
+    }
+
+    fn found(session: &Session, line: &str) -> Vec<String> {
+        complete(session, line, line.len()).1.into_iter().map(|candidate| candidate.replacement).collect()
+    }
+
+    #[test]
+    fn names_and_methods_by_type() {
+        let session = session();
+        assert_eq!(found(&session, "let a = prune"), ["pruner("]);
+        assert_eq!(found(&session, "net"), ["net"]);
+        assert_eq!(found(&session, "mine"), ["mine("]);
+        assert_eq!(found(&session, "net.sum"), ["summary("]);
+        assert_eq!(found(&session, "net.cl"), ["classes"]);
+        // Through a chain of calls, by what each gives.
+        assert_eq!(found(&session, "net.layers().top(3).fil"), ["filter("]);
+        assert_eq!(found(&session, "pruner(net, #{ macs: 0.5 }).pl"), ["plan("]);
+        assert_eq!(found(&session, "\"text\".to_up"), ["to_upper("]);
+        assert!(found(&session, "nobody.").is_empty() && found(&session, "1 // pru").is_empty());
+    }
+
+    #[test]
+    fn options_and_their_choices() {
+        let session = session();
+        assert_eq!(found(&session, "pruner(net, #{ macs: 0.5, imp"), ["importance: "]);
+        assert!(!found(&session, "pruner(net, #{ macs: 0.5, ").contains(&"macs: ".to_owned()));
+        assert_eq!(found(&session, "pruner(net, #{ importance: \"bn"), ["bn_scale"]);
+        assert_eq!(found(&session, "net.fit(data, #{ optim"), ["optimizer: "]);
+        assert_eq!(found(&session, "table.sort(\"macs_"), ["macs_share"]);
+        assert_eq!(found(&session, "help(\"recal"), ["recalibrate"]);
+    }
+
+    #[test]
+    fn files_and_commands() {
+        let session = session();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("weights.pt"), "").unwrap();
+        std::fs::create_dir(folder.path().join("week")).unwrap();
+        let line = format!("load(\"{}/we", folder.path().display());
+        let (start, candidates) = complete(&session, &line, line.len());
+        assert_eq!(&line[start..], "we");
+        assert_eq!(candidates.iter().map(|one| one.replacement.as_str()).collect::<Vec<_>>(), ["week/", "weights.pt"]);
+        assert_eq!(found(&session, ":t"), [":time "]);
+        assert_eq!(found(&session, &format!(":run {}/wei", folder.path().display())), ["weights.pt"]);
+    }
+
+    #[test]
+    fn hints_show_signatures_options_and_ranges() {
+        let session = session();
+        let shown = |line: &str| hint(&session, line).map(|hint| hint.display.trim().to_owned());
+        assert_eq!(shown("pruner(").as_deref(), Some("model: Model, options: map)"));
+        assert_eq!(shown("net.layer(").as_deref(), Some("name: string)"));
+        assert!(shown("shapes(#{ ").unwrap().starts_with("train, val, size"));
+        assert!(shown("shapes(#{ train: 3, ").unwrap().starts_with("val, size"));
+        assert!(shown("shapes(#{ size: ").unwrap().starts_with("a whole number from 32 to 4096"));
+        assert_eq!(shown("1 + 2"), None);
+        assert_eq!(shown("load(\"a, "), None);
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::Interrupt;
 use crate::progress::Progress;
@@ -50,11 +50,19 @@ impl Progress for Bar {
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
         let template = match total {
-            Some(_) => "{prefix} {bar:24.cyan/dim} {pos}/{len} · {eta} left · {wide_msg}",
-            None => "{prefix} {spinner} {pos} · {elapsed} · {wide_msg}",
+            Some(_) => "{prefix} {bar:24.cyan/dim} {pos}/{len} · {eta} left{stopping} · {wide_msg}",
+            None => "{prefix} {spinner} {pos} · {elapsed}{stopping} · {wide_msg}",
+        };
+        // A key of the template, for it is drawn on every tick: a batch may take a while to end.
+        let interrupt = self.interrupt.clone();
+        let stopping = move |_: &ProgressState, text: &mut dyn std::fmt::Write| {
+            if interrupt.requested() {
+                // A write into the line that is drawn cannot fail.
+                let _ = text.write_str(" · stopping after this step");
+            }
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
+            bar.set_style(style.with_key("stopping", stopping).progress_chars("━╸─"));
         }
         bar.set_prefix(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(500));
@@ -64,11 +72,8 @@ impl Progress for Bar {
     fn advance(&self, done: u64, message: &str) {
         self.with_bar(|bar| {
             bar.set_position(done);
-            bar.set_message(if self.interrupt.requested() {
-                "stopping after this batch".to_owned()
-            } else {
-                message.to_owned()
-            });
+            bar.set_message(message.to_owned());
+        });
         });
     }
 
