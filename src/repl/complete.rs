@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(found(&session, "pruner(net, #{ importance: \"bn"), ["bn_scale"]);
         assert_eq!(found(&session, "net.fit(data, #{ optim"), ["optimizer: "]);
         assert_eq!(found(&session, "table.sort(\"macs_"), ["macs_share"]);
-        assert_eq!(found(&session, "help(\"recal"), ["recalibrate"]);
+        assert_eq!(found(&session, "help(\"recali"), ["recalibrate"]);
     }
 
     #[test]

@@ -74,7 +74,6 @@ impl Progress for Bar {
             bar.set_position(done);
             bar.set_message(message.to_owned());
         });
-        });
     }
 
     fn note(&self, line: &str) {
