@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod data;
+pub mod distill;
 pub mod eval;
 pub mod exec;
 pub mod graph;

@@ -1,0 +1,59 @@
+//! A learned 1×1 convolution from the student's width to the teacher's, so that their features can be compared.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::exec::kernels::conv::{self, ConvShape, Epilogue};
+
+/// A matrix (teacher's channels, student's channels) applied at every place.
+pub(super) struct Adapter {
+    pub(super) student: usize,
+    pub(super) teacher: usize,
+}
+
+impl Adapter {
+    /// A start for the matrix: random, of a scale that keeps the variance (He et al. 2015), the same for the same seed.
+    pub(super) fn initial(&self, seed: u64) -> Vec<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let reach = (3.0 / self.student as f32).sqrt();
+        (0..self.student * self.teacher).map(|_| random.random_range(-reach..reach)).collect()
+    }
+
+    fn shape(&self, batch: usize, [height, width]: [usize; 2]) -> ConvShape {
+        ConvShape {
+            batch,
+            in_channels: self.student,
+            out_channels: self.teacher,
+            in_hw: [height, width],
+            kernel: [1; 2],
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            groups: 1,
+        }
+    }
+
+    /// The student's features (batch, student, h, w) at the teacher's width.
+    pub(super) fn forward(&self, batch: usize, size: [usize; 2], matrix: &[f32], features: &[f32]) -> Vec<f32> {
+        let shape = self.shape(batch, size);
+        let mut widened = vec![0.0; batch * self.teacher * size[0] * size[1]];
+        conv::forward(&shape, features, matrix, Epilogue::None, &mut widened);
+        widened
+    }
+
+    /// From the gradient of the widened features to those of the matrix and of the features.
+    pub(super) fn backward(
+        &self,
+        batch: usize,
+        size: [usize; 2],
+        matrix: &[f32],
+        features: &[f32],
+        gradient: &[f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let shape = self.shape(batch, size);
+        let (mut of_matrix, mut of_features) = (vec![0.0; matrix.len()], vec![0.0; features.len()]);
+        conv::backward_weight(&shape, features, gradient, &mut of_matrix);
+        conv::backward_data(&shape, gradient, matrix, &mut of_features, false);
+        (of_matrix, of_features)
+    }
+}

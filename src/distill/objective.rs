@@ -1,0 +1,200 @@
+//! What a distillation step minimises: the detection loss, and the distance from the teacher.
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    DistillError, DistillOptions,
+    adapter::Adapter,
+    divergence::over_places,
+    outputs::{self, Map, Weights},
+};
+use crate::{
+    exec::Inference,
+    graph::{Graph, NodeId},
+    model::{Detector, Model, Tensors},
+    train::{Detection, Judgement, Objective, ObjectiveError, Step, loss::Gains},
+};
+
+/// The detection loss plus distillation of outputs and features, each with its weight.
+pub struct Distillation {
+    detection: Detection,
+    detector: Detector,
+    teacher: Inference,
+    teacher_taps: Vec<NodeId>,
+    student_taps: Vec<NodeId>,
+    /// For each pair of features, what brings the student's to the teacher's width where they differ.
+    adapters: Vec<Option<Adapter>>,
+    options: DistillOptions,
+}
+
+impl Distillation {
+    /// Pairs the outputs and the neck's features of teacher and student.
+    ///
+    /// # Errors
+    /// Where the two do not detect the same things in the same way, or a weight makes no sense.
+    pub fn new(teacher: &Model, student: &Model, options: &DistillOptions, gains: &Gains) -> Result<Self, DistillError> {
+        options.validate()?;
+        super::check_pair(teacher, student)?;
+        let (teacher_taps, student_taps) = match options.cwd > 0.0 {
+            true => (neck_outputs(&teacher.graph), neck_outputs(&student.graph)),
+            false => (Vec::new(), Vec::new()),
+        };
+        if teacher_taps.len() != student_taps.len() {
+            let [teacher, student] = [teacher_taps.len(), student_taps.len()];
+            return Err(DistillError::Necks { teacher, student });
+        }
+        let (teacher_widths, student_widths) = (teacher.graph.channels()?, student.graph.channels()?);
+        let adapter = |(&t, &s): (&NodeId, &NodeId)| {
+            let (teacher, student) = (teacher_widths[t], student_widths[s]);
+            (teacher != student).then_some(Adapter { student, teacher })
+        };
+        Ok(Self {
+            detection: Detection::new(&student.detector, gains)?,
+            detector: student.detector.clone(),
+            teacher: Inference::new(teacher, &teacher_taps)?,
+            adapters: teacher_taps.iter().zip(&student_taps).map(adapter).collect(),
+            teacher_taps,
+            student_taps,
+            options: *options,
+        })
+    }
+
+    fn adapter_name(pair: usize) -> String {
+        format!("distill.adapter.{pair}.weight")
+    }
+
+    /// Channel-wise distillation of one pair of features; gives the loss for a mean image and adds gradients.
+    fn compare_features(
+        &self,
+        pair: usize,
+        step: &Step<'_>,
+        teacher: &Tensor,
+        judgement: &mut Judgement,
+    ) -> Result<f64, ObjectiveError> {
+        let tap = self.student_taps[pair];
+        let student = &step.values.taps[&tap];
+        let (batch, _, height, width) = student.dims4()?;
+        let channels = teacher.dim(1)?;
+        let (wanted, features) = (numbers(teacher)?, numbers(student)?);
+        let name = Self::adapter_name(pair);
+        let adapter = match &self.adapters[pair] {
+            Some(adapter) => Some((adapter, numbers(&step.tensors[&name])?)),
+            None => None,
+        };
+        let widened = adapter.as_ref().map(|(adapter, matrix)| adapter.forward(batch, [height, width], matrix, &features));
+        let found = widened.as_ref().unwrap_or(&features);
+        let places = height * width;
+        let mut gradient = vec![0.0; found.len()];
+        let scale = self.options.cwd / channels as f32;
+        let planes = wanted.par_chunks_exact(places).zip(found.par_chunks_exact(places));
+        let losses: Vec<f64> = planes
+            .zip(gradient.par_chunks_exact_mut(places))
+            .map_init(
+                || [vec![0.0; places], vec![0.0; places]],
+                |[first, second], ((teacher, student), gradient)| {
+                    let buffers = [&mut first[..], &mut second[..]];
+                    over_places(teacher, student, self.options.cwd_temperature, scale, buffers, gradient)
+                },
+            )
+            .collect();
+        let of_features = match adapter {
+            Some((adapter, matrix)) => {
+                let size = [height, width];
+                let (of_matrix, of_features) = adapter.backward(batch, size, &matrix, &features, &gradient);
+                let shape = (adapter.teacher, adapter.student, 1, 1);
+                judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, student.device())?);
+                of_features
+            }
+            None => gradient,
+        };
+        let of_features = Tensor::from_vec(of_features, student.dims(), student.device())?;
+        judgement.gradients.taps.insert(tap, of_features);
+        Ok(losses.iter().sum::<f64>() / batch as f64)
+    }
+
+    fn compare_outputs(
+        &self,
+        step: &Step<'_>,
+        teacher: &[Tensor],
+        judgement: &mut Judgement,
+    ) -> Result<outputs::Parts, ObjectiveError> {
+        let all = |tensors: &[Tensor]| tensors.iter().map(numbers).collect::<candle_core::Result<Vec<_>>>();
+        let (wanted, found) = (all(teacher)?, all(&step.values.outputs)?);
+        let mut gradients: Vec<Vec<f32>> = found.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
+        let places = step.values.outputs.iter().map(|output| Ok(output.dim(2)? * output.dim(3)?));
+        let places = places.collect::<candle_core::Result<Vec<usize>>>()?;
+        let maps = wanted.iter().zip(&found).zip(&mut gradients).zip(places);
+        let mut maps: Vec<Map> =
+            maps.map(|(((teacher, student), gradient), places)| Map { teacher, student, gradient, places }).collect();
+        let DistillOptions { logits, boxes, temperature, .. } = self.options;
+        let batch = step.images.dim(0)?;
+        let parts = outputs::compare(&self.detector, batch, &mut maps, Weights { logits, boxes, temperature });
+        let sums = judgement.gradients.outputs.iter_mut().zip(gradients).zip(&step.values.outputs);
+        for ((sum, gradient), output) in sums {
+            let gradient = Tensor::from_vec(gradient, output.dims(), output.device())?;
+            *sum = Some(match sum.take() {
+                Some(sum) => (sum + gradient)?,
+                None => gradient,
+            });
+        }
+        Ok(parts)
+    }
+}
+
+impl Objective for Distillation {
+    fn part_names(&self) -> Vec<String> {
+        let own = ["logits", "boxes", "cwd"].map(|name| format!("distill_{name}"));
+        self.detection.part_names().into_iter().chain(own).collect()
+    }
+
+    fn taps(&self) -> &[NodeId] {
+        &self.student_taps
+    }
+
+    fn tensors(&self) -> Tensors {
+        let pair = |(pair, adapter): (usize, &Option<Adapter>)| {
+            let adapter = adapter.as_ref()?;
+            let matrix = adapter.initial(self.options.seed.wrapping_add(pair as u64));
+            let tensor = Tensor::from_vec(matrix, (adapter.teacher, adapter.student, 1, 1), &Device::Cpu).ok()?;
+            Some((Self::adapter_name(pair), tensor))
+        };
+        self.adapters.iter().enumerate().filter_map(pair).collect()
+    }
+
+    fn judge(&self, step: &Step<'_>) -> Result<Judgement, ObjectiveError> {
+        let mut judgement = self.detection.judge(step)?;
+        let teacher = self.teacher.run(step.images)?;
+        let batch = step.images.dim(0)? as f64;
+        let parts = self.compare_outputs(step, &teacher.outputs, &mut judgement)?;
+        let mut features = 0.0;
+        for (pair, tap) in self.teacher_taps.iter().enumerate() {
+            features += self.compare_features(pair, step, &teacher.taps[tap], &mut judgement)?;
+        }
+        judgement.parts.extend([parts.logits, parts.boxes, features].map(|part| part as f32));
+        judgement.total += (parts.logits + parts.boxes + features) * batch;
+        Ok(judgement)
+    }
+}
+
+/// A tensor's numbers on the CPU.
+fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+}
+
+/// The values that the head reads, in the order of its levels: those that a node inside the head's module takes from
+/// outside it.
+fn neck_outputs(graph: &Graph) -> Vec<NodeId> {
+    let Some(&output) = graph.outputs().first() else { return Vec::new() };
+    let module: String = graph.node(output).name.split('.').take(2).collect::<Vec<_>>().join(".") + ".";
+    let inside = |id: NodeId| graph.node(id).name.starts_with(&module);
+    let mut neck: Vec<NodeId> = Vec::new();
+    for node in graph.nodes().iter().filter(|node| node.name.starts_with(&module)) {
+        for &input in node.inputs.iter().filter(|&&input| !inside(input)) {
+            if !neck.contains(&input) {
+                neck.push(input);
+            }
+        }
+    }
+    neck
+}

@@ -1,0 +1,118 @@
+use candle_core::Tensor;
+
+use super::*;
+use crate::{
+    data::{Augment, ShapesOptions, shapes},
+    exec,
+    progress::Silent,
+    train::{Objective, Step, loss::Gains},
+    zoo,
+};
+
+fn model(variant: &str, width: f64, seed: u64) -> Model {
+    let classes = ["circle", "square"].map(String::from).to_vec();
+    zoo::yolo(variant, &zoo::Fresh { classes, width: Some(width), depth: Some(0.1), seed }).unwrap()
+}
+
+fn data() -> Dataset {
+    let classes = ["circle", "square"].map(String::from).to_vec();
+    shapes(&ShapesOptions { train: 8, val: 2, size: 64, seed: 3, classes }).unwrap()
+}
+
+fn images() -> Tensor {
+    Tensor::rand(0f32, 1f32, (2, 3, 64, 64), &candle_core::Device::Cpu).unwrap()
+}
+
+/// The last three parts: logits, boxes, features.
+fn distances(objective: &Distillation, student: &Model, images: &Tensor) -> (Vec<f32>, crate::train::Judgement) {
+    // A student that is run as the teacher is: without batch statistics.
+    let values = exec::infer(student, images, objective.taps()).unwrap();
+    let tensors = objective.tensors();
+    let step = Step { images, targets: &[], values: &values, tensors: &tensors, progress: 0.0 };
+    let judgement = objective.judge(&step).unwrap();
+    assert_eq!(judgement.parts.len(), objective.part_names().len());
+    (judgement.parts[judgement.parts.len() - 3..].to_vec(), judgement)
+}
+
+#[test]
+fn a_model_is_at_no_distance_from_itself() {
+    for variant in ["yolov5n", "yolov8n"] {
+        let (teacher, images) = (model(variant, 0.0625, 1), images());
+        let options = DistillOptions::default();
+        let itself = Distillation::new(&teacher, &teacher, &options, &Gains::default()).unwrap();
+        assert_eq!(itself.taps().len(), 3, "{variant}: a feature for each level");
+        assert!(itself.tensors().is_empty(), "{variant}: equal widths need no adapter");
+        let (found, judgement) = distances(&itself, &teacher, &images);
+        assert!(found.iter().all(|part| part.abs() < 1e-4), "{variant}: {found:?}");
+        let largest = |tensor: &Tensor| tensor.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(judgement.gradients.taps.values().all(|gradient| largest(gradient) < 1e-4));
+
+        let other = model(variant, 0.0625, 2);
+        let (found, _) = distances(&itself, &other, &images);
+        assert!(found.iter().all(|part| *part > 1e-4), "{variant}: {found:?}");
+    }
+}
+
+#[test]
+fn other_widths_get_adapters_that_learn() {
+    let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
+    let options = DistillOptions { logits: 0.0, boxes: 0.0, cwd: 20.0, ..DistillOptions::default() };
+    let objective = Distillation::new(&teacher, &student, &options, &Gains::default()).unwrap();
+    let (_, judgement) = distances(&objective, &student, &images());
+    let tensors = objective.tensors();
+    assert!(!tensors.is_empty());
+    for (name, tensor) in &tensors {
+        assert_eq!(judgement.tensors[name].dims(), tensor.dims(), "{name}");
+    }
+    // One step down the adapters' gradients brings the features closer.
+    let (images, name) = (images(), tensors.keys().next().unwrap());
+    let values = exec::infer(&student, &images, objective.taps()).unwrap();
+    let judge = |tensors: &crate::model::Tensors| {
+        let step = Step { images: &images, targets: &[], values: &values, tensors, progress: 0.0 };
+        objective.judge(&step).unwrap()
+    };
+    let before = judge(&tensors);
+    let mut moved = tensors.clone();
+    let down = (&before.tensors[name] * 1e-2).unwrap();
+    moved.insert(name.clone(), (&tensors[name] - down).unwrap());
+    let (before, after) = (before.parts.last().unwrap(), *judge(&moved).parts.last().unwrap());
+    assert!(after < *before, "{after} against {before}");
+}
+
+#[test]
+fn distances_shrink_and_are_reported() {
+    let options = DistillOptions { cwd: 10.0, ..DistillOptions::default() };
+    let distiller = Distiller::new(&model("yolov8n", 0.125, 1), &model("yolov8n", 0.0625, 2), options).unwrap();
+    let fit = FitOptions {
+        epochs: 8,
+        batch: 4,
+        size: 64,
+        augment: Augment::none(),
+        validate: false,
+        ..FitOptions::default()
+    };
+    let run = distiller.fit(&data(), &fit, &Silent).unwrap();
+    for name in ["distill_logits", "distill_boxes", "distill_cwd"] {
+        let column = run.parts.iter().position(|part| part == name).unwrap();
+        let losses: Vec<f64> = run.history.iter().map(|epoch| epoch.losses[column]).collect();
+        assert!(losses[7].is_finite() && losses[7] > 0.0, "{name}: {losses:?}");
+        // The labels and an untrained teacher want other boxes.
+        assert!(name == "distill_boxes" || losses[7] < losses[0], "{name}: {losses:?}");
+    }
+    assert_eq!(run.model.tensors.len(), distiller.student().tensors.len(), "adapters stay out of the model");
+}
+
+#[test]
+fn pairs_that_do_not_fit_are_refused() {
+    let teacher = model("yolov5n", 0.0625, 1);
+    let mut other = teacher.clone();
+    other.detector.classes[1] = "ring".into();
+    let error = Distiller::new(&teacher, &other, DistillOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("ring") && error.contains("square") && error.contains("same classes"), "{error}");
+    let other = model("yolov8n", 0.0625, 1);
+    let error = Distiller::new(&teacher, &other, DistillOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("head"), "{error}");
+    let cold = DistillOptions { temperature: 0.0, ..DistillOptions::default() };
+    let error = Distiller::new(&teacher, &teacher, cold).unwrap_err().to_string();
+    assert!(error.contains("temperature") && error.contains("0.1"), "{error}");
+}
