@@ -126,6 +126,9 @@ fn files_that_are_wrong_are_named() {
     assert!(text.contains("no/such.csv"), "{text}");
     assert!(complaint("yolo(\"yolov5n\").evaluate(shapes(#{ train: 2, val: 2 }))").contains("80 classes"));
     assert!(complaint("yolo(\"yolov5n\").bench(#{ size: 100 })").contains("multiple of"));
+    let text = complaint("distiller(yolo(\"yolov5n\", #{ classes: [\"cat\"] }), yolo(\"yolov5n\", #{ classes: [\"dog\"] }))");
+    assert!(text.contains("cat") && text.contains("dog"), "{text}");
+    assert!(complaint("distiller(yolo(\"yolov5n\"), yolo(\"yolov8n\"))").contains("head is"));
 }
 
 #[test]
@@ -137,7 +140,8 @@ fn a_script_goes_the_whole_way_without_files() {
         let data = shapes(#{ train: 8, val: 4, size: 64 });
         let net = yolo("yolov5n", #{ classes: data.classes, width: 0.125 });
         let slim = pruner(net, #{ importance: "l2", macs: 0.5, size: 64 }).prune();
-        let run = slim.fit(data, #{ epochs: 2, batch: 4, size: 64, folder: args[0] + "/run" });
+        let pair = distiller(net, slim, #{ logits: 0.5, temperature: 4.0 });
+        let run = pair.fit(data, #{ epochs: 2, batch: 4, size: 64, folder: args[0] + "/run" });
         run.model.save(args[0] + "/slim.safetensors");
         let back = load(args[0] + "/slim.safetensors");
         data.show(args[0] + "/sheet.png", #{ images: 4 });

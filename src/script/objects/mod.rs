@@ -3,6 +3,7 @@
 mod compare;
 mod dataset;
 mod detections;
+mod distiller;
 mod fit;
 mod general;
 mod metrics;
@@ -34,6 +35,7 @@ pub fn bind(api: &mut Api) {
     pruner::bind(api);
     fit::bind(api);
     run::bind(api);
+    distiller::bind(api);
 }
 
 /// The sides that square images may have, in pixels.

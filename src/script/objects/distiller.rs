@@ -1,0 +1,105 @@
+//! Distillation in scripts.
+
+use std::sync::LazyLock;
+
+use rhai::Map;
+use rhai::plugin::*;
+use serde_json::{Value, json};
+
+use super::fit::{fit_options, read_fit, with_curves};
+use super::model::short;
+use super::Answer;
+use crate::data::Dataset;
+use crate::distill::{DistillOptions, Distiller};
+use crate::model::Model;
+use crate::report::{View, headline};
+use crate::script::engine::Api;
+use crate::script::failure::raise;
+use crate::script::object::Object;
+use crate::script::options::{Kind, OptionSet};
+use crate::script::state::State;
+use crate::train::Run;
+
+pub fn bind(api: &mut Api) {
+    api.object::<Distiller>().options(&DISTILLER).options(&FIT);
+    rhai::combine_with_exported_module!(&mut api.module, "distiller", functions);
+}
+
+static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
+    let default = DistillOptions::default();
+    let weight = 0.0..=f64::MAX;
+    OptionSet::function("distiller")
+        .float("logits", weight.clone(), short(default.logits), "weight of objectness and class scores; 0 leaves the term out")
+        .float("boxes", weight.clone(), short(default.boxes), "weight of the boxes")
+        .float("cwd", weight, short(default.cwd), "weight of channel-wise distillation of the neck's features")
+        .float("temperature", 0.1..=100.0, short(default.temperature), "softens objectness and class scores")
+        .float("cwd_temperature", 0.1..=100.0, short(default.cwd_temperature), "softens the features' distributions")
+        .optional("seed", Kind::seed(), "where the adapters start from; otherwise that of seed(n)")
+});
+
+static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Distiller>("fit"), "runs/distill"));
+
+impl Object for Distiller {
+    const NAME: &'static str = "Distiller";
+
+    fn show(&self, _: View) -> String {
+        let options = self.options();
+        format!(
+            "teacher  {}\nstudent  {}\nlogits {} · boxes {} · cwd {} · temperature {}",
+            headline(self.teacher()),
+            headline(self.student()),
+            options.logits,
+            options.boxes,
+            options.cwd,
+            options.temperature
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({ "teacher": self.teacher().json(), "student": self.student().json(), "options": self.options() })
+    }
+}
+
+#[export_module]
+mod functions {
+    #[rhai_fn(name = "distiller", return_raw)]
+    pub fn distiller_plain(context: NativeCallContext, teacher: Model, student: Model) -> Answer<Distiller> {
+        distiller(context, teacher, student, Map::new())
+    }
+
+    /// Pairs a teacher with a student of the same classes: `.fit(data)` trains the student with the detection loss and
+    /// to imitate the teacher.
+    #[rhai_fn(return_raw)]
+    pub fn distiller(context: NativeCallContext, teacher: Model, student: Model, options: Map) -> Answer<Distiller> {
+        let options = DISTILLER.read(options)?;
+        let single = |key: &str| options.float(key) as f32;
+        let options = DistillOptions {
+            logits: single("logits"),
+            boxes: single("boxes"),
+            cwd: single("cwd"),
+            temperature: single("temperature"),
+            cwd_temperature: single("cwd_temperature"),
+            seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),
+        };
+        Distiller::new(&teacher, &student, options).map_err(raise)
+    }
+
+    #[rhai_fn(name = "fit", pure, return_raw)]
+    pub fn distiller_fit_plain(context: NativeCallContext, distiller: &mut Distiller, data: Dataset) -> Answer<Run> {
+        distiller_fit(context, distiller, data, Map::new())
+    }
+
+    /// Trains the student on a dataset's split train and validates it on val after each epoch; every term is in the
+    /// progress and in `results.csv`. Ctrl-C ends the run after the current batch and gives what there is.
+    #[rhai_fn(name = "fit", pure, return_raw)]
+    pub fn distiller_fit(
+        context: NativeCallContext,
+        distiller: &mut Distiller,
+        data: Dataset,
+        options: Map,
+    ) -> Answer<Run> {
+        let state = State::of(&context);
+        let options = read_fit(&FIT.read(options)?, &state);
+        with_curves(distiller.fit(&data, &options, state.progress.as_ref()).map_err(raise)?)
+    }
+}
