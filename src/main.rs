@@ -32,7 +32,7 @@ struct Arguments {
     json: bool,
     /// The device for models: cpu, cuda, cuda:1, metal.
     #[arg(long, default_value = "cpu", value_parser = device)]
-    device: candle_core::Device,
+    device: script::Device,
     /// How many threads compute [default: one for each core].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -44,7 +44,7 @@ struct Arguments {
     quiet: bool,
 }
 
-fn device(name: &str) -> Result<candle_core::Device, String> {
+fn device(name: &str) -> Result<script::Device, String> {
     script::parse_device(name).map_err(|error| error.to_string())
 }
 

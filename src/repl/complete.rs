@@ -192,14 +192,14 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
     use crate::repl::hint::hint;
-    use crate::script::{Interrupt, Output, Settings};
+    use crate::script::{Device, Interrupt, Output, Settings};
 
     fn session() -> Session {
         let mut session = Session::new(Settings {
             progress: Arc::new(Silent),
             interrupt: Interrupt::default(),
             output: Output::new(std::io::sink(), false, false, false),
-            device: candle_core::Device::Cpu,
+            device: Device::Cpu,
             seed: 0,
             arguments: Vec::new(),
         });

@@ -21,6 +21,7 @@ pub mod scan;
 mod session;
 mod state;
 
+pub use candle_core::Device;
 pub use catalog::{Catalog, Entry, Kind as EntryKind, Receiver};
 pub use device::parse_device;
 pub use failure::{Failure, Report};

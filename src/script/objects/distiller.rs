@@ -6,9 +6,9 @@ use rhai::Map;
 use rhai::plugin::*;
 use serde_json::{Value, json};
 
+use super::Answer;
 use super::fit::{fit_options, read_fit, with_curves};
 use super::model::short;
-use super::Answer;
 use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller};
 use crate::model::Model;
@@ -29,7 +29,12 @@ static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
     let default = DistillOptions::default();
     let weight = 0.0..=f64::MAX;
     OptionSet::function("distiller")
-        .float("logits", weight.clone(), short(default.logits), "weight of objectness and class scores; 0 leaves the term out")
+        .float(
+            "logits",
+            weight.clone(),
+            short(default.logits),
+            "weight of objectness and class scores; 0 leaves the term out",
+        )
         .float("boxes", weight.clone(), short(default.boxes), "weight of the boxes")
         .float("cwd", weight, short(default.cwd), "weight of channel-wise distillation of the neck's features")
         .float("temperature", 0.1..=100.0, short(default.temperature), "softens objectness and class scores")
