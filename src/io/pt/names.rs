@@ -32,7 +32,9 @@ const NAMES: [&str; 7] = [
     "easydict.EasyDict",
 ];
 
-const BUILTINS: [&str; 14] = [
+/// `getattr` is how a module's method is pickled; where a pickle would call what it gives, that is refused below.
+const BUILTINS: [&str; 15] = [
+    "getattr",
     "set",
     "frozenset",
     "dict",

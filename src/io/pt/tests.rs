@@ -158,6 +158,20 @@ fn harmful_names_are_refused_and_nothing_runs() {
 }
 
 #[test]
+fn methods_are_data_too_but_not_called() {
+    let method = P::Call(Box::new(P::Global("builtins", "getattr")), vec![text("module"), text("forward")]);
+    let beside = |extra: P| {
+        let P::Dict(mut entries) = detector(stem(CONV, dense("stem", &[4, 3, 3, 3])), head(DETECT)) else {
+            unreachable!()
+        };
+        entries.push((text("forward"), extra));
+        Checkpoint::new(&P::Dict(entries), storages())
+    };
+    open(&beside(method.clone())).unwrap();
+    refused(&beside(P::Call(Box::new(method), vec![])), &["a call of something computed"]);
+}
+
+#[test]
 fn modules_that_are_not_known_are_named() {
     let weight = || dense("stem", &[4, 3, 3, 3]);
     let other = |stem, head| Checkpoint::new(&detector(stem, head), storages());
