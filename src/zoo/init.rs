@@ -62,7 +62,7 @@ fn set_head_bias(bias: &mut [f32], detector: &Detector, output: usize) {
                 anchor[5..].iter_mut().for_each(|value| *value += score);
             }
         }
-        Head::Distribution { .. } if output % 2 == 0 => bias.fill(1.0),
+        Head::Distribution { .. } if output.is_multiple_of(2) => bias.fill(1.0),
         Head::Distribution { .. } => bias.fill((5.0 / classes as f32 / cells(output / 2)).ln()),
     }
 }
