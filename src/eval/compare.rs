@@ -72,3 +72,33 @@ fn latencies(models: &[&Model], options: &BenchOptions, progress: &dyn Progress)
         time_runs(options.warm_up, options.runs, progress, &mut runs)
     })?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        data::{ShapesOptions, shapes},
+        model::fixtures::tiny_detector,
+        progress::Silent,
+    };
+
+    #[test]
+    fn lines_hold_what_was_asked_for() {
+        let models = [tiny_detector(6), tiny_detector(6)];
+        let models: Vec<&Model> = models.iter().collect();
+        let plain = compare(&models, Compare { size: 64, bench: None, quality: None }, &Silent).unwrap();
+        let cost = models[0].cost(64).unwrap();
+        assert_eq!((plain[0].params, plain[0].macs, plain.len()), (cost.params, cost.macs, 2));
+        // Running averages are stored beside what is trained.
+        assert_eq!(plain[0].bytes, 4 * (cost.params + 8));
+        assert!(plain.iter().all(|row| row.latency.is_none() && row.score.is_none()));
+        let data = shapes(&ShapesOptions { train: 1, val: 2, size: 64, ..ShapesOptions::default() }).unwrap();
+        let bench = BenchOptions { size: 64, runs: 2, ..BenchOptions::default() };
+        let options = EvaluateOptions { size: 64, ..EvaluateOptions::default() };
+        let what = Compare { size: 64, bench: Some(&bench), quality: Some((&data, &options)) };
+        let rows = compare(&models, what, &Silent).unwrap();
+        assert!(rows.iter().all(|row| row.latency.as_ref().is_some_and(|timing| timing.runs() == 2)));
+        assert!(rows[0].score.is_some() && rows[0].score == rows[1].score);
+        assert!(compare(&models, Compare { size: 0, bench: None, quality: None }, &Silent).is_err());
+    }
+}

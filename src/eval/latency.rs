@@ -227,7 +227,7 @@ pub(super) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, Eva
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use crate::{model::fixtures::tiny_detector, progress::Silent};
 
     #[test]
     fn quantiles() {
@@ -254,6 +254,21 @@ mod tests {
     fn failures_come_through() {
         let mut fails = || Err(EvalError::Outputs("wrong".into()));
         assert!(time_runs(0, 2, &Silent, &mut [&mut fails]).is_err());
+    }
+
+    #[test]
+    fn inference_is_timed() {
+        let model = tiny_detector(2);
+        let options = BenchOptions { size: 64, batch: 3, runs: 4, warm_up: 1, threads: Some(1) };
+        let report = bench(&model, &options, &Silent).unwrap();
+        assert_eq!((report.timing.runs(), report.threads, report.batch, report.size), (4, 1, 3, 64));
+        let median = report.timing.median();
+        assert!(median > 0.0 && (report.images_per_second * median - 3.0).abs() < 1e-9);
+        let macs = model.cost(64).unwrap().macs as f64;
+        assert!((report.macs_per_second / (macs * report.images_per_second) - 1.0).abs() < 1e-9);
+        for wrong in [BenchOptions { runs: 0, ..options }, BenchOptions { threads: Some(0), ..options }] {
+            assert!(matches!(bench(&model, &wrong, &Silent), Err(EvalError::Option { .. })));
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 use super::*;
 use crate::{
     data::{ShapesOptions, shapes},
+    io::load,
     model::fixtures::tiny_detector,
     progress::Silent,
+    testing::shared,
 };
 
 fn drawn() -> Dataset {
@@ -58,5 +60,54 @@ fn options_out_of_range() {
     let (model, data) = (tiny_detector(6), drawn());
     for wrong in [options(0, 2), options(2, 0), ActivationOptions { size: 33, ..options(2, 2) }] {
         assert!(matches!(activations(&model, &data, &wrong, &Silent), Err(EvalError::Option { .. })));
+    }
+}
+
+/// The weights' statistics beside those of the activations: both make the layers' table.
+#[test]
+fn layers_of_checkpoints_equal_the_goldens() {
+    for name in ["yolov5n-coco", "yolov5n-bccd", "yolov8n-bccd"] {
+        let (Some(file), Some(golden)) =
+            (shared(&format!("models/{name}.pt")), shared(&format!("goldens/{name}.json")))
+        else {
+            return;
+        };
+        let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+        let model = load(file).unwrap();
+        let rows = model.layers(640).unwrap();
+        let golden_rows = golden["convs"].as_array().unwrap();
+        assert_eq!(rows.len(), golden_rows.len(), "{name}");
+        for expected in golden_rows {
+            let row = rows.iter().find(|row| expected["name"] == row.name.as_str()).expect("a row of that name");
+            let close = |found: f64, key: &str| {
+                let expected = expected[key].as_f64().unwrap();
+                let difference = (found - expected).abs();
+                assert!(
+                    difference <= 1e-4 * expected.abs() + 1e-8,
+                    "{name}, {}, {key}: {found}, not {expected}",
+                    row.name
+                );
+            };
+            close(row.weight.mean, "mean");
+            close(row.weight.std, "std");
+            close(row.weight.abs_mean, "abs_mean");
+            close(row.weight.abs_max, "max_abs");
+            close(row.weight.l1, "l1");
+            close(row.weight.l2, "l2");
+            close(row.weight.near_zeros, "near_zero");
+            close(row.params as f64, "params");
+            close(row.macs as f64, "macs");
+            close(row.stride[0] as f64, "stride");
+            close(row.groups as f64, "groups");
+            let out = [row.output.channels, row.output.height, row.output.width];
+            assert_eq!(expected["out"], serde_json::json!(out), "{name}, {}", row.name);
+            assert_eq!(expected["weight"][2], row.kernel[0]);
+        }
+        let params: u64 = rows.iter().map(|row| row.params + row.norm_params).sum();
+        assert_eq!(golden["params"], params, "{name}");
+        assert_eq!(golden["macs_640"], rows.iter().map(|row| row.macs).sum::<u64>(), "{name}");
+        let detail = model.layer(&rows[1].name, 640, 32).unwrap();
+        assert_eq!(detail.filters.len(), rows[1].output.channels);
+        assert!(detail.filters.iter().all(|filter| filter.norm_scale.is_some()));
     }
 }

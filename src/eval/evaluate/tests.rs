@@ -1,9 +1,11 @@
 use super::*;
 use crate::{
-    data::{ShapesOptions, shapes},
-    eval::{PredictOptions, predict_image},
+    data::{ShapesOptions, dataset, shapes},
+    eval::{PredictOptions, iou, predict, predict_image},
+    io::load,
     model::fixtures::tiny_detector,
     progress::Silent,
+    testing::shared,
 };
 
 fn drawn() -> Dataset {
@@ -92,4 +94,59 @@ impl Progress for Impatient {
 fn stops_after_a_batch() {
     let stopped = evaluate(&tiny_detector(6), &drawn(), &small(), &Impatient);
     assert!(matches!(stopped, Err(EvalError::Stopped { done: 2, total: 5, .. })));
+}
+
+/// From the checkpoint and the images to the metrics, against what PyTorch's packages make of them.
+#[test]
+fn blood_cells_score_as_the_goldens_say() {
+    let (Some(yaml), Some(_)) = (shared("data/bccd/data.yaml"), shared("goldens")) else { return };
+    let data = dataset(yaml).unwrap();
+    for name in ["yolov5n-bccd", "yolov8n-bccd"] {
+        let model = load(shared(&format!("models/{name}.pt")).unwrap()).unwrap();
+        let text = std::fs::read(shared(&format!("goldens/{name}.eval.json")).unwrap()).unwrap();
+        let golden: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let options = EvaluateOptions { size: 320, ..EvaluateOptions::default() };
+        let split = check(&model, &data, &options).unwrap();
+        let (judged, _) = run(&model, split, &options, &Silent, &mut |_, _| Ok(())).unwrap();
+        assert_eq!(judged.len(), 87);
+        for rule in Rule::ALL {
+            let scores = average_precision(&judged, rule);
+            let golden = &golden[rule.name()];
+            let close = |found: f64, key: &str| {
+                let expected = golden[key].as_f64().unwrap();
+                println!("{name}, {}, {key}: {found:.4} beside {expected:.4}", rule.name());
+                assert!((found - expected).abs() < 0.005, "{name}, {}, {key}: {found}, not {expected}", rule.name());
+            };
+            close(scores.overall.map50, "map50");
+            close(scores.overall.map, "map");
+            if rule == Rule::Coco {
+                close(scores.coco.unwrap().ar100.unwrap(), "ar100");
+            } else {
+                close(scores.overall.precision, "precision");
+                close(scores.overall.recall, "recall");
+            }
+        }
+    }
+}
+
+#[test]
+fn predictions_equal_the_golden_boxes() {
+    let Some(image) = shared("data/bccd/images/val/BloodImage_00000.jpg") else { return };
+    let Some(golden) = shared("goldens/yolov5n-bccd.json") else { return };
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let expected: Vec<[f32; 6]> = serde_json::from_value(golden["nms_conf25_iou45"].clone()).unwrap();
+    let model = load(shared("models/yolov5n-bccd.pt").unwrap()).unwrap();
+    let found = predict(&model, image, &PredictOptions { size: 320, ..PredictOptions::default() }).unwrap();
+    // Another JPEG decoder moves confidences by some hundredths, so boxes near the threshold may come or go.
+    assert!(found.len().abs_diff(expected.len()) <= 2, "{found:#?}");
+    let sure = |[.., confidence, _]: &[f32; 6]| *confidence > 0.35;
+    assert_eq!(expected.iter().filter(|row| sure(row)).count(), 17);
+    for [left, top, right, bottom, confidence, class] in expected.into_iter().filter(sure) {
+        // 640×480 pixels fill the square's width; 40 rows of grey lie above.
+        let corners = [left * 2.0, (top - 40.0) * 2.0, right * 2.0, (bottom - 40.0) * 2.0];
+        let corners: [f32; 4] = std::array::from_fn(|i| corners[i].clamp(0.0, [640.0, 480.0][i % 2]));
+        let near = |one: &&Detection| one.class == class as usize && iou(one.corners, corners) > 0.9;
+        let same = found.iter().find(near).unwrap_or_else(|| panic!("no box like {corners:?} in {found:#?}"));
+        assert!((same.confidence - confidence).abs() < 0.05, "{same:?}, not {confidence}");
+    }
 }

@@ -57,6 +57,6 @@ fn a_layer_filter_by_filter() {
 #[test]
 fn layers_that_are_none() {
     let message = |name: &str| tiny_detector(2).layer(name, 64, 10).unwrap_err().to_string();
-    assert_eq!(message("model.0.cov"), "`model.0.cov`: there is no such layer; did you mean \"model.0.conv\"?");
+    assert_eq!(message("model.0.cov"), "`model.0.cov`: there is no such layer (did you mean \"model.0.conv\"?)");
     assert_eq!(message("model"), "`model`: 2 layers are inside; name one of them, such as `model.0.conv`");
 }
