@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::Importance;
 use crate::{data::DataError, exec::ExecError, graph::GraphError, model::ModelError};
 
 /// What can go wrong when pruning.
@@ -80,6 +81,16 @@ pub enum PruneError {
     NoNorm {
         /// The family's layer.
         layer: String,
+    },
+    /// A layer of a kind that a criterion does not look at.
+    #[error("`{layer}` ({kind}) has no {importance} score of its own")]
+    NotScored {
+        /// The layer.
+        layer: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The criterion.
+        importance: Importance,
     },
     /// A plan that does not fit the model.
     #[error("the plan does not fit `{layer}`: {reason}")]

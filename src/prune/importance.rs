@@ -8,9 +8,10 @@ use super::{
     Importance, PruneError, Scope,
     groups::{Family, Groups},
     moments::moments,
+    options::no_such_layer,
 };
 use crate::{
-    graph::{NodeId, Role},
+    graph::{NodeId, Op, Role},
     model::Model,
 };
 
@@ -47,6 +48,26 @@ pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) 
             Ok(groups.families().iter().map(of).collect())
         }
     }
+}
+
+/// What every filter of one convolution, or channel of one normalisation, scores by itself: L1, L2 or |γ|, not summed
+/// over what it is coupled to.
+///
+/// # Errors
+/// Where there is no such layer, or the criterion does not look at layers of its kind.
+pub fn filter_scores(model: &Model, layer: &str, importance: Importance) -> Result<Vec<f64>, PruneError> {
+    let id = model.graph.find(layer).ok_or_else(|| no_such_layer(&model.graph, layer))?;
+    let op = &model.graph.node(id).op;
+    let measure: (fn(f64) -> f64, fn(f64) -> f64) = match (importance, op) {
+        (Importance::L1, Op::Conv(_)) | (Importance::BnScale, Op::BatchNorm(_)) => (f64::abs, |sum| sum),
+        (Importance::L2, Op::Conv(_)) => (|w| w * w, f64::sqrt),
+        _ => {
+            let (layer, kind) = (layer.to_owned(), op.kind());
+            return Err(PruneError::NotScored { layer, kind, importance });
+        }
+    };
+    let sums = by_filter(&model.tensors[&model.graph.node(id).tensor_name("weight")], measure.0)?;
+    Ok(sums.into_iter().map(measure.1).collect())
 }
 
 /// What every filter of a tensor scores: the sum of `measure` over all that has the same first index.
@@ -102,7 +123,7 @@ fn contributions(model: &Model, groups: &Groups) -> Result<Vec<f64>, PruneError>
 /// Ungrouped convolutions, each with the value it reads. A grouped one's columns go with its own rows.
 pub(super) fn readers(model: &Model) -> Vec<(NodeId, NodeId)> {
     let reads = |(id, node): (NodeId, &crate::graph::Node)| match &node.op {
-        crate::graph::Op::Conv(conv) if conv.groups == 1 => Some((id, node.inputs[0])),
+        Op::Conv(conv) if conv.groups == 1 => Some((id, node.inputs[0])),
         _ => None,
     };
     model.graph.nodes().iter().enumerate().filter_map(reads).collect()

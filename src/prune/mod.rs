@@ -18,7 +18,7 @@ mod union_find;
 pub use apply::{apply, zero};
 pub use error::PruneError;
 pub use groups::{Family, FamilyId, GroupId, Groups};
-pub use importance::{Scores, score};
+pub use importance::{Scores, filter_scores, score};
 pub use options::{Amount, Importance, PruneOptions, Scope};
 pub use plan::{LayerPlan, Plan, PlanReport, PlanRow};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
@@ -155,5 +155,7 @@ impl Pruner {
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod real_tests;
 #[cfg(test)]
 mod tests;

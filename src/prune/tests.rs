@@ -4,14 +4,14 @@ use proptest::prelude::*;
 use super::{fixtures, *};
 use crate::{exec, graph::Activation};
 
-fn images(side: usize) -> Tensor {
+pub(super) fn images(side: usize) -> Tensor {
     let count = 2 * 3 * side * side;
     let values: Vec<f32> = (0..count).map(|i| ((i * 7919 + i / 13) % 256) as f32 / 255.0).collect();
     Tensor::from_vec(values, (2, 3, side, side), &Device::Cpu).unwrap()
 }
 
 /// Largest difference of the outputs as a share of the largest output.
-fn difference(a: &Model, b: &Model, side: usize) -> f64 {
+pub(super) fn difference(a: &Model, b: &Model, side: usize) -> f64 {
     let outputs = |model: &Model| exec::infer(model, &images(side), &[]).unwrap().outputs;
     let largest = |tensor: &Tensor| {
         let tensor = tensor.to_dtype(DType::F64).unwrap().abs().unwrap().flatten_all().unwrap();
