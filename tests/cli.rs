@@ -40,6 +40,12 @@ fn a_module_is_looked_for_beside_its_script() {
     std::fs::write(folder.path().join("helpers.rhai"), "fn triple(x) { x * 3 }").unwrap();
     std::fs::write(folder.path().join("main.rhai"), "import \"helpers\" as h;\nh::triple(4)").unwrap();
     espalier().arg(folder.path().join("main.rhai")).assert().code(0).stdout("12\n");
+    // An error in a module points into the module.
+    std::fs::write(folder.path().join("helpers.rhai"), "// one\nfn triple(x) {\n    x.missing\n}").unwrap();
+    let shown = espalier().arg(folder.path().join("main.rhai")).assert().code(1);
+    shown.stderr(contains("helpers.rhai:3:7").and(contains("x.missing")).and(contains("called here (line 2 of")));
+    std::fs::write(folder.path().join("helpers.rhai"), "fn triple(x) { x +* 3 }").unwrap();
+    espalier().arg(folder.path().join("main.rhai")).assert().code(1).stderr(contains("helpers.rhai:1:19"));
 }
 
 #[test]
@@ -126,7 +132,8 @@ fn files_that_are_wrong_are_named() {
     assert!(text.contains("no/such.csv"), "{text}");
     assert!(complaint("yolo(\"yolov5n\").evaluate(shapes(#{ train: 2, val: 2 }))").contains("80 classes"));
     assert!(complaint("yolo(\"yolov5n\").bench(#{ size: 100 })").contains("multiple of"));
-    let text = complaint("distiller(yolo(\"yolov5n\", #{ classes: [\"cat\"] }), yolo(\"yolov5n\", #{ classes: [\"dog\"] }))");
+    let text =
+        complaint("distiller(yolo(\"yolov5n\", #{ classes: [\"cat\"] }), yolo(\"yolov5n\", #{ classes: [\"dog\"] }))");
     assert!(text.contains("cat") && text.contains("dog"), "{text}");
     assert!(complaint("distiller(yolo(\"yolov5n\"), yolo(\"yolov8n\"))").contains("head is"));
 }

@@ -1,4 +1,7 @@
 use std::ops::Range;
+use std::path::PathBuf;
+
+use super::failure::Place;
 
 /// All the text that a session has evaluated, as one document, so that a position in a function defined ten lines
 /// ago still points at its source. Each piece is compiled with enough line breaks before it to stand where it stands here.
@@ -6,6 +9,8 @@ use std::ops::Range;
 pub struct Document {
     pieces: Vec<Piece>,
     lines: usize,
+    /// Where modules are looked for.
+    pub folder: PathBuf,
 }
 
 /// One evaluated text.
@@ -40,6 +45,17 @@ impl Document {
     /// The piece that was added last.
     pub fn last(&self) -> Option<&Piece> {
         self.pieces.last()
+    }
+
+    /// The place of a position in a module's file; `None` when the file can't be read any more.
+    pub fn in_module(&self, name: &str, position: rhai::Position) -> Option<Place> {
+        let near = self.folder.join(name);
+        let candidates = [near.clone(), near.with_extension("rhai"), name.into()];
+        let (path, text) = candidates.iter().find_map(|path| Some((path, std::fs::read_to_string(path).ok()?)))?;
+        let piece = Piece { origin: path.display().to_string(), text, first: 0 };
+        let range =
+            piece.token(offset(&piece.text, position.line()?.checked_sub(1)?, position.position()?.saturating_sub(1)));
+        Some(Place { origin: piece.origin, text: piece.text, range })
     }
 
     /// The piece in which a position (line and column from 1) is, and the byte offset there.

@@ -22,18 +22,22 @@ pub struct Names<'a> {
 pub fn explain(error: &EvalAltResult, document: &Document, names: &Names) -> Failure {
     let mut report = Report::default();
     let mut error = error;
+    // The module in which it happened, when it wasn't in the session's own text.
+    let mut module: Option<&str> = None;
     loop {
         match error {
-            EvalAltResult::ErrorInFunctionCall(name, _, inner, position) => {
+            EvalAltResult::ErrorInFunctionCall(name, source, inner, position) => {
                 let line = document
                     .locate(*position)
                     .map(|(piece, at)| format!(" (line {} of {})", piece.line(at), piece.origin));
                 let name = if name.starts_with("anon$") { "a closure".to_owned() } else { format!("`{name}`") };
                 report.notes.push(format!("in {name}, called here{}", line.unwrap_or_default()));
+                module = Some(source.as_str()).filter(|source| !source.is_empty());
                 error = inner;
             }
             EvalAltResult::ErrorInModule(name, inner, _) => {
                 report.notes.push(format!("in module \"{name}\""));
+                module = Some(name);
                 error = inner;
             }
             EvalAltResult::ErrorTerminated(..) => return Failure::Interrupted,
@@ -49,7 +53,10 @@ pub fn explain(error: &EvalAltResult, document: &Document, names: &Names) -> Fai
         report.notes.splice(0..0, trouble.chain.iter().skip(1).map(|cause| format!("because {cause}")));
         option.clone_from(&trouble.option);
     }
-    report.place = place(error.position(), option.as_deref(), document);
+    report.place = match module {
+        Some(name) => document.in_module(name, error.position()),
+        None => place(error.position(), option.as_deref(), document),
+    };
     Failure::Error(Box::new(report))
 }
 

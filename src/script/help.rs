@@ -85,7 +85,7 @@ pub fn about(name: &str, catalog: &Catalog, options: &[&'static OptionSet], view
             }
         }
     }
-    for entry in of_type {
+    for entry in of_type.into_iter().filter(|entry| !entry.doc.is_empty()) {
         text += &format!("{:<40} {}\n", entry.signature(), entry.summary().replace('\n', " "));
     }
     for set in options.iter().filter(|set| set.call == name) {

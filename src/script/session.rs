@@ -91,6 +91,7 @@ impl Session {
         let text = String::from_utf8(bytes)
             .map_err(|error| failed(format!("{} is no script: not UTF-8 ({error})", path.display())))?;
         if let Some(folder) = path.parent() {
+            self.document.folder = folder.into();
             self.engine.set_module_resolver(rhai::module_resolvers::FileModuleResolver::new_with_path(folder));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
