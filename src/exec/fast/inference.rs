@@ -8,7 +8,7 @@ use super::{
     super::{
         ExecError, Values,
         kernels::{
-            conv::{self, Epilogue},
+            conv::{self, Epilogue, PackedWeight},
             elementwise, norm, pool,
             scratch::{self, Scratch},
         },
@@ -36,7 +36,7 @@ enum Work {
     Images,
     Conv {
         conv: Conv,
-        weight: Vec<f32>,
+        weight: PackedWeight,
         bias: Option<Vec<f32>>,
         silu: bool,
     },
@@ -150,6 +150,8 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step) -> Result<Work> {
                 bias = Some(old.iter().zip(&affine).map(|(bias, (scale, shift))| bias * scale + shift).collect());
             }
             let bias = bias.or_else(|| activation.map(|_| vec![0.0; conv.out_channels]));
+            let image = Shape { channels: conv.in_channels, height: 1, width: 1 };
+            let weight = PackedWeight::new(&conv_shape(conv, 1, image), &weight);
             Ok(Work::Conv { conv: *conv, weight, bias, silu: activation.is_some() })
         }
         (step, Op::BatchNorm(norm)) => {
@@ -172,7 +174,8 @@ fn run(op: &Op, work: &Work, batch: usize, inputs: &[&Value], out: Shape, images
                 Some(bias) => Epilogue::Bias(bias),
                 None => Epilogue::None,
             };
-            conv::forward(&conv_shape(conv, batch, inputs[0].shape), &inputs[0].data, weight, epilogue, &mut result);
+            let shape = conv_shape(conv, batch, inputs[0].shape);
+            conv::forward_packed(&shape, &inputs[0].data, weight, epilogue, &mut result);
         }
         Work::Norm { norm, owned, activation } => {
             let kernel = norm::BatchNorm {
@@ -201,8 +204,12 @@ pub(super) fn plain(op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]
             elementwise::upsample(batch * channels, [height, width], [*scale; 2], &inputs[0].data, result);
         }
         Op::Add => {
-            result.copy_from_slice(&inputs[0].data);
-            inputs[1..].iter().for_each(|input| elementwise::add_assign(result, &input.data));
+            if let [a, b, rest @ ..] = inputs {
+                elementwise::add(&a.data, &b.data, result);
+                rest.iter().for_each(|input| elementwise::add_assign(result, &input.data));
+            } else {
+                result.copy_from_slice(&inputs[0].data);
+            }
         }
         Op::Concat => {
             let channels = inputs.iter().map(|input| input.shape.channels).sum();

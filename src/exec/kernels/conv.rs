@@ -7,7 +7,7 @@
 //! (module `weight_gradient`) sums over positions, from the same planes.
 
 use super::correlate::{self, Finish, Pass};
-use super::pack::pack;
+use super::pack::{Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
 use rayon::prelude::*;
@@ -97,12 +97,46 @@ pub enum Epilogue<'a> {
     BiasSilu(&'a [f32]),
 }
 
+/// Weights laid out for [`forward_packed`], for inference: that is worth keeping where images are few.
+pub struct PackedWeight {
+    packed: Packed,
+    /// Channels, kernel and groups they were packed for.
+    made_for: [usize; 5],
+}
+
+impl PackedWeight {
+    /// Packs `w` for any batch, image size, stride, padding and dilation.
+    ///
+    /// # Panics
+    /// If the length of `w` is not what `s` says.
+    pub fn new(s: &ConvShape, w: &[f32]) -> Self {
+        s.check(w);
+        let sizes = sizes(s);
+        let taps = s.kernel[0] * s.kernel[1];
+        let kernel = |g, o, i| &w[((g * sizes.out_channels + o) * sizes.in_channels + i) * taps..][..taps];
+        let packed = pack(&sizes, &(0..taps).collect::<Vec<_>>(), kernel);
+        PackedWeight { packed, made_for: Self::made_for(s) }
+    }
+
+    fn made_for(s: &ConvShape) -> [usize; 5] {
+        [s.in_channels, s.out_channels, s.kernel[0], s.kernel[1], s.groups]
+    }
+}
+
 /// Overwrites `y` with the convolution of `x` and `w`.
 ///
 /// # Panics
 /// If a slice's length is not what `s` says.
 pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32]) {
-    s.check(w);
+    forward_packed(s, x, &PackedWeight::new(s, w), epilogue, y);
+}
+
+/// [`forward`] with weights packed before.
+///
+/// # Panics
+/// If a slice's length is not what `s` says, or the weights were packed for other channels, kernel or groups.
+pub fn forward_packed(s: &ConvShape, x: &[f32], w: &PackedWeight, epilogue: Epilogue, y: &mut [f32]) {
+    assert_eq!(w.made_for, PackedWeight::made_for(s), "weights packed for {s:?}");
     if s.output_len() == 0 || s.input_len() == 0 {
         return fill_empty(s, epilogue, y);
     }
@@ -111,13 +145,9 @@ pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut 
         Epilogue::Bias(b) => Finish::Bias(b),
         Epilogue::BiasSilu(b) => Finish::BiasSilu(b),
     };
-    let out_hw = s.out_hw();
     let sizes = sizes(s);
-    let planes = Planes::new(s.in_hw, out_hw, s.stride, &s.taps(), correlate::band(&sizes));
-    let taps = planes.offsets.len();
-    let depth = sizes.in_channels * taps;
-    let weights = pack(&sizes, taps, |g, o, c, t| w[(g * sizes.out_channels + o) * depth + c * taps + t]);
-    let pass = Pass { offsets: planes.offsets.clone(), weights, hw: out_hw, phase: [0, 0] };
+    let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), correlate::band(&sizes));
+    let pass = Pass { offsets: planes.offsets.clone(), weights: &w.packed, hw: s.out_hw(), phase: [0, 0] };
     correlate::run(&sizes, &planes, &[pass], x, finish, y);
 }
 
@@ -151,17 +181,16 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
     let planes = Planes::new(s.out_hw(), largest, [1, 1], &all, correlate::band(&sizes));
     let mut offsets = planes.offsets.iter();
     let (inputs, taps) = (forward.in_channels, s.kernel[0] * s.kernel[1]);
-    let passes: Vec<Pass> = phases
-        .iter()
-        .map(|phase| Pass {
-            offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
-            weights: pack(&sizes, phase.taps.len(), |g, i, o, t| {
-                w[((g * forward.out_channels + o) * inputs + i) * taps + phase.taps[t].0]
-            }),
-            hw: phase.hw,
-            phase: phase.phase,
-        })
-        .collect();
+    let kernel = |g, i, o| &w[((g * forward.out_channels + o) * inputs + i) * taps..][..taps];
+    let weights: Vec<Packed> =
+        phases.iter().map(|p| pack(&sizes, &p.taps.iter().map(|t| t.0).collect::<Vec<_>>(), kernel)).collect();
+    let pass = |(phase, weights): (&Phase, _)| Pass {
+        offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
+        weights,
+        hw: phase.hw,
+        phase: phase.phase,
+    };
+    let passes: Vec<Pass> = phases.iter().zip(&weights).map(pass).collect();
     let finish = if accumulate { Finish::Add } else { Finish::Set };
     correlate::run(&sizes, &planes, &passes, dy, finish, dx);
 }

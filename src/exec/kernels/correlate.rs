@@ -29,9 +29,9 @@ pub(super) enum Finish<'a> {
 
 /// One correlation over the planes: some taps, their weights, and which outputs they make: `hw` of them, those at rows
 /// and columns `phase`, `phase + spread`, `phase + 2 · spread`, …
-pub(super) struct Pass {
+pub(super) struct Pass<'a> {
     pub offsets: Vec<usize>,
-    pub weights: Packed,
+    pub weights: &'a Packed,
     pub hw: [usize; 2],
     pub phase: [usize; 2],
 }
@@ -153,8 +153,9 @@ struct Job<'a> {
 
 impl<'a> Task<'a> {
     /// The job whose outputs are `count` whole rows, one after another, from `output` on; channels are `area` apart.
-    fn job(self, pass: &'a Pass, output: Shared, area: usize, finish: Finish<'a>) -> Job<'a> {
+    fn job(self, pass: &'a Pass<'a>, output: Shared, area: usize, finish: Finish<'a>) -> Job<'a> {
         let Task { sizes, planes, group, input, count } = self;
+        let weights = pass.weights;
         let same = planes.same();
         let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
         let job = Job {
@@ -164,8 +165,8 @@ impl<'a> Task<'a> {
             channels: sizes.in_channels,
             offsets: &pass.offsets,
             pitch: planes.pitch,
-            panels: &pass.weights.panels,
-            weights: pass.weights.group(group),
+            panels: &weights.panels,
+            weights: weights.group(group),
             hw: [count, pass.hw[1]],
             finish: match finish {
                 Finish::Set => Finish::Set,
@@ -369,7 +370,7 @@ fn finish<S: Simd>(s: S, finish: Finish, channel: usize, sums: &[f32], to: &mut 
 
 /// Puts rows of outputs that were computed apart, by column phase, in their places.
 struct Interleave<'a, T> {
-    row: &'a [Pass],
+    row: &'a [Pass<'a>],
     apart: &'a [Scratch],
     channels: Range<usize>,
     count: usize,

@@ -38,9 +38,13 @@ impl Packed {
     }
 }
 
-/// Packs the weights `get(group, out_channel, in_channel, tap)`, channels counted within the group.
-pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize, usize) -> f32 + Sync) -> Packed {
-    let depth = sizes.in_channels * taps;
+/// Packs some taps of the kernels `kernel(group, out_channel, in_channel)`, channels counted within the group.
+pub(super) fn pack<'w>(
+    sizes: &Sizes,
+    taps: &[usize],
+    kernel: impl Fn(usize, usize, usize) -> &'w [f32] + Sync,
+) -> Packed {
+    let depth = sizes.in_channels * taps.len();
     let mut panels = Vec::new();
     let mut first = 0;
     let mut left = sizes.out_channels.div_ceil(simd::dispatch(PanelRows));
@@ -61,10 +65,11 @@ pub(super) fn pack(sizes: &Sizes, taps: usize, get: impl Fn(usize, usize, usize,
             (panel, part)
         });
         parts.collect::<Vec<_>>().into_par_iter().for_each(|(panel, part)| {
-            for (c, part) in part.chunks_exact_mut((taps * panel.rows).max(1)).enumerate() {
+            for (c, part) in part.chunks_exact_mut((taps.len() * panel.rows).max(1)).enumerate() {
                 for row in 0..panel.rows {
-                    for (t, part) in part[row..].iter_mut().step_by(panel.rows).enumerate() {
-                        *part = get(g, panel.first + row, c, t);
+                    let kernel = kernel(g, panel.first + row, c);
+                    for (to, &tap) in part[row..].iter_mut().step_by(panel.rows).zip(taps) {
+                        *to = kernel[tap];
                     }
                 }
             }

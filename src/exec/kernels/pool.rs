@@ -3,6 +3,7 @@
 use super::scratch;
 use super::simd;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The sizes of a 2-d max-pool; pairs are (height, width). Padding is at most half the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ impl PoolShape {
     }
 
     /// The part of `0..in_hw` that output `o` sees along axis `a`.
-    fn window(&self, a: usize, o: usize) -> std::ops::Range<usize> {
+    fn window(&self, a: usize, o: usize) -> Range<usize> {
         let at = o * self.stride[a];
         at.saturating_sub(self.padding[a])..(at + self.kernel[a] - self.padding[a]).min(self.in_hw[a])
     }
@@ -88,39 +89,93 @@ pub fn max_backward(s: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32], accumu
     if dy.is_empty() {
         return;
     }
-    dx.par_chunks_mut(area).zip(x.par_chunks(area)).zip(dy.par_chunks(oh * ow)).for_each(|((dx, x), dy)| {
-        let width = s.in_hw[1];
-        // For every row, the place of the first maximum of each window along it.
-        let mut best: Vec<u32> = vec![0; s.in_hw[0] * ow];
-        for (row, best) in best.chunks_exact_mut(ow).enumerate() {
-            for (o, best) in best.iter_mut().enumerate() {
-                *best = first_max(s.window(1, o).map(|i| row * width + i), x) as u32;
+    let planes = dx.par_chunks_mut(area).zip(x.par_chunks(area)).zip(dy.par_chunks(oh * ow));
+    let buffers = || (Best::new(s.in_hw[0] * ow), Best::new(ow));
+    planes.for_each_init(buffers, |(rows, best), ((dx, x), dy)| {
+        simd::dispatch(|| {
+            // Along each row the first maximum of every window, then the first of those along the columns.
+            for (row, x) in x.chunks_exact(s.in_hw[1]).enumerate() {
+                let mut to = rows.row(row * ow..(row + 1) * ow);
+                to.clear();
+                along(s, 1, ow, |outputs, first| {
+                    let at = row * s.in_hw[1] + first;
+                    to.narrow(outputs).keep_inputs(&x[first..], s.stride[1], at as u32);
+                });
             }
-        }
-        for (o, dy) in dy.chunks_exact(ow).enumerate() {
-            for (column, dy) in dy.iter().enumerate() {
-                dx[first_max(s.window(0, o).map(|r| best[r * ow + column] as usize), x)] += dy;
+            for (o, dy) in dy.chunks_exact(ow).enumerate() {
+                let mut to = best.row(0..ow);
+                to.clear();
+                for row in s.window(0, o) {
+                    to.keep_best(rows.row(row * ow..(row + 1) * ow));
+                }
+                dy.iter().zip(&*to.places).for_each(|(dy, &place)| dx[place as usize] += dy);
             }
-        }
+        });
     });
 }
 
-/// The first of `places` with the largest `x`, or the last NaN.
-fn first_max(places: impl Iterator<Item = usize>, x: &[f32]) -> usize {
-    let (mut at, mut most) = (usize::MAX, f32::NEG_INFINITY);
-    for place in places {
-        let value = x[place];
-        if at == usize::MAX || value > most || value.is_nan() {
-            (at, most) = (place, value);
+/// Maxima and the places where they were found.
+struct Best {
+    values: Vec<f32>,
+    places: Vec<u32>,
+}
+
+struct BestRow<'a> {
+    values: &'a mut [f32],
+    places: &'a mut [u32],
+}
+
+impl Best {
+    fn new(len: usize) -> Self {
+        Best { values: vec![0.0; len], places: vec![0; len] }
+    }
+
+    #[inline(always)]
+    fn row(&mut self, range: Range<usize>) -> BestRow<'_> {
+        BestRow { values: &mut self.values[range.clone()], places: &mut self.places[range] }
+    }
+}
+
+impl BestRow<'_> {
+    /// Nothing found yet; no place is `u32::MAX`.
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.values.fill(f32::NEG_INFINITY);
+        self.places.fill(u32::MAX);
+    }
+
+    #[inline(always)]
+    fn narrow(&mut self, range: Range<usize>) -> BestRow<'_> {
+        BestRow { values: &mut self.values[range.clone()], places: &mut self.places[range] }
+    }
+
+    /// Keeps inputs a step apart, the first of which is at `place`, where they are larger.
+    #[inline(always)]
+    fn keep_inputs(&mut self, x: &[f32], step: usize, place: u32) {
+        let best = self.values.iter_mut().zip(&mut *self.places);
+        for (i, ((value, at), x)) in best.zip(x.iter().step_by(step)).enumerate() {
+            let better = *x > *value || x.is_nan() || *at == u32::MAX;
+            *value = if better { *x } else { *value };
+            *at = if better { place + (i * step) as u32 } else { *at };
         }
     }
-    at
+
+    /// Keeps another row's maxima where they are larger.
+    #[inline(always)]
+    fn keep_best(&mut self, other: BestRow) {
+        let best = self.values.iter_mut().zip(&mut *self.places);
+        for ((value, at), (x, place)) in best.zip(other.values.iter().zip(&*other.places)) {
+            let better = *x > *value || x.is_nan() || *at == u32::MAX;
+            *value = if better { *x } else { *value };
+            *at = if better { *place } else { *at };
+        }
+    }
 }
 
 /// Calls `f(outputs, first input)` for every tap of a window along axis `a`, with the outputs for which the tap is
 /// inside the input; their inputs are a stride apart.
 #[inline(always)]
-fn along(s: &PoolShape, a: usize, outputs: usize, mut f: impl FnMut(std::ops::Range<usize>, usize)) {
+fn along(s: &PoolShape, a: usize, outputs: usize, mut f: impl FnMut(Range<usize>, usize)) {
     let (stride, padding) = (s.stride[a], s.padding[a]);
     for k in 0..s.kernel[a] {
         let from = padding.saturating_sub(k).div_ceil(stride);

@@ -1,7 +1,9 @@
 //! Large temporary buffers, reused between calls.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// One cache line; buffers of these are aligned for any vector unit.
 #[derive(Clone, Copy)]
@@ -9,10 +11,18 @@ use std::sync::Mutex;
 struct Line(#[allow(dead_code)] [f32; 16]);
 
 /// Buffers that no one uses at the moment.
-static FREE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
+static FREE: Mutex<Free> = Mutex::new(Free { by_len: BTreeMap::new(), cleaned: None });
 
-/// How many idle buffers are kept; beyond it the smallest is given back to the allocator.
-const KEEP: usize = 32;
+struct Free {
+    /// By their length in lines, each with the time it was given back.
+    by_len: BTreeMap<usize, Vec<(Instant, Vec<Line>)>>,
+    /// When old ones were last looked for.
+    cleaned: Option<Instant>,
+}
+
+/// Buffers idle for so long are given back to the allocator. A training loop asks for all of its buffers again in the
+/// next step; a network of another size, or an evaluation that is over, leaves some that no one wants.
+const KEEP: Duration = Duration::from_secs(10);
 
 /// A borrowed buffer; it goes back to the free list when dropped.
 pub(in crate::exec) struct Scratch {
@@ -23,18 +33,14 @@ pub(in crate::exec) struct Scratch {
 /// A buffer of `len` floats, aligned to 64 bytes, whose contents are arbitrary (but initialised).
 pub(in crate::exec) fn take(len: usize) -> Scratch {
     let need = len.div_ceil(16);
-    let mut lines = {
-        let mut free = FREE.lock().unwrap_or_else(|e| e.into_inner());
-        let fits = (0..free.len()).filter(|&i| free[i].len() >= need).min_by_key(|&i| free[i].len());
-        // A buffer much larger than what is asked would be missed by the one who needs it.
-        match fits.filter(|&i| free[i].len() <= 4 * need.max(256)) {
-            Some(i) => free.swap_remove(i),
-            None => Vec::new(),
-        }
+    // A buffer much larger than what is asked would be missed by the one who needs it.
+    let most = need + need / 4 + 64;
+    let found = {
+        let mut free = free();
+        let found = free.by_len.range_mut(need..=most).find_map(|(_, buffers)| buffers.pop());
+        found.map(|(_, lines)| lines)
     };
-    if lines.len() < need {
-        lines = vec![Line([0.0; 16]); need];
-    }
+    let lines = found.unwrap_or_else(|| vec![Line([0.0; 16]); need]);
     Scratch { lines, len }
 }
 
@@ -43,6 +49,26 @@ pub(in crate::exec) fn take_zeroed(len: usize) -> Scratch {
     let mut scratch = take(len);
     scratch.fill(0.0);
     scratch
+}
+
+fn free() -> MutexGuard<'static, Free> {
+    FREE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Free {
+    /// Removes the buffers that have been idle for long, now and then.
+    fn clean(&mut self, now: Instant) -> Vec<(Instant, Vec<Line>)> {
+        if self.cleaned.is_some_and(|last| now - last < KEEP / 8) {
+            return Vec::new();
+        }
+        self.cleaned = Some(now);
+        let mut old = Vec::new();
+        self.by_len.retain(|_, buffers| {
+            old.extend(buffers.extract_if(.., |(since, _)| now - *since > KEEP));
+            !buffers.is_empty()
+        });
+        old
+    }
 }
 
 impl Deref for Scratch {
@@ -62,11 +88,12 @@ impl DerefMut for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let mut free = FREE.lock().unwrap_or_else(|e| e.into_inner());
-        free.push(std::mem::take(&mut self.lines));
-        if free.len() > KEEP {
-            let smallest = (0..free.len()).min_by_key(|&i| free[i].len()).unwrap_or(0);
-            free.swap_remove(smallest);
-        }
+        let (now, lines) = (Instant::now(), std::mem::take(&mut self.lines));
+        let mut free = free();
+        free.by_len.entry(lines.len()).or_default().push((now, lines));
+        let old = free.clean(now);
+        // The allocator works without the lock.
+        drop(free);
+        drop(old);
     }
 }

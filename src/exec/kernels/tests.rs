@@ -1,10 +1,11 @@
 //! Every kernel against plain loops in double precision, over random shapes.
 
-use super::conv::{self, ConvShape, Epilogue};
+use super::conv::{self, ConvShape, Epilogue, PackedWeight};
 use super::elementwise::{self, Activation, ChannelRange};
 use super::norm::{self, BatchNorm};
 use super::optim::{self, AdamW, Ema, Sgd};
 use super::pool::{self, PoolShape};
+use super::simd;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -231,6 +232,43 @@ fn threads_change_nothing_but_rounding() {
             close("threads", &b, &expected, 50.0);
         }
     }
+}
+
+#[test]
+fn weights_packed_once_serve_any_image() {
+    let rng = &mut rng(4);
+    let s = ConvShape { groups: 2, ..shape(6, 14, [9, 10], 3, 2, 1) };
+    let w = random(rng, s.weight_len());
+    let packed = PackedWeight::new(&s, &w);
+    for (batch, in_hw) in [(1, [5, 5]), (3, [8, 3])] {
+        let s = ConvShape { batch, in_hw, ..s };
+        let x = random(rng, s.input_len());
+        let (mut y, mut z) = (vec![f32::NAN; s.output_len()], vec![f32::NAN; s.output_len()]);
+        conv::forward(&s, &x, &w, Epilogue::None, &mut y);
+        conv::forward_packed(&s, &x, &packed, Epilogue::None, &mut z);
+        assert_eq!(y, z);
+    }
+}
+
+#[test]
+fn without_vector_instructions_all_is_the_same() {
+    // Lane counts must not change within a call, so these run in a process of their own: this test's, once more.
+    const SELF: &str = "ESPALIER_TEST_SCALAR";
+    if std::env::var_os(SELF).is_some() {
+        simd::SCALAR.store(true, std::sync::atomic::Ordering::Relaxed);
+        convolutions_of_the_stock_models();
+        convolutions_of_odd_shapes();
+        activations_and_their_slopes();
+        batch_norm_with_every_activation();
+        max_pools_and_their_gradients();
+        return;
+    }
+    let program = std::env::current_exe().expect("the test's own path");
+    let name = "without_vector_instructions_all_is_the_same";
+    let run =
+        std::process::Command::new(program).args([name, "--nocapture"]).env(SELF, "1").output().expect("a process");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&run.stderr));
 }
 
 const ACTIVATIONS: [Activation; 6] = [
