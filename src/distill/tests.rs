@@ -11,7 +11,13 @@ use crate::{
 
 fn model(variant: &str, width: f64, seed: u64) -> Model {
     let classes = ["circle", "square"].map(String::from).to_vec();
-    zoo::yolo(variant, &zoo::Fresh { classes, width: Some(width), depth: Some(0.1), seed }).unwrap()
+    let fresh = zoo::yolo(variant, &zoo::Fresh { classes, width: Some(width), depth: Some(0.1), seed }).unwrap();
+    // Untrained networks hardly react to their images; larger scales make them.
+    let louder = |(name, tensor): (&String, &Tensor)| {
+        let factor = if name.ends_with("bn.weight") { 4.0 } else { 1.0 };
+        (name.clone(), (tensor * factor).unwrap())
+    };
+    fresh.with_tensors(fresh.tensors.iter().map(louder).collect())
 }
 
 fn data() -> Dataset {
@@ -66,7 +72,8 @@ fn other_widths_get_adapters_that_learn() {
     }
     // One step down the adapters' gradients brings the features closer.
     let (images, name) = (images(), tensors.keys().next().unwrap());
-    let values = exec::infer(&student, &images, objective.taps()).unwrap();
+    // Batch statistics give an untrained student features that vary.
+    let values = exec::train(&student, &images, objective.taps()).unwrap().values;
     let judge = |tensors: &crate::model::Tensors| {
         let step = Step { images: &images, targets: &[], values: &values, tensors, progress: 0.0 };
         objective.judge(&step).unwrap()

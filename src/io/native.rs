@@ -74,8 +74,11 @@ struct Description {
 }
 
 pub(super) fn load(path: &Path) -> Result<Model, NativeError> {
-    let bytes = fs::read(path)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes)?;
+    parse(&fs::read(path)?)
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
     let metadata = header.metadata().as_ref().ok_or(NativeError::NotOurs)?;
     let version = metadata.get(VERSION_KEY).ok_or(NativeError::NotOurs)?;
     match version.parse() {
@@ -87,7 +90,7 @@ pub(super) fn load(path: &Path) -> Result<Model, NativeError> {
     let description: Description =
         serde_json::from_str(description).map_err(|error| NativeError::Description(error.to_string()))?;
     let mut tensors = Tensors::new();
-    for (name, view) in SafeTensors::deserialize(&bytes)?.tensors() {
+    for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
         let dtype = match view.dtype() {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
