@@ -17,10 +17,11 @@ pub fn curves(panel: &Panel, columns: Option<u16>) -> String {
         let points: Vec<(f32, f32)> = series.finite().map(|(x, y)| (x as f32, y as f32)).collect();
         let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
         text += &format!("{}: {} to {}\n", series.name, number(first.1), number(last.1));
-        if points.len() < 2 {
+        // One point or a level line says no more than its value.
+        if points.iter().all(|point| point.1 == first.1) {
             continue;
         }
-        let (width, height) = (dots(columns), 32);
+        let (width, height) = (dots(columns), 24);
         let shape = Shape::Lines(&points);
         let mut chart = Chart::new(width, height, first.0, last.0);
         let chart = chart
@@ -96,5 +97,7 @@ mod tests {
         let text = curves(&Panel { title: "run".into(), x: "epoch".into(), series }, Some(50));
         assert!(text.contains("loss: 2.00 to 0.500") && text.contains("one: 7.00 to 7.00"), "{text}");
         assert!(text.lines().count() > 6, "{text}");
+        let level = Panel { title: "t".into(), x: "epoch".into(), series: vec![Series::over_epochs("a", [1.0, 1.0])] };
+        assert_eq!(curves(&level, None), "t\na: 1.00 to 1.00");
     }
 }

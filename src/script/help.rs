@@ -1,5 +1,5 @@
 use super::catalog::{Catalog, Entry, Receiver};
-use super::options::OptionSet;
+use super::options::{OptionSet, Spec};
 use crate::nearest::did_you_mean;
 use crate::report::{Cell, Column, Table, View};
 use crate::script::object::short_text;
@@ -88,8 +88,13 @@ pub fn about(name: &str, catalog: &Catalog, options: &[&'static OptionSet], view
     for entry in of_type.into_iter().filter(|entry| !entry.doc.is_empty()) {
         text += &format!("{:<40} {}\n", entry.signature(), entry.summary().replace('\n', " "));
     }
-    for set in options.iter().filter(|set| set.call == name) {
-        text += &format!("\n{}\n", option_table(set).render(view));
+    let mut shown: Vec<&OptionSet> = Vec::new();
+    for set in options.iter().copied().filter(|set| set.call == name) {
+        text += &match shown.iter().find(|other| alike(other, set)) {
+            Some(other) => same_options(set, other),
+            None => format!("\n{}\n", option_table(set).render(view)),
+        };
+        shown.push(set);
     }
     Ok(text.trim_end().to_owned())
 }
@@ -104,6 +109,20 @@ pub fn option_table(set: &OptionSet) -> Table {
         table.push([spec.key.into(), spec.kind.expected().into(), default.unwrap_or_default(), spec.doc.into()]);
     }
     table
+}
+
+/// Whether two calls take the same keys.
+fn alike(a: &OptionSet, b: &OptionSet) -> bool {
+    a.specs.iter().map(|spec| spec.key).eq(b.specs.iter().map(|spec| spec.key))
+}
+
+/// A line for options that have been shown already, with the defaults that differ.
+fn same_options(set: &OptionSet, other: &OptionSet) -> String {
+    let default = |spec: &Spec| spec.default.as_ref().map(short_text);
+    let pairs = set.specs.iter().zip(&other.specs).filter(|(own, other)| default(own) != default(other));
+    let differ: Vec<String> = pairs.filter_map(|(own, _)| Some(format!("{} = {}", own.key, default(own)?))).collect();
+    let but = if differ.is_empty() { String::new() } else { format!(", by default with {}", differ.join(", ")) };
+    format!("\n{} takes the same options{but}\n", set.name())
 }
 
 /// Registered for the language's sake, of no interest to users.
