@@ -98,7 +98,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// The network's run.
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Exec(Box<ExecError>),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -107,10 +107,22 @@ pub enum TrainError {
     Eval(#[from] EvalError),
     /// A model file or checkpoint.
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(Box<IoError>),
     /// Tensors could not be made or moved.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<ExecError> for TrainError {
+    fn from(error: ExecError) -> Self {
+        TrainError::Exec(Box::new(error))
+    }
+}
+
+impl From<IoError> for TrainError {
+    fn from(error: IoError) -> Self {
+        TrainError::Io(Box::new(error))
+    }
 }
 
 fn abridged(names: &[String]) -> String {

@@ -109,7 +109,7 @@ impl FitOptions {
             (
                 "size",
                 self.size.to_string(),
-                self.size > 0 && self.size % stride == 0 && self.size <= 8192,
+                self.size > 0 && self.size.is_multiple_of(stride) && self.size <= 8192,
                 format!(
                     "a multiple of the model's largest stride, {stride}, such as {}",
                     (self.size / stride).max(1) * stride

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{
     Loss, LossError, Target,
     ciou::{Corners, ciou},
-    maps::{Extent, Maps, bce, by_image, sigmoid},
+    maps::{Extent, Maps, background, bce, by_image, sigmoid},
 };
 
 /// Weights of the YOLOv5 loss and the rule of its matching.
@@ -184,12 +184,15 @@ impl AnchorLoss {
         }
         for anchor in 0..anchors {
             let plane = (anchor * attributes + 4) * cells..(anchor * attributes + 5) * cells;
-            let targets = &objectness[anchor * cells..(anchor + 1) * cells];
-            for ((&logit, &target), slot) in logits[plane.clone()].iter().zip(targets).zip(&mut gradient[plane]) {
-                let (value, slope) = bce(logit, target);
-                sums.objectness += f64::from(value);
-                *slot = objectness_scale * slope;
-            }
+            sums.objectness += background(&logits[plane.clone()], objectness_scale, &mut gradient[plane]);
+        }
+        for Match { anchor, row, column, .. } in matches {
+            let place = row * extent.width + column;
+            // Taken, so that a place of several matches is corrected once.
+            let target = std::mem::take(&mut objectness[anchor * cells + place]);
+            let at = (anchor * attributes + 4) * cells + place;
+            sums.objectness -= f64::from(target * logits[at]);
+            gradient[at] -= objectness_scale * target;
         }
         sums
     }

@@ -7,7 +7,7 @@ use super::{
     Loss, LossError, Target,
     assigner::{Assigned, Goal, TaskAligned},
     ciou::{Corners, ciou},
-    maps::{Extent, Maps, bce, by_image, sigmoid},
+    maps::{Extent, Maps, background, by_image, sigmoid},
 };
 
 /// Weights of the YOLOv8 loss and the rule of its assignment.
@@ -150,12 +150,8 @@ impl DistributionLoss {
             let image = Image::new(extents, slices, index);
             let mut sums = Sums::default();
             for level in 0..self.strides.len() {
-                let logits = image.maps[2 * level + 1];
-                for (&logit, slot) in logits.iter().zip(gradient[2 * level + 1].iter_mut()) {
-                    let (value, slope) = bce(logit, 0.0);
-                    sums.class += f64::from(value);
-                    *slot = self.class_gain * scale * slope;
-                }
+                let slots = &mut gradient[2 * level + 1];
+                sums.class += background(image.maps[2 * level + 1], self.class_gain * scale, slots);
             }
             for assigned in &assigned[index] {
                 let goal = &goals[index][assigned.target];
