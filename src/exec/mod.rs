@@ -49,7 +49,7 @@ pub enum ExecError {
         /// Shape of its first input.
         input: Vec<usize>,
         /// What failed.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// The images do not fit the network.
     #[error("images of shape {found:?} do not fit: {reason}")]

@@ -119,7 +119,7 @@ fn run(
             layer: node.name.clone(),
             kind: node.op.kind(),
             input: inputs.first().map(|input| input.dims().to_vec()).unwrap_or_default(),
-            source,
+            source: Box::new(source),
         })?;
         values.push(value);
     }

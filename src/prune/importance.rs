@@ -50,6 +50,9 @@ pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) 
     }
 }
 
+/// A function of one number.
+type Scalar = fn(f64) -> f64;
+
 /// What every filter of one convolution, or channel of one normalisation, scores by itself: L1, L2 or |γ|, not summed
 /// over what it is coupled to.
 ///
@@ -58,7 +61,7 @@ pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) 
 pub fn filter_scores(model: &Model, layer: &str, importance: Importance) -> Result<Vec<f64>, PruneError> {
     let id = model.graph.find(layer).ok_or_else(|| no_such_layer(&model.graph, layer))?;
     let op = &model.graph.node(id).op;
-    let measure: (fn(f64) -> f64, fn(f64) -> f64) = match (importance, op) {
+    let measure: (Scalar, Scalar) = match (importance, op) {
         (Importance::L1, Op::Conv(_)) | (Importance::BnScale, Op::BatchNorm(_)) => (f64::abs, |sum| sum),
         (Importance::L2, Op::Conv(_)) => (|w| w * w, f64::sqrt),
         _ => {
@@ -71,14 +74,14 @@ pub fn filter_scores(model: &Model, layer: &str, importance: Importance) -> Resu
 }
 
 /// What every filter of a tensor scores: the sum of `measure` over all that has the same first index.
-fn by_filter(tensor: &Tensor, measure: fn(f64) -> f64) -> Result<Vec<f64>, PruneError> {
+fn by_filter(tensor: &Tensor, measure: Scalar) -> Result<Vec<f64>, PruneError> {
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
     let filter = values.len() / tensor.dim(0)?.max(1);
     Ok(values.chunks_exact(filter.max(1)).map(|row| row.iter().map(|&w| measure(f64::from(w))).sum()).collect())
 }
 
 /// For every group, the sum of `measure` over the rows it has in parameters of this role.
-fn rows(model: &Model, groups: &Groups, role: Role, measure: fn(f64) -> f64) -> Result<Vec<f64>, PruneError> {
+fn rows(model: &Model, groups: &Groups, role: Role, measure: Scalar) -> Result<Vec<f64>, PruneError> {
     let mut total = vec![0.0; groups.count()];
     for (id, name, parameter) in model.graph.parameters() {
         if parameter.role == role {

@@ -104,6 +104,6 @@ fn in_layer<T>(node: &Node, input: Option<Shape>, result: Result<T>) -> std::res
         layer: node.name.clone(),
         kind: node.op.kind(),
         input: input.map(|shape| vec![shape.channels, shape.height, shape.width]).unwrap_or_default(),
-        source,
+        source: Box::new(source),
     })
 }
