@@ -19,7 +19,7 @@ use crate::{
     graph::GraphError,
     model::Model,
     progress::Progress,
-    train::{FitOptions, Run, TrainError, loss::LossError},
+    train::{FitOptions, Run, TrainError, effective_options, fit_with, loss::LossError},
 };
 
 /// Weights and temperatures of the terms beside the detection loss; a weight of 0 leaves a term out.
@@ -160,8 +160,9 @@ impl Distiller {
     /// # Errors
     /// As [`crate::train::fit`].
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
+        let options = effective_options(options)?;
         let objective = Distillation::new(&self.teacher, &self.student, &self.options, &options.gains)?;
-        Ok(crate::train::fit_with(&self.student, data, options, &objective, progress)?)
+        Ok(fit_with(&self.student, data, &options, &objective, progress)?)
     }
 }
 

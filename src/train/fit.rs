@@ -7,6 +7,7 @@ use super::{
     checkpoint::{self, Place},
     folder::RunFolder,
     loss::DetectionLoss,
+    resume::effective_options,
     schedule::Pace,
     validate::validate,
 };
@@ -22,10 +23,7 @@ use crate::{
 /// # Errors
 /// As [`fit_with`].
 pub fn fit(model: &Model, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, TrainError> {
-    let options = match &options.resume {
-        Some(_) => super::resume::options(options)?,
-        None => options.clone(),
-    };
+    let options = effective_options(options)?;
     let objective = Detection::new(&model.detector, &options.gains)?;
     fit_with(model, data, &options, &objective, progress)
 }

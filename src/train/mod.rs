@@ -26,6 +26,7 @@ pub use fit::{fit, fit_with};
 pub use objective::{Detection, Judgement, Objective, ObjectiveError, Step};
 pub use optimizer::{OptimizerKind, Rates};
 pub use options::FitOptions;
+pub use resume::effective_options;
 pub use run::{Epoch, Run, Validation};
 pub use schedule::Schedule;
 pub use trainer::{StepReport, Trainer};

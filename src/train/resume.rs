@@ -9,8 +9,11 @@ use super::{
 };
 use crate::{data::Dataset, model::Model};
 
-/// The options of the run that `given.resume` names.
-pub(super) fn options(given: &FitOptions) -> Result<FitOptions, TrainError> {
+/// The options that a run will have: those given, or those of the run that `given.resume` names.
+///
+/// # Errors
+/// A run that cannot be read, or that was begun with other options than are given.
+pub fn effective_options(given: &FitOptions) -> Result<FitOptions, TrainError> {
     let Some(path) = &given.resume else { return Ok(given.clone()) };
     let stored = checkpoint::load(&RunFolder::open(path).checkpoint())?.options;
     merged(given, &stored)
