@@ -140,6 +140,15 @@ pub fn save(model: &Model, path: impl AsRef<Path>, precision: Precision) -> Resu
     native::save(model, path.as_ref(), precision)
 }
 
+/// The built-in detector of the built-in dataset's shapes, a narrow YOLOv5n trained by `scripts/train_teacher.rhai`.
+///
+/// # Errors
+/// Never for a program built from a clean checkout; the file it is built from is tested.
+pub fn teacher() -> Result<Model, IoError> {
+    native::parse(include_bytes!("../../assets/teacher.safetensors"))
+        .map_err(|source| IoError::Native { path: "the built-in teacher".into(), source })
+}
+
 fn describe(magic: &[u8]) -> String {
     match magic {
         [] => "the file is empty".into(),

@@ -157,6 +157,12 @@ mod functions {
         on_device(&context, model)
     }
 
+    /// The built-in trained detector of the shapes that `shapes()` draws.
+    #[rhai_fn(return_raw)]
+    pub fn teacher(context: NativeCallContext) -> Answer<Model> {
+        on_device(&context, io::teacher().map_err(raise)?)
+    }
+
     #[rhai_fn(name = "yolo", return_raw)]
     pub fn yolo_plain(context: NativeCallContext, variant: ImmutableString) -> Answer<Model> {
         yolo(context, variant, Map::new())
