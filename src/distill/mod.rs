@@ -66,7 +66,9 @@ impl DistillOptions {
 #[derive(Debug, Error)]
 pub enum DistillError {
     /// Teacher and student know other classes.
-    #[error("the teacher detects {teacher:?}, the student {student:?}; distillation needs the same classes in the same order")]
+    #[error(
+        "the teacher detects {teacher:?}, the student {student:?}; distillation needs the same classes in the same order"
+    )]
     Classes {
         /// The teacher's.
         teacher: Vec<String>,

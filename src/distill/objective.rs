@@ -33,7 +33,12 @@ impl Distillation {
     ///
     /// # Errors
     /// Where the two do not detect the same things in the same way, or a weight makes no sense.
-    pub fn new(teacher: &Model, student: &Model, options: &DistillOptions, gains: &Gains) -> Result<Self, DistillError> {
+    pub fn new(
+        teacher: &Model,
+        student: &Model,
+        options: &DistillOptions,
+        gains: &Gains,
+    ) -> Result<Self, DistillError> {
         options.validate()?;
         super::check_pair(teacher, student)?;
         let (teacher_taps, student_taps) = match options.cwd > 0.0 {
@@ -82,7 +87,8 @@ impl Distillation {
             Some(adapter) => Some((adapter, numbers(&step.tensors[&name])?)),
             None => None,
         };
-        let widened = adapter.as_ref().map(|(adapter, matrix)| adapter.forward(batch, [height, width], matrix, &features));
+        let widened =
+            adapter.as_ref().map(|(adapter, matrix)| adapter.forward(batch, [height, width], matrix, &features));
         let found = widened.as_ref().unwrap_or(&features);
         let places = height * width;
         let mut gradient = vec![0.0; found.len()];

@@ -100,7 +100,8 @@ fn distributions(batch: usize, maps: &mut [Map], weights: Weights) -> Parts {
             let scores = &level[1];
             let classes = scores.teacher.len() / (batch * scores.places).max(1);
             let image = |scores_of_image: &[f32]| -> Vec<f32> {
-                let best = |place| (0..classes).map(|c| scores_of_image[c * scores.places + place]).fold(f32::MIN, f32::max);
+                let best =
+                    |place| (0..classes).map(|c| scores_of_image[c * scores.places + place]).fold(f32::MIN, f32::max);
                 (0..scores.places).map(|place| sigmoid(best(place))).collect()
             };
             scores.teacher.chunks_exact(classes * scores.places).flat_map(image).collect()
@@ -113,11 +114,13 @@ fn distributions(batch: usize, maps: &mut [Map], weights: Weights) -> Parts {
         let [boxes, scores] = level else { return Parts::default() };
         let (box_len, score_len) = (boxes.teacher.len() / batch, scores.teacher.len() / batch);
         let images = boxes.teacher.par_chunks_exact(box_len).zip(boxes.student.par_chunks_exact(box_len));
-        let images = images.zip(boxes.gradient.par_chunks_exact_mut(box_len)).zip(objects.par_chunks_exact(boxes.places));
+        let images =
+            images.zip(boxes.gradient.par_chunks_exact_mut(box_len)).zip(objects.par_chunks_exact(boxes.places));
         let box_parts: Vec<f64> = images
             .map(|(((teacher, student), gradient), objects)| {
                 let side = box_len / 4;
-                let sides = teacher.chunks_exact(side).zip(student.chunks_exact(side)).zip(gradient.chunks_exact_mut(side));
+                let sides =
+                    teacher.chunks_exact(side).zip(student.chunks_exact(side)).zip(gradient.chunks_exact_mut(side));
                 sides.map(|((t, s), g)| over_planes(t, s, objects, 1.0, box_scale, g)).sum::<f64>()
             })
             .collect();
@@ -150,7 +153,8 @@ mod tests {
         let teacher: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 0.2)).collect();
         let mut gradients: Vec<Vec<f32>> = student.iter().map(|map| vec![0.0; map.len()]).collect();
         let mut maps: Vec<Map> = Vec::new();
-        for (((teacher, student), gradient), (_, places)) in teacher.iter().zip(student).zip(&mut gradients).zip(sizes) {
+        for (((teacher, student), gradient), (_, places)) in teacher.iter().zip(student).zip(&mut gradients).zip(sizes)
+        {
             maps.push(Map { teacher, student, gradient, places: *places });
         }
         let parts = compare(detector, 2, &mut maps, WEIGHTS);
@@ -171,7 +175,10 @@ mod tests {
                 };
                 let numeric = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
                 let analytic = f64::from(gradients[map][index]);
-                assert!((numeric - analytic).abs() < 2e-3 * numeric.abs().max(0.05), "{map} {index}: {numeric} {analytic}");
+                assert!(
+                    (numeric - analytic).abs() < 2e-3 * numeric.abs().max(0.05),
+                    "{map} {index}: {numeric} {analytic}"
+                );
             }
         }
         let teacher: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 0.2)).collect();

@@ -5,7 +5,7 @@ use crate::{
     data::{Augment, ShapesOptions, shapes},
     exec,
     progress::Silent,
-    train::{Objective, Step, loss::Gains},
+    train::{Objective, OptimizerKind, Step, loss::Gains},
     zoo,
 };
 
@@ -88,13 +88,19 @@ fn other_widths_get_adapters_that_learn() {
 
 #[test]
 fn distances_shrink_and_are_reported() {
-    let options = DistillOptions { cwd: 10.0, ..DistillOptions::default() };
+    let options = DistillOptions { logits: 10.0, boxes: 10.0, cwd: 10.0, ..DistillOptions::default() };
     let distiller = Distiller::new(&model("yolov8n", 0.125, 1), &model("yolov8n", 0.0625, 2), options).unwrap();
+    // Without labels, all there is to learn is the teacher.
+    let gains = Gains { bbox: Some(0.0), class: Some(0.0), distribution: Some(0.0), ..Gains::default() };
     let fit = FitOptions {
-        epochs: 8,
+        epochs: 15,
         batch: 4,
         size: 64,
+        lr: 5e-3,
+        optimizer: OptimizerKind::AdamW,
+        momentum: 0.9,
         augment: Augment::none(),
+        gains,
         validate: false,
         ..FitOptions::default()
     };
@@ -102,9 +108,7 @@ fn distances_shrink_and_are_reported() {
     for name in ["distill_logits", "distill_boxes", "distill_cwd"] {
         let column = run.parts.iter().position(|part| part == name).unwrap();
         let losses: Vec<f64> = run.history.iter().map(|epoch| epoch.losses[column]).collect();
-        assert!(losses[7].is_finite() && losses[7] > 0.0, "{name}: {losses:?}");
-        // The labels and an untrained teacher want other boxes.
-        assert!(name == "distill_boxes" || losses[7] < losses[0], "{name}: {losses:?}");
+        assert!(losses[14] < 0.9 * losses[0], "{name}: {losses:?}");
     }
     assert_eq!(run.model.tensors.len(), distiller.student().tensors.len(), "adapters stay out of the model");
 }
