@@ -163,7 +163,8 @@ impl Distiller {
     /// As [`crate::train::fit`].
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
         let options = effective_options(options)?;
-        let objective = Distillation::new(&self.teacher, &self.student, &self.options, &options.gains)?;
+        let gains = options.gains.for_training(&self.student.detector, options.size);
+        let objective = Distillation::new(&self.teacher, &self.student, &self.options, &gains)?;
         Ok(fit_with(&self.student, data, &options, &objective, progress)?)
     }
 }

@@ -42,7 +42,7 @@ pub struct FitOptions {
     pub close_mosaic: usize,
     /// The gradient's global norm is cut to this; 0 for never.
     pub clip: f32,
-    /// Weights of the detection loss's parts.
+    /// Weights of the detection loss's parts; those not given are [`Gains::for_training`]'s.
     pub gains: Gains,
     /// Whether a moving average of the weights is kept, validated and returned.
     pub ema: bool,

@@ -45,6 +45,23 @@ pub struct Gains {
     pub distribution: Option<f32>,
 }
 
+impl Gains {
+    /// The weights that a detector is trained with for images of `size` pixels: what is `None` here is the default
+    /// scaled as YOLOv5's trainer does it, so that many classes, large images and more levels do not outweigh the boxes:
+    /// all by 3 / levels, the class loss by classes / 80, the objectness by (size / 640)². YOLOv8 scales nothing.
+    pub fn for_training(&self, detector: &Detector, size: usize) -> Self {
+        let Head::Anchors { anchors } = &detector.head else { return *self };
+        let levels = 3.0 / anchors.len().max(1) as f32;
+        let image = (size as f32 / 640.0).powi(2);
+        Self {
+            bbox: self.bbox.or(Some(0.05 * levels)),
+            class: self.class.or(Some(0.5 * levels * detector.classes.len() as f32 / 80.0)),
+            objectness: self.objectness.or(Some(levels * image)),
+            distribution: self.distribution,
+        }
+    }
+}
+
 /// What can be wrong with a loss.
 #[derive(Debug, Error)]
 pub enum LossError {

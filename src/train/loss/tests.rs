@@ -119,3 +119,14 @@ fn misfits_are_named() {
     let gains = Gains { bbox: Some(f32::NAN), ..Gains::default() };
     assert!(DetectionLoss::new(&detector(Head::Distribution { reg_max: 4 }, &[8, 16], 3), &gains).is_err());
 }
+
+#[test]
+fn training_scales_the_weights_of_yolov5_that_nobody_gave() {
+    let given = Gains { bbox: Some(0.1), ..Gains::default() };
+    let found = given.for_training(&detector(Head::Anchors { anchors: anchors() }, &[8, 16], 8), 320);
+    let expected = Gains { bbox: Some(0.1), class: Some(0.075), objectness: Some(0.375), distribution: None };
+    let close = |a: Option<f32>, b: Option<f32>| a.zip(b).is_some_and(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(close(found.bbox, expected.bbox) && close(found.class, expected.class), "{found:?}");
+    assert!(close(found.objectness, expected.objectness) && found.distribution.is_none(), "{found:?}");
+    assert_eq!(given.for_training(&detector(Head::Distribution { reg_max: 4 }, &[8, 16], 8), 320), given);
+}
