@@ -25,6 +25,7 @@ pub struct Distillation {
     student_taps: Vec<NodeId>,
     /// For each pair of features, what brings the student's to the teacher's width where they differ.
     adapters: Vec<Option<Adapter>>,
+    weights: Weights,
     options: DistillOptions,
 }
 
@@ -61,6 +62,12 @@ impl Distillation {
             adapters: teacher_taps.iter().zip(&student_taps).map(adapter).collect(),
             teacher_taps,
             student_taps,
+            weights: Weights {
+                objectness: options.logits * gains.objectness.unwrap_or(1.0),
+                classes: options.logits * gains.class.unwrap_or(0.5),
+                boxes: options.boxes,
+                temperature: options.temperature,
+            },
             options: *options,
         })
     }
@@ -133,9 +140,8 @@ impl Distillation {
         let maps = wanted.iter().zip(&found).zip(&mut gradients).zip(places);
         let mut maps: Vec<Map> =
             maps.map(|(((teacher, student), gradient), places)| Map { teacher, student, gradient, places }).collect();
-        let DistillOptions { logits, boxes, temperature, .. } = self.options;
         let batch = step.images.dim(0)?;
-        let parts = outputs::compare(&self.detector, batch, &mut maps, Weights { logits, boxes, temperature });
+        let parts = outputs::compare(&self.detector, batch, &mut maps, self.weights);
         let sums = judgement.gradients.outputs.iter_mut().zip(gradients).zip(&step.values.outputs);
         for ((sum, gradient), output) in sums {
             let gradient = Tensor::from_vec(gradient, output.dims(), output.device())?;

@@ -19,7 +19,8 @@ pub(super) struct Map<'a> {
 /// How much each kind of output counts, and the temperature of scores.
 #[derive(Clone, Copy)]
 pub(super) struct Weights {
-    pub(super) logits: f32,
+    pub(super) objectness: f32,
+    pub(super) classes: f32,
     pub(super) boxes: f32,
     pub(super) temperature: f32,
 }
@@ -67,8 +68,8 @@ fn anchors(classes: usize, batch: usize, maps: &mut [Map], weights: Weights) -> 
         let places = map.places;
         let balance = OBJECTNESS_BALANCE[index.min(OBJECTNESS_BALANCE.len() - 1)];
         let per_image = batch as f32;
-        let objectness_scale = weights.logits * balance * per_image / objects.len() as f32;
-        let class_scale = weights.logits * 0.5 * per_image / (seen * classes as f32);
+        let objectness_scale = weights.objectness * balance * per_image / objects.len() as f32;
+        let class_scale = weights.classes * per_image / (seen * classes as f32);
         let box_scale = weights.boxes * 0.5 * per_image / (seen * 4.0);
         let anchors = map.teacher.par_chunks_exact(planes * places).zip(map.student.par_chunks_exact(planes * places));
         let anchors = anchors.zip(map.gradient.par_chunks_exact_mut(planes * places)).zip(objects.par_chunks(places));
@@ -108,7 +109,7 @@ fn distributions(batch: usize, maps: &mut [Map], weights: Weights) -> Parts {
         })
         .collect();
     let seen = objects.iter().flatten().map(|&object| f64::from(object)).sum::<f64>().max(1.0) as f32;
-    let class_scale = weights.logits * 0.5 * batch as f32 / seen;
+    let class_scale = weights.classes * batch as f32 / seen;
     let box_scale = weights.boxes * 1.5 * batch as f32 / (seen * 4.0);
     let level = |(level, objects): (&mut [Map], &Vec<f32>)| {
         let [boxes, scores] = level else { return Parts::default() };
@@ -142,7 +143,7 @@ fn per_image(parts: Parts, batch: usize) -> Parts {
 mod tests {
     use super::*;
 
-    const WEIGHTS: Weights = Weights { logits: 0.7, boxes: 1.3, temperature: 2.0 };
+    const WEIGHTS: Weights = Weights { objectness: 0.7, classes: 0.4, boxes: 1.3, temperature: 2.0 };
 
     fn wave(len: usize, phase: f32) -> Vec<f32> {
         (0..len).map(|i| 2.0 * (i as f32 * 0.7 + phase).sin()).collect()

@@ -2,7 +2,7 @@
 //!
 //! [`evaluate`] runs a model on a split: raw outputs become boxes ([`decode`]), of which those that overlap a better one
 //! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. [`predict`] is
-//! the same for one image. [`bench`] times inference, [`compare`] puts models side by side, and [`activations`] says
+//! the same for one image. [`bench()`] times inference, [`compare`] puts models side by side, and [`activations`] says
 //! what the layers do on real images.
 
 mod activations;
