@@ -41,7 +41,7 @@ pub struct DistillOptions {
 
 impl Default for DistillOptions {
     fn default() -> Self {
-        Self { logits: 1.0, boxes: 1.0, cwd: 1.0, temperature: 2.0, cwd_temperature: 4.0, seed: 0 }
+        Self { logits: 0.3, boxes: 0.5, cwd: 0.03, temperature: 2.0, cwd_temperature: 4.0, seed: 0 }
     }
 }
 
