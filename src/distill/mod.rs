@@ -25,7 +25,7 @@ use crate::{
 /// Weights and temperatures of the terms beside the detection loss; a weight of 0 leaves a term out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DistillOptions {
-    /// Weight of objectness and class scores.
+    /// Weight of objectness and class scores, times the detection loss's own weights of these.
     pub logits: f32,
     /// Weight of the boxes.
     pub boxes: f32,

@@ -79,7 +79,7 @@ impl Default for FitOptions {
             warmup_bias_lr: 0.1,
             schedule: Schedule::Linear,
             augment: Augment::default(),
-            close_mosaic: 5,
+            close_mosaic: 10,
             clip: 10.0,
             gains: Gains::default(),
             ema: true,
