@@ -15,11 +15,15 @@ use thiserror::Error;
 
 use crate::{
     data::Dataset,
+    eval::{BenchOptions, BenchReport},
     exec::ExecError,
     graph::GraphError,
     model::Model,
     progress::Progress,
-    train::{FitOptions, Run, TrainError, effective_options, fit_with, loss::LossError},
+    train::{
+        FitOptions, Run, TrainError, bench, effective_options, fit_with,
+        loss::{Gains, LossError},
+    },
 };
 
 /// Weights and temperatures of the terms beside the detection loss; a weight of 0 leaves a term out.
@@ -163,9 +167,22 @@ impl Distiller {
     /// As [`crate::train::fit`].
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
         let options = effective_options(options)?;
-        let gains = options.gains.for_training(&self.student.detector, options.size);
-        let objective = Distillation::new(&self.teacher, &self.student, &self.options, &gains)?;
+        let objective = self.objective(&options.gains, options.size)?;
         Ok(fit_with(&self.student, data, &options, &objective, progress)?)
+    }
+
+    /// Times steps of the training, as [`crate::train::bench`].
+    ///
+    /// # Errors
+    /// As [`crate::train::bench`].
+    pub fn bench(&self, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, DistillError> {
+        let objective = self.objective(&Gains::default(), options.size)?;
+        Ok(bench(&self.student, &objective, options, progress)?)
+    }
+
+    fn objective(&self, gains: &Gains, size: usize) -> Result<Distillation, DistillError> {
+        let gains = gains.for_training(&self.student.detector, size);
+        Distillation::new(&self.teacher, &self.student, &self.options, &gains)
     }
 }
 

@@ -5,11 +5,16 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::layer_times::{LayerTime, layer_times};
 use super::{
     EvalError,
     options::{check_size, within},
 };
-use crate::{exec::Inference, model::Model, progress::Progress};
+use crate::{
+    exec::{Inference, StepTimes, kernels::peak},
+    model::Model,
+    progress::Progress,
+};
 
 /// How a measurement is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,8 +113,12 @@ pub struct BenchReport {
     pub images_per_second: f64,
     /// Multiply-accumulates a second at the median.
     pub macs_per_second: f64,
+    /// Floating-point operations a second that the threads reach at most, measured beside.
+    pub peak_flops: f64,
     /// Bytes of memory that the process held at most since it began, where the system says (Linux).
     pub peak_memory: Option<u64>,
+    /// Where the time goes, in the order of the graph; empty where the model's device cannot say.
+    pub layers: Vec<LayerTime>,
 }
 
 /// Times inference of a batch: the network alone, made ready before, from images in memory to raw outputs.
@@ -119,33 +128,62 @@ pub struct BenchReport {
 pub fn bench(model: &Model, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
     options.validate(model)?;
     let (network, images) = (Inference::new(model, &[])?, noise(model, options)?);
-    let mut timings = with_threads(options.threads, || {
-        let mut run = || infer(&network, &images);
-        time_runs(options.warm_up, options.runs, progress, &mut [&mut run])
-    })??;
-    report(model, options, timings.remove(0))
+    let what = Measured {
+        passes: 1,
+        step: &mut || infer(&network, &images),
+        profile: &mut || Ok(network.run_timed(&images)?.1),
+    };
+    measure(model, options, what, progress)
 }
 
-/// A report of runs that each handled a batch, such as inference or a training step.
+/// What [`measure`] measures.
+pub struct Measured<'a> {
+    /// How many times as many multiply-accumulates as a forward pass has: 3 for training, where two gradients are
+    /// computed for each product.
+    pub passes: u32,
+    /// What handles a batch.
+    pub step: &'a mut (dyn FnMut() -> Result<(), EvalError> + Send),
+    /// Runs the network once, and says where the time went.
+    pub profile: &'a mut (dyn FnMut() -> Result<StepTimes, EvalError> + Send),
+}
+
+/// Times something that handles a batch, as a whole and by layers.
 ///
 /// # Errors
-/// Where the network does not run at that size.
-pub fn report(model: &Model, options: &BenchOptions, timing: Timing) -> Result<BenchReport, EvalError> {
+/// Where the network does not run at that size, those of what is measured, or a listener that asks to stop.
+pub fn measure(
+    model: &Model,
+    options: &BenchOptions,
+    what: Measured,
+    progress: &dyn Progress,
+) -> Result<BenchReport, EvalError> {
+    let Measured { passes, step, profile } = what;
+    let (mut timings, times, peak_flops) = with_threads(options.threads, || {
+        let timings = time_runs(options.warm_up, options.runs, progress, &mut [step])?;
+        let times = (0..options.runs.min(PROFILES)).map(|_| profile()).collect::<Result<Vec<_>, EvalError>>()?;
+        Ok::<_, EvalError>((timings, times, peak::flops_per_second()))
+    })??;
+    let timing = timings.remove(0);
     let images_per_second = options.batch as f64 / timing.median();
-    let macs_per_second = model.cost(options.size)?.macs as f64 * images_per_second;
+    let macs = model.cost(options.size)?.macs * u64::from(passes);
     Ok(BenchReport {
         size: options.size,
         batch: options.batch,
         threads: options.threads.unwrap_or_else(rayon::current_num_threads),
         timing,
         images_per_second,
-        macs_per_second,
+        macs_per_second: macs as f64 * images_per_second,
+        peak_flops,
         peak_memory: peak_memory(),
+        layers: layer_times(model, options, &times)?,
     })
 }
 
+/// Runs that are timed layer by layer, at most.
+const PROFILES: usize = 10;
+
 /// What is timed.
-pub type Run<'a> = &'a mut dyn FnMut() -> Result<(), EvalError>;
+pub type Run<'a> = &'a mut (dyn FnMut() -> Result<(), EvalError> + Send);
 
 /// Times several candidates in turn, so that what disturbs the machine disturbs all of them: `warm_up` rounds that do
 /// not count, then `runs` that do. Gives a timing each, in order.
@@ -210,8 +248,8 @@ pub(super) fn infer(network: &Inference, images: &Tensor) -> Result<(), EvalErro
     Ok(images.device().synchronize()?)
 }
 
-/// A batch of images that hold noise, the same each time, on the model's device.
-pub(super) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, EvalError> {
+/// A batch of images that hold noise, the same each time, on the model's device: (batch, 3, size, size).
+pub(crate) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, EvalError> {
     let count = options.batch * 3 * options.size * options.size;
     let mut state = 1u32;
     let pixels: Vec<f32> = std::iter::repeat_with(|| {
@@ -240,13 +278,13 @@ mod tests {
 
     #[test]
     fn candidates_run_in_turn_and_warm_up_does_not_count() {
-        let order = std::cell::RefCell::new(String::new());
+        let order = std::sync::Mutex::new(String::new());
         let push = |name: char| {
-            order.borrow_mut().push(name);
+            order.lock().unwrap().push(name);
             Ok(())
         };
         let timings = time_runs(1, 3, &Silent, &mut [&mut || push('a'), &mut || push('b')]).unwrap();
-        assert_eq!(order.into_inner(), "abababab");
+        assert_eq!(order.into_inner().unwrap(), "abababab");
         assert_eq!(timings.iter().map(Timing::runs).collect::<Vec<_>>(), [3, 3]);
     }
 
@@ -266,6 +304,10 @@ mod tests {
         assert!(median > 0.0 && (report.images_per_second * median - 3.0).abs() < 1e-9);
         let macs = model.cost(64).unwrap().macs as f64;
         assert!((report.macs_per_second / (macs * report.images_per_second) - 1.0).abs() < 1e-9);
+        assert!(report.peak_flops > 2.0 * report.macs_per_second);
+        let convolutions = model.layers(64).unwrap().iter().filter(|layer| layer.macs > 0).count();
+        assert_eq!(report.layers.iter().filter(|layer| layer.macs > 0).count(), convolutions);
+        assert!(report.layers.iter().all(|layer| layer.forward > 0.0 && layer.backward.is_none()));
         for wrong in [BenchOptions { runs: 0, ..options }, BenchOptions { threads: Some(0), ..options }] {
             assert!(matches!(bench(&model, &wrong, &Silent), Err(EvalError::Option { .. })));
         }

@@ -15,6 +15,7 @@ mod decode;
 mod error;
 mod evaluate;
 mod latency;
+mod layer_times;
 mod matching;
 mod nms;
 mod options;
@@ -27,6 +28,10 @@ pub use compare::{Compare, Compared, compare};
 pub use decode::{DecodeOptions, decode};
 pub use error::EvalError;
 pub use evaluate::{EvaluateOptions, Metrics, Observe, Seconds, evaluate, evaluate_with};
-pub use latency::{BenchOptions, BenchReport, Run, Timing, bench, peak_memory, report, time_runs, with_threads};
+pub(crate) use latency::noise;
+pub use latency::{
+    BenchOptions, BenchReport, Measured, Run, Timing, bench, measure, peak_memory, time_runs, with_threads,
+};
+pub use layer_times::LayerTime;
 pub use nms::{NmsOptions, suppress};
 pub use predict::{PredictOptions, predict, predict_image};

@@ -92,6 +92,16 @@ pub struct ValueGradients {
     pub taps: BTreeMap<NodeId, Tensor>,
 }
 
+/// Seconds that each step of a run took, by the node it begins with; a step is a node or several that run as one.
+/// Empty on the reference path.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepTimes {
+    /// Forwards, in the order of the run.
+    pub forward: Vec<(NodeId, f64)>,
+    /// Backwards, in the order of the run; steps that no gradient reaches are absent.
+    pub backward: Vec<(NodeId, f64)>,
+}
+
 /// A training run that can be gone through backwards.
 pub struct Tape {
     /// What the run gave, detached from any autograd.
@@ -113,8 +123,16 @@ impl Tape {
     /// # Errors
     /// Where a gradient's shape does not fit, or an operation fails.
     pub fn backward(self, gradients: &ValueGradients) -> Result<Tensors, ExecError> {
+        Ok(self.backward_timed(gradients)?.0)
+    }
+
+    /// [`Tape::backward`], with how long each step of the run took, both ways.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn backward_timed(self, gradients: &ValueGradients) -> Result<(Tensors, StepTimes), ExecError> {
         match self.backward {
-            Backward::Reference(recorded) => recorded.backward(gradients),
+            Backward::Reference(recorded) => Ok((recorded.backward(gradients)?, StepTimes::default())),
             Backward::Fast(recorded) => recorded.backward(gradients),
         }
     }
@@ -154,10 +172,21 @@ impl Inference {
     /// # Errors
     /// Where the image size does not fit the network, or an operation fails.
     pub fn run(&self, images: &Tensor) -> Result<Values, ExecError> {
+        Ok(self.run_timed(images)?.0)
+    }
+
+    /// [`Inference::run`], with how long each step took.
+    ///
+    /// # Errors
+    /// As [`Inference::run`].
+    pub fn run_timed(&self, images: &Tensor) -> Result<(Values, StepTimes), ExecError> {
         check_images(&self.model.graph, images)?;
         match &self.prepared {
             Some(prepared) => prepared.run(&self.model.graph, images),
-            None => reference::infer(&self.model.graph, &self.model.tensors, images, &self.taps),
+            None => {
+                let values = reference::infer(&self.model.graph, &self.model.tensors, images, &self.taps)?;
+                Ok((values, StepTimes::default()))
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod loss;
 
+mod bench;
 mod checkpoint;
 mod classes;
 mod error;
@@ -20,6 +21,7 @@ mod schedule;
 mod trainer;
 mod validate;
 
+pub use bench::{BOXES, bench};
 pub use classes::with_classes;
 pub use error::TrainError;
 pub use fit::{fit, fit_with};

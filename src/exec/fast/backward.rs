@@ -1,10 +1,12 @@
 //! Training, backwards: the steps in reverse, gradients of values freed as soon as they are spent.
 
+use std::time::Instant;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::{
     super::{
-        ExecError, ValueGradients,
+        ExecError, StepTimes, ValueGradients,
         kernels::{
             conv, elementwise, norm, pool,
             scratch::{self, Scratch},
@@ -46,8 +48,11 @@ impl Pending {
 }
 
 impl Recorded {
-    /// The gradients of all trained tensors that the given ones reach.
-    pub(in crate::exec) fn backward(mut self, given: &ValueGradients) -> std::result::Result<Tensors, ExecError> {
+    /// The gradients of all trained tensors that the given ones reach, and how long the steps took.
+    pub(in crate::exec) fn backward(
+        mut self,
+        given: &ValueGradients,
+    ) -> std::result::Result<(Tensors, StepTimes), ExecError> {
         let graph = self.model.graph.clone();
         let mut pending = Pending { gradients: self.shapes.iter().map(|_| None).collect() };
         let outputs = graph.outputs().iter().zip(&given.outputs);
@@ -66,11 +71,13 @@ impl Recorded {
             let node = graph.node(step.first());
             if let Some(gradient) = pending.gradients[step.output()].take() {
                 let input = node.inputs.first().map(|&id| self.shapes[id]);
+                let start = Instant::now();
                 in_layer(node, input, self.step_back(node, step, gradient, &mut pending, &mut trained))?;
+                self.times.backward.push((step.first(), start.elapsed().as_secs_f64()));
             }
             self.values[step.output()] = None;
         }
-        Ok(trained)
+        Ok((trained, self.times))
     }
 
     fn check(&self, layer: &str, shape: Shape, gradient: &Tensor) -> std::result::Result<(), ExecError> {

@@ -1,12 +1,12 @@
 //! Inference: normalisations folded into convolutions once, then steps on buffers that are freed after their last use.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use candle_core::{Result, Tensor};
 
 use super::{
     super::{
-        ExecError, Values,
+        ExecError, StepTimes, Values,
         kernels::{
             conv::{self, Epilogue, PackedWeight},
             elementwise, norm, pool,
@@ -99,15 +99,22 @@ impl Prepared {
     }
 
     /// Runs on images (n, channels, h, w).
-    pub(in crate::exec) fn run(&self, graph: &Graph, images: &Tensor) -> std::result::Result<Values, ExecError> {
+    pub(in crate::exec) fn run(
+        &self,
+        graph: &Graph,
+        images: &Tensor,
+    ) -> std::result::Result<(Values, StepTimes), ExecError> {
         let (batch, shapes) = shapes(graph, images)?;
         let mut values: Vec<Option<Value>> = shapes.iter().map(|_| None).collect();
         let mut readers = self.readers.clone();
+        let mut times = StepTimes::default();
         for (step, work) in &self.steps {
             let node = graph.node(step.first());
             let out = shapes[step.output()];
             let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| values[id].as_ref()).collect();
+            let start = Instant::now();
             let data = run(&node.op, work, batch, &inputs, out, images);
+            times.forward.push((step.first(), start.elapsed().as_secs_f64()));
             let data = in_layer(node, inputs.first().map(|value| value.shape), data)?;
             values[step.output()] = Some(Value { shape: out, data });
             for &input in &node.inputs {
@@ -121,10 +128,11 @@ impl Prepared {
             Some(value) => value.to_tensor(batch),
             None => candle_core::bail!("the value of `{}` was not kept", graph.node(id).name),
         };
-        Ok(Values {
+        let values = Values {
             outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
             taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
-        })
+        };
+        Ok((values, times))
     }
 
     /// How many convolutions run with their normalisation and activation in one pass.

@@ -1,12 +1,12 @@
 //! Training, forwards: batch statistics, and what the way back needs is kept.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use candle_core::{Device, Result, Tensor};
 
 use super::{
     super::{
-        Backward, ExecError, Tape, Values,
+        Backward, ExecError, StepTimes, Tape, Values,
         kernels::{
             conv::{self, Epilogue},
             norm,
@@ -32,6 +32,7 @@ pub(in crate::exec) struct Recorded {
     pub(super) values: Vec<Option<Value>>,
     /// For each normalisation, the batch's mean and biased variance.
     pub(super) statistics: BTreeMap<NodeId, Statistics>,
+    pub(super) times: StepTimes,
 }
 
 /// Mean and biased variance of a batch, a number a channel.
@@ -53,13 +54,16 @@ pub(in crate::exec) fn train(model: &Model, images: &Tensor, taps: &[NodeId]) ->
         values: shapes.iter().map(|_| None).collect(),
         shapes,
         statistics: BTreeMap::new(),
+        times: StepTimes::default(),
     };
     let mut running = Tensors::new();
     let mut outside: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     for &step in &steps {
         let node = graph.node(step.first());
         let id = step.output();
+        let start = Instant::now();
         let data = in_layer(node, None, recorded.run(node, step, images, &mut running))?;
+        recorded.times.forward.push((step.first(), start.elapsed().as_secs_f64()));
         let value = Value { shape: recorded.shapes[id], data };
         if graph.outputs().contains(&id) || taps.contains(&id) {
             outside.insert(id, value.to_tensor(batch)?);

@@ -13,6 +13,7 @@ pub mod conv;
 pub mod elementwise;
 pub mod norm;
 pub mod optim;
+pub mod peak;
 pub mod pool;
 
 mod correlate;

@@ -1,5 +1,5 @@
 use super::count;
-use crate::eval::{BenchReport, Compared, Detection, Metrics, Score};
+use crate::eval::{BenchReport, Compared, Detection, LayerTime, Metrics, Score};
 use crate::report::{Cell, Column, Table};
 
 /// A row for each class that has labels, and the means below.
@@ -47,7 +47,7 @@ pub fn detections(title: &str, found: &[Detection], classes: &[String]) -> Table
     table
 }
 
-/// One row: how fast a model is.
+/// One row: how fast something is that handles batches.
 pub fn bench_report(title: &str, report: &BenchReport) -> Table {
     let columns = [
         Column::new("size", "px"),
@@ -60,6 +60,7 @@ pub fn bench_report(title: &str, report: &BenchReport) -> Table {
         Column::from("slowest"),
         Column::new("images_per_second", "images/s"),
         Column::new("macs_per_second", "MACs/s"),
+        Column::new("peak_share", "of peak"),
         Column::new("peak_memory", "peak memory"),
     ];
     let mut table = Table::new(format!("{title} · seconds a batch, spread between the quartiles"), columns);
@@ -75,8 +76,53 @@ pub fn bench_report(title: &str, report: &BenchReport) -> Table {
         Cell::Seconds(slowest),
         Cell::Float(report.images_per_second),
         Cell::Count(report.macs_per_second as u64),
+        Cell::Percent(2.0 * report.macs_per_second / report.peak_flops),
         report.peak_memory.map_or(Cell::Missing, Cell::Bytes),
     ]);
+    table
+}
+
+/// A row for each step of the graph: how long it takes, and how many operations a second it makes of that.
+pub fn bench_layers(title: &str, report: &BenchReport) -> Table {
+    let backwards = report.layers.iter().any(|layer| layer.backward.is_some());
+    let mut columns = vec![
+        Column::from("layer"),
+        Column::from("kind"),
+        Column::from("output"),
+        Column::new("macs", "MACs").sum(),
+        Column::from("seconds").sum(),
+        Column::from("share").sum(),
+        Column::from("forward").sum(),
+        Column::new("forward_gflops", "GFLOP/s"),
+    ];
+    if backwards {
+        columns.extend([Column::from("backward").sum(), Column::new("backward_gflops", "GFLOP/s")]);
+    }
+    let mut table =
+        Table::new(format!("{title} · {} images of {} px, layer by layer", report.batch, report.size), columns);
+    let whole: f64 = report.layers.iter().map(LayerTime::seconds).sum();
+    let gflops = |macs: u64, seconds: f64| match macs {
+        0 => Cell::Missing,
+        macs => Cell::Float(2.0 * macs as f64 / seconds / 1e9),
+    };
+    for layer in &report.layers {
+        let [channels, height, width] = layer.output;
+        let mut cells = vec![
+            layer.layer.clone().into(),
+            layer.kind.clone().into(),
+            format!("{channels}×{height}×{width}").into(),
+            Cell::Count(layer.macs),
+            Cell::Seconds(layer.seconds()),
+            Cell::Percent(layer.seconds() / whole),
+            Cell::Seconds(layer.forward),
+            gflops(layer.macs, layer.forward),
+        ];
+        if backwards {
+            cells.push(layer.backward.map_or(Cell::Missing, Cell::Seconds));
+            cells.push(layer.backward.map_or(Cell::Missing, |seconds| gflops(2 * layer.macs, seconds)));
+        }
+        table.push(cells);
+    }
     table
 }
 

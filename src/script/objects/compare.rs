@@ -6,8 +6,8 @@ use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map};
 
 use super::Answer;
+use super::bench::{bench_options, read_bench};
 use super::metrics::{evaluate_options, read_evaluate};
-use super::model::{bench_options, read_bench};
 use crate::data::Dataset;
 use crate::eval::{self, Compare};
 use crate::model::Model;

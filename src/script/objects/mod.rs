@@ -1,5 +1,6 @@
 //! What scripts can call, one file an object.
 
+mod bench;
 mod compare;
 mod dataset;
 mod detections;
@@ -31,6 +32,7 @@ pub fn bind(api: &mut Api) {
     dataset::bind(api);
     metrics::bind(api);
     detections::bind(api);
+    bench::bind(api);
     compare::bind(api);
     pruner::bind(api);
     fit::bind(api);

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::detections::Detections;
 use super::{Answer, class_names, side};
 use crate::data::{Batch, Dataset};
-use crate::eval::{ActivationOptions, BenchOptions, PredictOptions};
+use crate::eval::{ActivationOptions, PredictOptions};
 use crate::io::{self, Precision};
 use crate::model::Model;
 use crate::prune::{self, RecalibrateOptions};
-use crate::report::{Extras, Table, View, bench_report, filters, headline, histogram, layers, summary};
+use crate::report::{Extras, Table, View, filters, headline, histogram, layers, summary};
 use crate::script::device::{device_name, parse_device};
 use crate::script::engine::Api;
 use crate::script::failure::raise;
@@ -27,7 +27,7 @@ use crate::zoo::{self, Fresh};
 
 pub fn bind(api: &mut Api) {
     api.object::<Model>().object::<Layer>();
-    for set in [&YOLO, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE, &BENCH] {
+    for set in [&YOLO, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE] {
         api.options(set);
     }
     rhai::combine_with_exported_module!(&mut api.module, "model", functions);
@@ -78,22 +78,10 @@ static RECALIBRATE: LazyLock<OptionSet> = LazyLock::new(|| {
         .optional("seed", Kind::seed(), "of their order; otherwise that of seed(n)")
 });
 
-static BENCH: LazyLock<OptionSet> = LazyLock::new(|| bench_options(OptionSet::method::<Model>("bench")));
-
 const CLASSES: &str = "a number of classes, an array of names or a Dataset";
 
 fn is_classes(value: &Dynamic) -> bool {
     value.is_int() || value.is_array() || value.is::<Dataset>()
-}
-
-/// How speed is measured.
-pub fn bench_options(set: OptionSet) -> OptionSet {
-    let default = BenchOptions::default();
-    set.int("size", side(), default.size as i64, "side of the square images in pixels")
-        .int("batch", 1..=4096, default.batch as i64, "images a batch")
-        .int("runs", 1..=1_000_000, default.runs as i64, "runs that count")
-        .int("warm_up", 0..=1_000_000, default.warm_up as i64, "runs before those")
-        .optional("threads", Kind::Int(1..=1024), "CPU threads; all otherwise")
 }
 
 /// A 32-bit default as its short decimal.
@@ -353,20 +341,6 @@ mod functions {
         prune::recalibrate(model, &data, &measured, state.progress.as_ref()).map_err(raise)
     }
 
-    #[rhai_fn(name = "bench", pure, return_raw)]
-    pub fn bench_plain(context: NativeCallContext, model: &mut Model) -> Answer<Table> {
-        bench(context, model, Map::new())
-    }
-
-    /// How fast the model is: median and spread of the time a batch takes, images a second, peak memory.
-    #[rhai_fn(pure, return_raw)]
-    pub fn bench(context: NativeCallContext, model: &mut Model, options: Map) -> Answer<Table> {
-        let options = read_bench(&BENCH.read(options)?);
-        let state = State::of(&context);
-        let report = crate::eval::bench(model, &options, state.progress.as_ref()).map_err(raise)?;
-        Ok(bench_report(&model.provenance.name, &report))
-    }
-
     #[rhai_fn(name = "predict", pure, return_raw)]
     pub fn predict_plain(model: &mut Model, image: ImmutableString) -> Answer<Detections> {
         predict(model, image, Map::new())
@@ -383,17 +357,6 @@ mod functions {
             max_detections: options.int("max_det"),
         };
         Detections::find(model, Path::new(image.as_str()), &options).map_err(raise)
-    }
-}
-
-/// The bench options that were read.
-pub fn read_bench(options: &crate::script::options::Options) -> BenchOptions {
-    BenchOptions {
-        size: options.int("size"),
-        batch: options.int("batch"),
-        runs: options.int("runs"),
-        warm_up: options.int("warm_up"),
-        threads: options.given_int("threads"),
     }
 }
 
