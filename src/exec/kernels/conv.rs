@@ -10,6 +10,7 @@ use super::correlate::{self, Finish, Pass};
 use super::pack::{Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
+use super::winograd::{self, Kernels};
 use rayon::prelude::*;
 
 /// The sizes of a 2-d convolution; pairs are (height, width).
@@ -78,6 +79,13 @@ impl ConvShape {
         assert_eq!(weight.len(), self.weight_len(), "weight length of {self:?}");
     }
 
+    /// Whether module `winograd` can run it, and is the faster way: there must be enough products to a square to pay for
+    /// transforming it.
+    fn suits_winograd(&self) -> bool {
+        let plain = self.kernel == [3, 3] && self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
+        plain && self.padding.iter().all(|&p| p <= 2) && self.in_channels.min(self.out_channels) >= WINOGRAD_CHANNELS
+    }
+
     /// The kernel's taps in row-major order.
     fn taps(&self) -> Vec<Tap> {
         let [kh, kw] = self.kernel;
@@ -85,6 +93,9 @@ impl ConvShape {
         (0..kh).flat_map(|y| (0..kw).map(move |x| [at(y, 0), at(x, 1)])).collect()
     }
 }
+
+/// Channels from which on Winograd's way is the faster one (measured with `cargo bench --bench kernels`).
+const WINOGRAD_CHANNELS: usize = 12;
 
 /// What is applied to the sums of a forward convolution before they are stored.
 #[derive(Clone, Copy, Debug)]
@@ -99,13 +110,19 @@ pub enum Epilogue<'a> {
 
 /// Weights laid out for [`forward_packed`], for inference: that is worth keeping where images are few.
 pub struct PackedWeight {
-    packed: Packed,
-    /// Channels, kernel and groups they were packed for.
-    made_for: [usize; 5],
+    form: Form,
+    /// Channels, groups, kernel, stride and dilation they were packed for.
+    made_for: [usize; 9],
+}
+
+/// How weights are laid out.
+enum Form {
+    Taps(Packed),
+    Winograd(Kernels),
 }
 
 impl PackedWeight {
-    /// Packs `w` for any batch, image size, stride, padding and dilation.
+    /// Packs `w` for any batch, image size and padding.
     ///
     /// # Panics
     /// If the length of `w` is not what `s` says.
@@ -114,12 +131,17 @@ impl PackedWeight {
         let sizes = sizes(s);
         let taps = s.kernel[0] * s.kernel[1];
         let kernel = |g, o, i| &w[((g * sizes.out_channels + o) * sizes.in_channels + i) * taps..][..taps];
-        let packed = pack(&sizes, &(0..taps).collect::<Vec<_>>(), kernel);
-        PackedWeight { packed, made_for: Self::made_for(s) }
+        let form = if s.suits_winograd() {
+            Form::Winograd(Kernels::new(&sizes, false, |o, i| kernel(0, o, i)))
+        } else {
+            Form::Taps(pack(&sizes, &(0..taps).collect::<Vec<_>>(), kernel))
+        };
+        PackedWeight { form, made_for: Self::made_for(s) }
     }
 
-    fn made_for(s: &ConvShape) -> [usize; 5] {
-        [s.in_channels, s.out_channels, s.kernel[0], s.kernel[1], s.groups]
+    fn made_for(s: &ConvShape) -> [usize; 9] {
+        let [[kh, kw], [sh, sw], [dh, dw]] = [s.kernel, s.stride, s.dilation];
+        [s.in_channels, s.out_channels, s.groups, kh, kw, sh, sw, dh, dw]
     }
 }
 
@@ -134,7 +156,7 @@ pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut 
 /// [`forward`] with weights packed before.
 ///
 /// # Panics
-/// If a slice's length is not what `s` says, or the weights were packed for other channels, kernel or groups.
+/// If a slice's length is not what `s` says, or the weights were packed for another convolution.
 pub fn forward_packed(s: &ConvShape, x: &[f32], w: &PackedWeight, epilogue: Epilogue, y: &mut [f32]) {
     assert_eq!(w.made_for, PackedWeight::made_for(s), "weights packed for {s:?}");
     if s.output_len() == 0 || s.input_len() == 0 {
@@ -146,9 +168,14 @@ pub fn forward_packed(s: &ConvShape, x: &[f32], w: &PackedWeight, epilogue: Epil
         Epilogue::BiasSilu(b) => Finish::BiasSilu(b),
     };
     let sizes = sizes(s);
-    let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), correlate::band(&sizes));
-    let pass = Pass { offsets: planes.offsets.clone(), weights: &w.packed, hw: s.out_hw(), phase: [0, 0] };
-    correlate::run(&sizes, &planes, &[pass], x, finish, y);
+    match &w.form {
+        Form::Winograd(kernels) => winograd::run(&sizes, s.in_hw, s.padding, kernels, x, finish, y),
+        Form::Taps(weights) => {
+            let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), correlate::band(&sizes));
+            let pass = Pass { offsets: planes.offsets.clone(), weights, hw: s.out_hw(), phase: [0, 0] };
+            correlate::run(&sizes, &planes, &[pass], x, finish, y);
+        }
+    }
 }
 
 /// The gradient of the input: overwrites `dx`, or adds to it.
@@ -176,12 +203,17 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
         spread: s.stride,
         ..forward
     };
+    let finish = if accumulate { Finish::Add } else { Finish::Set };
+    let (inputs, taps) = (forward.in_channels, s.kernel[0] * s.kernel[1]);
+    let kernel = |g, i, o| &w[((g * forward.out_channels + o) * inputs + i) * taps..][..taps];
+    if s.suits_winograd() {
+        let kernels = Kernels::new(&sizes, true, |i, o| kernel(0, i, o));
+        return winograd::run(&sizes, s.out_hw(), s.padding.map(|p| 2 - p), &kernels, dy, finish, dx);
+    }
     let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));
     let all: Vec<Tap> = phases.iter().flat_map(|p| p.taps.iter().map(|t| t.1)).collect();
     let planes = Planes::new(s.out_hw(), largest, [1, 1], &all, correlate::band(&sizes));
     let mut offsets = planes.offsets.iter();
-    let (inputs, taps) = (forward.in_channels, s.kernel[0] * s.kernel[1]);
-    let kernel = |g, i, o| &w[((g * forward.out_channels + o) * inputs + i) * taps..][..taps];
     let weights: Vec<Packed> =
         phases.iter().map(|p| pack(&sizes, &p.taps.iter().map(|t| t.0).collect::<Vec<_>>(), kernel)).collect();
     let pass = |(phase, weights): (&Phase, _)| Pass {
@@ -191,7 +223,6 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
         phase: phase.phase,
     };
     let passes: Vec<Pass> = phases.iter().zip(&weights).map(pass).collect();
-    let finish = if accumulate { Finish::Add } else { Finish::Set };
     correlate::run(&sizes, &planes, &passes, dy, finish, dx);
 }
 

@@ -23,6 +23,7 @@ pub(in crate::exec) mod scratch;
 mod simd;
 mod tile;
 mod weight_gradient;
+mod winograd;
 
 #[cfg(test)]
 mod tests;
