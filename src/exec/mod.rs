@@ -190,10 +190,19 @@ impl Inference {
         }
     }
 
-    /// How many convolutions run in one pass with their normalisation and activation.
-    pub fn fused_convolutions(&self) -> usize {
-        self.prepared.as_ref().map_or(0, fast::Prepared::fused_convolutions)
+    /// How many convolutions run in which way; none do on the reference path.
+    pub fn ways(&self) -> ConvolutionWays {
+        self.prepared.as_ref().map(fast::Prepared::ways).unwrap_or_default()
     }
+}
+
+/// How many convolutions run in the ways that are faster than the plain one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConvolutionWays {
+    /// In one pass with their normalisation and activation.
+    pub fused: usize,
+    /// By Winograd's minimal filtering.
+    pub winograd: usize,
 }
 
 /// Runs a model once on images (n, channels, h, w) with values in [0, 1]; [`Inference`] runs it often.

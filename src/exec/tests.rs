@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     graph::{Activation, BatchNorm, Conv, MaxPool, Op, Role},
     model::{Detector, Head, Provenance},
+    zoo,
 };
 
 fn norm(channels: usize) -> Op {
@@ -155,9 +156,9 @@ fn the_paths_agree_on_every_operation() {
 #[test]
 fn convolutions_take_their_normalisation_along() {
     let model = model(branches(Activation::Silu), 1);
-    assert_eq!(Inference::with_path(Path::Fast, &model, &[]).unwrap().fused_convolutions(), 2);
+    assert_eq!(Inference::with_path(Path::Fast, &model, &[]).unwrap().ways().fused, 2);
     let tapped = model.graph.find("stem.bn").unwrap();
-    assert_eq!(Inference::with_path(Path::Fast, &model, &[tapped]).unwrap().fused_convolutions(), 1);
+    assert_eq!(Inference::with_path(Path::Fast, &model, &[tapped]).unwrap().ways().fused, 1);
 }
 
 #[test]
@@ -208,5 +209,15 @@ fn the_reference_matches_finite_differences() {
             let scale = numeric.abs().max(0.5);
             assert!(difference < 3e-2 * scale, "{name}[{index}]: {numeric} against {}", analytic[index]);
         }
+    }
+}
+
+/// A slower way taken by mistake would cost no test anything but time.
+#[test]
+fn the_stock_models_run_the_fast_ways() {
+    for (variant, fused, winograd) in [("yolov5n", 57, 11), ("yolov8n", 57, 32), ("yolov8s", 57, 32)] {
+        let model = zoo::yolo(variant, &zoo::Fresh::numbered(80)).unwrap();
+        let ways = Inference::new(&model, &[]).unwrap().ways();
+        assert_eq!(ways, ConvolutionWays { fused, winograd }, "{variant}");
     }
 }

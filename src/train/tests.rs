@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::{loss::*, *};
 use crate::{
-    data::{Augment, Dataset, ShapesOptions, Target, shapes},
+    data::{Augment, BatchOptions, Batches, Dataset, ShapesOptions, Target, shapes},
     exec::{self, ValueGradients},
     io,
     model::{Model, Tensors},
@@ -336,4 +336,32 @@ fn new_classes_keep_boxes_and_the_classes_known_by_name() {
 fn three_classes() -> Dataset {
     let classes = ["star", "square", "ring"].map(String::from).to_vec();
     shapes(&ShapesOptions { train: 3, val: 2, size: 64, seed: 3, classes }).unwrap()
+}
+
+/// Rounding must not grow into another course of the training.
+#[test]
+fn both_paths_give_the_same_loss_curve() {
+    let drawn = ShapesOptions { train: 8, val: 1, size: 160, ..ShapesOptions::default() };
+    let drawn = shapes(&drawn).unwrap();
+    the_same_loss_curve(&io::teacher().unwrap(), &drawn, 160);
+    let (Some(model), Some(data)) = (shared("models/yolov8n-bccd.pt"), shared("data/bccd/data.yaml")) else { return };
+    the_same_loss_curve(&io::load(model).unwrap(), &crate::data::dataset(data).unwrap(), 128);
+}
+
+fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
+    let objective = Detection::new(&model.detector, &Gains::default()).unwrap();
+    let options = BatchOptions { size, batch: 4, augment: Augment::none(), ..BatchOptions::default() };
+    let batch = Batches::train(data.split("train").unwrap(), &options).unwrap().next().unwrap().unwrap();
+    let rates = Rates { lr: [1e-3; 3], momentum: 0.9 };
+    let curve = |path: exec::Path| -> Vec<f64> {
+        let trainer = Trainer::new(model, &Tensors::new(), &FitOptions::default(), 20);
+        let mut trainer = trainer.unwrap().with_path(path);
+        let mut step = || trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().total;
+        (0..20).map(|_| step()).collect()
+    };
+    let (fast, reference) = (curve(exec::Path::Fast), curve(exec::Path::Reference));
+    assert!(fast[19] < 0.95 * fast[0], "nothing is learnt: {fast:?}");
+    for (step, (fast, reference)) in fast.iter().zip(&reference).enumerate() {
+        assert!((fast - reference).abs() <= 1e-3 * reference, "step {step}: {fast} against {reference}");
+    }
 }

@@ -27,6 +27,7 @@ pub struct Trainer {
     mask: Option<Vec<f32>>,
     clip: f32,
     decay: Decay,
+    path: exec::Path,
 }
 
 /// What a step came to.
@@ -76,9 +77,15 @@ impl Trainer {
             mask,
             clip: options.clip,
             decay: Decay::new(steps),
+            path: exec::Path::for_device(&model.device()),
         };
         trainer.refresh()?;
         Ok(trainer)
+    }
+
+    /// The same, run on a chosen path.
+    pub fn with_path(self, path: exec::Path) -> Self {
+        Self { path, ..self }
     }
 
     /// The model as trained so far.
@@ -107,7 +114,7 @@ impl Trainer {
         rates: &Rates,
         progress: f64,
     ) -> Result<StepReport, TrainError> {
-        let tape = exec::train(&self.model, images, objective.taps())?;
+        let tape = exec::train_with(self.path, &self.model, images, objective.taps())?;
         let step = Step { images, targets, values: &tape.values, tensors: &self.extra, progress };
         let Judgement { total, parts, gradients, tensors: own } = objective.judge(&step)?;
         if !total.is_finite() {

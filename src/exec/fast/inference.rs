@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::{
     super::{
-        ExecError, StepTimes, Values,
+        ConvolutionWays, ExecError, StepTimes, Values,
         kernels::{
             conv::{self, Epilogue, PackedWeight},
             elementwise, norm, pool,
@@ -135,11 +135,15 @@ impl Prepared {
         Ok((values, times))
     }
 
-    /// How many convolutions run with their normalisation and activation in one pass.
-    pub(in crate::exec) fn fused_convolutions(&self) -> usize {
+    /// How the convolutions run.
+    pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
         let fused =
             |(step, _): &&(Step, Work)| matches!(step, Step::ConvBlock { norm: Some(_), activation: Some(_), .. });
-        self.steps.iter().filter(fused).count()
+        let winograd = |(_, work): &&(Step, Work)| matches!(work, Work::Conv { weight, .. } if weight.is_winograd());
+        ConvolutionWays {
+            fused: self.steps.iter().filter(fused).count(),
+            winograd: self.steps.iter().filter(winograd).count(),
+        }
     }
 }
 

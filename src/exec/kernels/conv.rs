@@ -11,6 +11,7 @@ use super::pack::{Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
 use super::winograd::{self, Kernels};
+use super::winograd_gradient;
 use rayon::prelude::*;
 
 /// The sizes of a 2-d convolution; pairs are (height, width).
@@ -81,7 +82,7 @@ impl ConvShape {
 
     /// Whether module `winograd` can run it, and is the faster way: there must be enough products to a square to pay for
     /// transforming it.
-    fn suits_winograd(&self) -> bool {
+    pub(in crate::exec) fn suits_winograd(&self) -> bool {
         let plain = self.kernel == [3, 3] && self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
         plain && self.padding.iter().all(|&p| p <= 2) && self.in_channels.min(self.out_channels) >= WINOGRAD_CHANNELS
     }
@@ -137,6 +138,11 @@ impl PackedWeight {
             Form::Taps(pack(&sizes, &(0..taps).collect::<Vec<_>>(), kernel))
         };
         PackedWeight { form, made_for: Self::made_for(s) }
+    }
+
+    /// Whether they are for Winograd's way.
+    pub(in crate::exec) fn is_winograd(&self) -> bool {
+        matches!(self.form, Form::Winograd(_))
     }
 
     fn made_for(s: &ConvShape) -> [usize; 9] {
@@ -243,6 +249,9 @@ pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         in_area: s.in_hw[0] * s.in_hw[1],
         out_hw: s.out_hw(),
     };
+    if s.suits_winograd() {
+        return winograd_gradient::run(&sizes, s.in_hw, s.padding, x, dy, dw);
+    }
     let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), weight_gradient::band(&sizes));
     weight_gradient::run(&sizes, &planes, x, dy, dw);
 }

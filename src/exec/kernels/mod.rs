@@ -24,6 +24,7 @@ mod simd;
 mod tile;
 mod weight_gradient;
 mod winograd;
+mod winograd_gradient;
 
 #[cfg(test)]
 mod tests;

@@ -199,6 +199,25 @@ fn convolutions_of_random_shapes() {
 }
 
 #[test]
+fn convolutions_by_squares_of_outputs() {
+    let rng = &mut rng(8);
+    for i in 0..40 {
+        let channels = [12, 13, 16, 17, 31, 48, 70];
+        let padding = [pick(rng, &[0, 1, 1, 2]), pick(rng, &[0, 1, 1, 2])];
+        let s = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: pick(rng, &channels),
+            out_channels: pick(rng, &channels),
+            in_hw: [pick(rng, &[3, 4, 7, 10, 21]), pick(rng, &[3, 4, 5, 10, 20, 33])],
+            padding,
+            ..shape(1, 1, [1, 1], 3, 1, 0)
+        };
+        assert!(s.suits_winograd());
+        check_convolution(&s, 200 + i);
+    }
+}
+
+#[test]
 fn a_kernel_larger_than_the_padded_input_has_no_output_and_no_gradient() {
     let s = shape(2, 3, [2, 2], 5, 1, 0);
     assert_eq!(s.out_hw(), [0, 0]);

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Input and tap pairs of one tile.
-const ROWS: usize = 6;
+pub(super) const ROWS: usize = 6;
 
 /// Sizes of the problem; channels are those of one group.
 #[derive(Clone, Copy)]
@@ -90,35 +90,35 @@ pub(super) fn band(sizes: &Sizes) -> Band {
 }
 
 /// How output channels are cut into vectors: tiles of two vectors, the last one perhaps of one.
-struct Tiles {
-    lanes: usize,
+pub(super) struct Tiles {
+    pub lanes: usize,
     channels: usize,
     /// Channels including those that fill up the last vector.
-    width: usize,
+    pub width: usize,
 }
 
 impl Tiles {
-    fn new(channels: usize) -> Self {
+    pub(super) fn new(channels: usize) -> Self {
         let lanes = simd::dispatch(Lanes);
         Tiles { lanes, channels, width: channels.next_multiple_of(lanes) }
     }
 
     /// First channel and width of each tile.
-    fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
         let (step, end) = (2 * self.lanes, self.width);
         (0..end).step_by(step).map(move |first| (first, step.min(end - first)))
     }
 
     /// Where an output channel's first sum is kept, and how far apart its sums are: they lie as
     /// `[tile][input and tap pair][channel of the tile]`.
-    fn place(&self, channel: usize, depth: usize) -> (usize, usize) {
+    pub(super) fn place(&self, channel: usize, depth: usize) -> (usize, usize) {
         let first = channel / (2 * self.lanes) * 2 * self.lanes;
         let width = (2 * self.lanes).min(self.width - first);
         (first * depth.next_multiple_of(ROWS) + channel - first, width)
     }
 
     /// Writes a band of an image's gradient as `[tile][position][channel of the tile]`, zero where there is none.
-    fn transpose(
+    pub(super) fn transpose(
         &self,
         dy: &[f32],
         hw: [usize; 2],
@@ -249,7 +249,7 @@ impl WithSimd for Image<'_> {
 /// # Safety
 /// `count` floats are readable at each input, `count · V` vectors at `gradient`; `ROWS · V` vectors at `sums` are ours.
 #[inline(always)]
-unsafe fn tile<S: Simd, const V: usize>(
+pub(super) unsafe fn tile<S: Simd, const V: usize>(
     s: S,
     inputs: [*const f32; ROWS],
     gradient: *const f32,

@@ -18,7 +18,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Elements of a transformed kernel, and of a transformed square of inputs.
-const ELEMENTS: usize = 16;
+pub(super) const ELEMENTS: usize = 16;
 
 /// Kernels G·g·Gᵀ, packed for the tiles: a matrix for each element.
 pub(super) struct Kernels {
@@ -68,8 +68,6 @@ pub(super) fn run(
     let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * height * width);
     assert_eq!(x.len(), sizes.batch * from, "input length");
     assert_eq!(y.len(), sizes.batch * to, "output length");
-    let squares = [height.div_ceil(2), width.div_ceil(2)];
-    let tap = |e: usize| [(e / 4) as isize - padding[0] as isize, (e % 4) as isize - padding[1] as isize];
     let band = Band {
         channels: sizes.in_channels,
         floats: 48 << 10,
@@ -77,18 +75,31 @@ pub(super) fn run(
         at_least: rayon::current_num_threads().div_ceil(sizes.batch),
         ..Band::default()
     };
-    let planes = Planes::new(in_hw, squares, [2, 2], &(0..ELEMENTS).map(tap).collect::<Vec<_>>(), band);
+    let planes = planes(in_hw, sizes.out_hw, padding, band);
     let y = Shared(y.as_mut_ptr());
     (0..sizes.batch * planes.bands()).into_par_iter().for_each(|task| {
         let (image, band) = (task / planes.bands(), task % planes.bands());
         let mut input = scratch::take(sizes.in_channels * planes.channel + SLACK);
         planes.fill(band, &x[image * from..][..from], &mut input);
         let first = band * planes.height;
-        let rows = planes.height.min(squares[0].saturating_sub(first));
+        let rows = planes.height.min(height.div_ceil(2).saturating_sub(first));
         // SAFETY: the image's outputs lie within `y`, whose length was checked above.
         let output = Shared(unsafe { y.get().add(image * to) });
         simd::dispatch(Work { sizes, planes: &planes, kernels, input: &input, first, rows, finish, output });
     });
+}
+
+/// The layout in which the inputs of neighbouring squares are contiguous; element `4·y + x` of a square is a tap.
+pub(super) fn planes(in_hw: [usize; 2], out_hw: [usize; 2], padding: [usize; 2], band: Band) -> Planes {
+    let tap = |e: usize| [(e / 4) as isize - padding[0] as isize, (e % 4) as isize - padding[1] as isize];
+    let taps: Vec<_> = (0..ELEMENTS).map(tap).collect();
+    Planes::new(in_hw, out_hw.map(|side| side.div_ceil(2)), [2, 2], &taps, band)
+}
+
+/// How many squares to work on at once: a multiple of `step`, such that what is transformed of so many channels stays in
+/// the second-level cache.
+pub(super) fn block(channels: usize, step: usize) -> usize {
+    (CACHE / (ELEMENTS * channels) / step).clamp(1, (SLACK / step).max(1)) * step
 }
 
 /// A band of squares of one image.
@@ -120,7 +131,7 @@ impl WithSimd for Work<'_> {
         let positions = (rows - 1) * planes.pitch + columns;
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
         let step = most * S::F32_LANES;
-        let width = (CACHE / (ELEMENTS * (inputs + outputs)) / step).clamp(1, (SLACK / step).max(1)) * step;
+        let width = block(inputs + outputs, step);
         // An odd number of cache lines between elements, so that they spread over the sets of the cache.
         let apart = |channels: usize| (channels * width / 16 | 1) * 16;
         let (from, to) = (apart(inputs), apart(outputs));
@@ -217,7 +228,7 @@ impl Work<'_> {
 /// # Safety
 /// `vectors` vectors are readable at every offset of `plane`, and writable at each multiple of `apart` below 16 of `to`.
 #[inline(always)]
-unsafe fn transform_inputs<S: Simd>(
+pub(super) unsafe fn transform_inputs<S: Simd>(
     s: S,
     plane: *const f32,
     offsets: &[usize],
