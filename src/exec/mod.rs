@@ -133,7 +133,7 @@ impl Tape {
     pub fn backward_timed(self, gradients: &ValueGradients) -> Result<(Tensors, StepTimes), ExecError> {
         match self.backward {
             Backward::Reference(recorded) => Ok((recorded.backward(gradients)?, StepTimes::default())),
-            Backward::Fast(recorded) => recorded.backward(gradients),
+            Backward::Fast(recorded) => on_the_pool(|| recorded.backward(gradients)),
         }
     }
 }
@@ -182,7 +182,7 @@ impl Inference {
     pub fn run_timed(&self, images: &Tensor) -> Result<(Values, StepTimes), ExecError> {
         check_images(&self.model.graph, images)?;
         match &self.prepared {
-            Some(prepared) => prepared.run(&self.model.graph, images),
+            Some(prepared) => on_the_pool(|| prepared.run(&self.model.graph, images)),
             None => {
                 let values = reference::infer(&self.model.graph, &self.model.tensors, images, &self.taps)?;
                 Ok((values, StepTimes::default()))
@@ -230,8 +230,14 @@ pub fn train_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -
     check_images(&model.graph, images)?;
     match path {
         Path::Reference => reference::train(&model.graph, &model.tensors, images, taps),
-        Path::Fast => fast::train(model, images, taps),
+        Path::Fast => on_the_pool(|| fast::train(model, images, taps)),
     }
+}
+
+/// Runs something of many short parallel pieces on one of the pool's own threads: from outside, each piece would wait
+/// for the system to wake threads.
+fn on_the_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
 }
 
 fn check_images(graph: &Graph, images: &Tensor) -> Result<(), ExecError> {

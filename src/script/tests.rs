@@ -253,3 +253,20 @@ fn help_comes_from_the_bindings() {
         .collect();
     assert!(nameless.is_empty(), "{nameless:?}");
 }
+
+#[test]
+fn speed_is_told_as_a_whole_and_by_layers() {
+    let mut desk = Desk::new(true);
+    desk.shows("let net = yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 })");
+    for call in [
+        "net.bench(#{ size: 64, runs: 2 })",
+        "net.bench(#{ size: 64, runs: 2, batch: 2, train: true })",
+        "distiller(net, net).bench(#{ size: 64, runs: 2, batch: 2 })",
+    ] {
+        let shown: serde_json::Value = serde_json::from_str(&desk.shows(call)).unwrap();
+        assert!(shown["seconds"].as_f64().unwrap() > 0.0, "{call}: {shown}");
+        let slowest = desk.shows(&format!("{call}.layers.filter(|row| row.macs > 0).sort(\"seconds\").top(1)"));
+        assert!(slowest.contains("Conv"), "{call}: {slowest}");
+    }
+    assert!(Desk::new(false).shows("teacher().bench(#{ size: 64, runs: 2 })").contains("of peak"));
+}

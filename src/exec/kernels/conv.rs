@@ -1,10 +1,13 @@
 //! Convolution: forward, and the gradients of its input, weight and bias. Any kernel, stride, padding, dilation, groups.
 //!
-//! One scheme for all: each channel is copied once into padded planes (module `planes`), in which every kernel tap is a
+//! One scheme: each channel is copied once into padded planes (module `planes`), in which every kernel tap is a
 //! constant offset; then a register-tiled kernel (module `correlate`) sums over input channels and taps directly from
 //! those planes. The data gradient is the same computation with the roles of the channels exchanged: for stride `s`, one
 //! such pass for each of the `s × s` phases of input positions, over the taps that reach them. The weight gradient
 //! (module `weight_gradient`) sums over positions, from the same planes.
+//!
+//! 3×3 kernels with stride 1 and enough channels, which most products of a detector belong to, take fewer products by
+//! Winograd's way (modules `winograd` and `winograd_gradient`).
 
 use super::correlate::{self, Finish, Pass};
 use super::pack::{Packed, pack};

@@ -4,7 +4,7 @@
 //! scalar, through [`pulp`]), splits its work over the current [`rayon`] pool, and borrows large temporary buffers from
 //! a free list, so that a training loop touches the allocator and fresh pages only in its first step.
 //!
-//! Convolutions all run through one scheme, see [`conv`]. Slices of the wrong length are a caller's bug, and panic.
+//! For how convolutions run see [`conv`]. Slices of the wrong length are a caller's bug, and panic.
 
 // Register tiles are indexed by constants, so that they stay in registers.
 #![allow(clippy::needless_range_loop)]
