@@ -102,6 +102,12 @@ pub(super) fn block(channels: usize, step: usize) -> usize {
     (CACHE / (ELEMENTS * channels) / step).clamp(1, (SLACK / step).max(1)) * step
 }
 
+/// Floats from one element to the next, of so many channels in blocks of `width`: an odd number of cache lines, so that the
+/// elements spread over the sets of the cache.
+pub(super) fn apart(channels: usize, width: usize) -> usize {
+    ((channels * width).div_ceil(16) | 1) * 16
+}
+
 /// A band of squares of one image.
 struct Work<'a> {
     sizes: &'a Sizes,
@@ -132,9 +138,7 @@ impl WithSimd for Work<'_> {
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
         let step = most * S::F32_LANES;
         let width = block(inputs + outputs, step);
-        // An odd number of cache lines between elements, so that they spread over the sets of the cache.
-        let apart = |channels: usize| (channels * width / 16 | 1) * 16;
-        let (from, to) = (apart(inputs), apart(outputs));
+        let (from, to) = (apart(inputs, width), apart(outputs, width));
         let mut transformed = scratch::take(ELEMENTS * from);
         let mut products = scratch::take(ELEMENTS * to);
         let mut squares = scratch::take(4 * width);

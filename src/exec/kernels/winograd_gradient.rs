@@ -8,7 +8,7 @@ use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
 use super::weight_gradient::{ROWS, Sizes, Tiles, tile};
-use super::winograd::{ELEMENTS, block, planes, transform_inputs};
+use super::winograd::{ELEMENTS, apart, block, planes, transform_inputs};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -101,9 +101,7 @@ impl WithSimd for Squares<'_> {
         assert!(tiles.lanes == lanes);
         let positions = (rows - 1) * planes.pitch + sizes.out_hw[1].div_ceil(2);
         let width = block(inputs + tiles.width, lanes).max(32);
-        // An odd number of cache lines between elements, so that they spread over the sets of the cache.
-        let apart = |channels: usize| (channels * width / 16 | 1) * 16;
-        let (from, to) = (apart(inputs), apart(tiles.width));
+        let (from, to) = (apart(inputs, width), apart(tiles.width, width));
         let mut transformed = scratch::take(ELEMENTS * from);
         let mut kernels = scratch::take(ELEMENTS * to);
         let element = tiles.width * inputs.next_multiple_of(ROWS);
