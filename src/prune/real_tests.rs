@@ -19,10 +19,12 @@ const CHECKPOINTS: [&str; 3] = ["yolov5n-coco", "yolov5n-bccd", "yolov8n-bccd"];
 fn models() -> Vec<Model> {
     let files = CHECKPOINTS.iter().filter_map(|name| shared(&format!("models/{name}.pt")));
     let mut models: Vec<Model> = files.map(|path| io::load(path).unwrap()).collect();
+    let published = Fresh::numbered(80);
     let narrow = Fresh { width: Some(0.125), ..Fresh::numbered(4) };
     // Statistics of a batch, so that signals reach the outputs.
-    let fresh = |name| recalibrate_on(&zoo::yolo(name, &narrow).unwrap(), [Ok(images(64))]).unwrap();
-    models.extend(["yolov5s", "yolov8s"].map(fresh));
+    let fresh = |name, options| recalibrate_on(&zoo::yolo(name, options).unwrap(), [Ok(images(64))]).unwrap();
+    models.extend(["yolov5s", "yolov8s"].map(|name| fresh(name, &narrow)));
+    models.extend(["yolov5n", "yolov8n"].map(|name| fresh(name, &published)));
     models
 }
 

@@ -180,8 +180,8 @@ impl WithSimd for Work<'_> {
                     Finish::Bias(bias) | Finish::BiasSilu(bias) => bias[channel],
                 };
                 let silu = matches!(self.finish, Finish::BiasSilu(_));
-                // SAFETY: an element has `outputs · width` floats and more; `squares` has four times `width`.
-                unsafe { transform_products(s, from, to, vectors, shift, silu, squares.as_mut_ptr(), width) };
+                // SAFETY: an element has `outputs · width` floats and more.
+                unsafe { transform_products(s, from, to, vectors, shift, silu, &mut squares) };
                 self.put(channel, start..positions.min(start + width), &squares, width);
             }
         }
@@ -266,13 +266,11 @@ pub(super) unsafe fn transform_inputs<S: Simd>(
 }
 
 /// Aᵀ·m·A for vectors of squares, plus a bias, through SiLU where asked: the elements of m lie `apart`, the four outputs
-/// of the squares `width`.
+/// of the squares a quarter of `squares`.
 ///
 /// # Safety
-/// `vectors` vectors are readable at each multiple of `apart` below 16 of `from`, and writable at each of `width` below 4
-/// of `to`.
+/// `vectors` vectors are readable at each multiple of `apart` below 16 of `from`.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn transform_products<S: Simd>(
     s: S,
     from: *const f32,
@@ -280,9 +278,11 @@ unsafe fn transform_products<S: Simd>(
     vectors: usize,
     bias: f32,
     silu: bool,
-    to: *mut f32,
-    width: usize,
+    squares: &mut [f32],
 ) {
+    let width = squares.len() / 4;
+    assert!(vectors * S::F32_LANES <= width, "squares");
+    let to = squares.as_mut_ptr();
     let bias = s.splat_f32s(bias);
     let along = |m: [S::f32s; 4]| [s.add_f32s(s.add_f32s(m[0], m[1]), m[2]), s.sub_f32s(s.sub_f32s(m[1], m[2]), m[3])];
     for v in 0..vectors {
@@ -301,7 +301,7 @@ unsafe fn transform_products<S: Simd>(
             for y in 0..2 {
                 let value = s.add_f32s(column[y], bias);
                 let value = if silu { simd::silu(s, value) } else { value };
-                // SAFETY: the caller's promise.
+                // SAFETY: the vectors fit in a quarter of `squares` (checked above).
                 unsafe { simd::store(s, to.add((2 * y + x) * width + at), value) };
             }
         }

@@ -1,0 +1,245 @@
+//! Convolutions and their gradients.
+
+use super::super::conv::{self, ConvShape, Epilogue, PackedWeight};
+use super::{close, pick, random, rng};
+use rand::RngExt;
+
+/// Calls `f(output, input, weight)` for every product of a convolution.
+fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+    let [oh, ow] = s.out_hw();
+    let (ci, co) = (s.in_channels / s.groups, s.out_channels / s.groups);
+    for n in 0..s.batch {
+        for o in 0..s.out_channels {
+            for c in 0..ci {
+                for (ky, kx) in (0..s.kernel[0]).flat_map(|y| (0..s.kernel[1]).map(move |x| (y, x))) {
+                    for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+                        let iy = (y * s.stride[0] + ky * s.dilation[0]).wrapping_sub(s.padding[0]);
+                        let ix = (x * s.stride[1] + kx * s.dilation[1]).wrapping_sub(s.padding[1]);
+                        if iy < s.in_hw[0] && ix < s.in_hw[1] {
+                            let input = ((n * s.in_channels + o / co * ci + c) * s.in_hw[0] + iy) * s.in_hw[1] + ix;
+                            let weight = ((o * ci + c) * s.kernel[0] + ky) * s.kernel[1] + kx;
+                            f(((n * s.out_channels + o) * oh + y) * ow + x, input, weight);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check_convolution(s: &ConvShape, seed: u64) {
+    let rng = &mut rng(seed);
+    let x = random(rng, s.input_len());
+    let w = random(rng, s.weight_len());
+    let dy = random(rng, s.output_len());
+    let b = random(rng, s.out_channels);
+    let old = random(rng, s.input_len());
+    let area = s.out_hw()[0] * s.out_hw()[1];
+    let mut y64 = vec![0f64; dy.len()];
+    let mut dx64 = vec![0f64; x.len()];
+    let mut dw64 = vec![0f64; w.len()];
+    products(s, |o, i, k| {
+        y64[o] += f64::from(x[i]) * f64::from(w[k]);
+        dx64[i] += f64::from(dy[o]) * f64::from(w[k]);
+        dw64[k] += f64::from(dy[o]) * f64::from(x[i]);
+    });
+    let depth = (s.weight_len() / s.out_channels) as f64;
+    let what = format!("{s:?}");
+
+    let mut y = vec![f32::NAN; dy.len()];
+    conv::forward(s, &x, &w, Epilogue::None, &mut y);
+    close(&format!("forward {what}"), &y, &y64, depth);
+    let biased: Vec<f64> = y64.iter().enumerate().map(|(i, v)| v + f64::from(b[i / area % s.out_channels])).collect();
+    conv::forward(s, &x, &w, Epilogue::Bias(&b), &mut y);
+    close(&format!("bias {what}"), &y, &biased, depth);
+    let silu: Vec<f64> = biased.iter().map(|v| v / (1.0 + (-v).exp())).collect();
+    conv::forward(s, &x, &w, Epilogue::BiasSilu(&b), &mut y);
+    close(&format!("silu {what}"), &y, &silu, depth);
+
+    let outputs = (s.out_channels / s.groups * s.kernel[0] * s.kernel[1]) as f64;
+    let mut dx = vec![f32::NAN; x.len()];
+    conv::backward_data(s, &dy, &w, &mut dx, false);
+    close(&format!("data gradient {what}"), &dx, &dx64, outputs);
+    let mut dx = old.clone();
+    conv::backward_data(s, &dy, &w, &mut dx, true);
+    let sums: Vec<f64> = dx64.iter().zip(&old).map(|(d, o)| d + f64::from(*o)).collect();
+    close(&format!("data gradient, added, {what}"), &dx, &sums, outputs);
+
+    let count = (s.batch * area) as f64;
+    let mut dw = vec![f32::NAN; w.len()];
+    conv::backward_weight(s, &x, &dy, &mut dw);
+    close(&format!("weight gradient {what}"), &dw, &dw64, count);
+    let mut db = vec![f32::NAN; s.out_channels];
+    conv::backward_bias(s, &dy, &mut db);
+    let db64: Vec<f64> = (0..s.out_channels)
+        .map(|c| (0..dy.len()).filter(|i| i / area.max(1) % s.out_channels == c).map(|i| f64::from(dy[i])).sum())
+        .collect();
+    close(&format!("bias gradient {what}"), &db, &db64, count);
+}
+
+fn shape(ci: usize, co: usize, hw: [usize; 2], k: usize, stride: usize, padding: usize) -> ConvShape {
+    ConvShape {
+        batch: 2,
+        in_channels: ci,
+        out_channels: co,
+        in_hw: hw,
+        kernel: [k; 2],
+        stride: [stride; 2],
+        padding: [padding; 2],
+        dilation: [1; 2],
+        groups: 1,
+    }
+}
+
+#[test]
+pub(super) fn convolutions_of_the_stock_models() {
+    for (i, s) in [
+        shape(3, 16, [32, 32], 6, 2, 2),
+        shape(3, 16, [32, 32], 3, 2, 1),
+        shape(16, 32, [20, 20], 3, 2, 1),
+        shape(16, 16, [20, 20], 3, 1, 1),
+        shape(32, 32, [20, 20], 1, 1, 0),
+        shape(64, 64, [10, 10], 3, 1, 1),
+        shape(64, 128, [10, 10], 3, 2, 1),
+        shape(64, 255, [5, 5], 1, 1, 0),
+    ]
+    .iter()
+    .enumerate()
+    {
+        check_convolution(s, i as u64);
+    }
+}
+
+#[test]
+pub(super) fn convolutions_of_odd_shapes() {
+    for (i, s) in [
+        shape(1, 1, [1, 1], 1, 1, 0),
+        shape(3, 1, [1, 1], 3, 1, 1),
+        shape(1, 13, [1, 7], 3, 2, 1),
+        shape(13, 3, [7, 1], 3, 2, 1),
+        shape(2, 5, [2, 3], 5, 1, 4),
+        shape(2, 5, [2, 3], 3, 3, 7),
+        shape(5, 7, [9, 8], 3, 2, 1),
+        shape(5, 7, [8, 9], 3, 2, 0),
+        shape(5, 7, [8, 9], 1, 2, 0),
+        shape(5, 7, [6, 6], 1, 1, 2),
+        shape(5, 7, [4, 4], 5, 1, 0),
+        ConvShape { dilation: [2, 3], ..shape(3, 4, [11, 13], 3, 1, 2) },
+        ConvShape { dilation: [3, 2], stride: [2, 3], ..shape(3, 4, [11, 13], 3, 1, 3) },
+        ConvShape { kernel: [1, 7], padding: [0, 3], stride: [1, 2], ..shape(3, 4, [5, 13], 1, 1, 0) },
+        ConvShape { groups: 8, ..shape(8, 8, [9, 10], 3, 1, 1) },
+        ConvShape { groups: 8, ..shape(8, 16, [9, 10], 3, 2, 1) },
+        ConvShape { groups: 3, ..shape(6, 15, [9, 10], 5, 2, 2) },
+        ConvShape { batch: 1, ..shape(13, 17, [30, 31], 3, 1, 1) },
+        ConvShape { batch: 5, ..shape(13, 17, [9, 9], 3, 1, 1) },
+    ]
+    .iter()
+    .enumerate()
+    {
+        check_convolution(s, 100 + i as u64);
+    }
+}
+
+#[test]
+fn convolutions_of_random_shapes() {
+    let rng = &mut rng(7);
+    let mut checked = 0;
+    while checked < 120 {
+        let groups = pick(rng, &[1, 1, 1, 2, 3]);
+        let mut two = |from: &[usize]| [pick(rng, from), pick(rng, from)];
+        let (in_hw, kernel, stride, padding, dilation) = (
+            two(&[1, 2, 3, 5, 8, 9, 12, 17, 26]),
+            two(&[1, 2, 3, 3, 5, 6]),
+            two(&[1, 1, 2, 3]),
+            two(&[0, 1, 2, 4]),
+            two(&[1, 1, 1, 2]),
+        );
+        let channels = [1, 2, 3, 4, 5, 8, 13, 16, 19];
+        let s = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: groups * pick(rng, &channels),
+            out_channels: groups * pick(rng, &channels),
+            in_hw,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+        };
+        if s.output_len() > 0 {
+            check_convolution(&s, checked);
+            checked += 1;
+        }
+    }
+}
+
+#[test]
+pub(super) fn convolutions_by_squares_of_outputs() {
+    let rng = &mut rng(8);
+    for i in 0..40 {
+        let channels = [12, 13, 16, 17, 31, 48, 70];
+        let padding = [pick(rng, &[0, 1, 1, 2]), pick(rng, &[0, 1, 1, 2])];
+        let s = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: pick(rng, &channels),
+            out_channels: pick(rng, &channels),
+            in_hw: [pick(rng, &[3, 4, 7, 10, 21]), pick(rng, &[3, 4, 5, 10, 20, 33])],
+            padding,
+            ..shape(1, 1, [1, 1], 3, 1, 0)
+        };
+        assert!(s.suits_winograd());
+        check_convolution(&s, 200 + i);
+    }
+}
+
+#[test]
+fn a_kernel_larger_than_the_padded_input_has_no_output_and_no_gradient() {
+    let s = shape(2, 3, [2, 2], 5, 1, 0);
+    assert_eq!(s.out_hw(), [0, 0]);
+    let mut dx = vec![1.0; s.input_len()];
+    conv::backward_data(&s, &[], &vec![1.0; s.weight_len()], &mut dx, false);
+    assert!(dx.iter().all(|v| *v == 0.0));
+    let mut dw = vec![1.0; s.weight_len()];
+    conv::backward_weight(&s, &dx, &[], &mut dw);
+    assert!(dw.iter().all(|v| *v == 0.0));
+}
+
+#[test]
+fn threads_change_nothing_but_rounding() {
+    let s = ConvShape { batch: 3, ..shape(13, 17, [31, 29], 3, 2, 1) };
+    let rng = &mut rng(3);
+    let (x, w, dy) = (random(rng, s.input_len()), random(rng, s.weight_len()), random(rng, s.output_len()));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+        pool.install(|| {
+            let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+            conv::forward(&s, &x, &w, Epilogue::None, &mut y);
+            conv::backward_data(&s, &dy, &w, &mut dx, false);
+            conv::backward_weight(&s, &x, &dy, &mut dw);
+            [y, dx, dw]
+        })
+    };
+    let one = run(1);
+    for threads in [2, 3, 5] {
+        for (a, b) in one.iter().zip(run(threads)) {
+            let expected: Vec<f64> = a.iter().map(|v| f64::from(*v)).collect();
+            close("threads", &b, &expected, 50.0);
+        }
+    }
+}
+
+#[test]
+fn weights_packed_once_serve_any_image() {
+    let rng = &mut rng(4);
+    let s = ConvShape { groups: 2, ..shape(6, 14, [9, 10], 3, 2, 1) };
+    let w = random(rng, s.weight_len());
+    let packed = PackedWeight::new(&s, &w);
+    for (batch, in_hw) in [(1, [5, 5]), (3, [8, 3])] {
+        let s = ConvShape { batch, in_hw, ..s };
+        let x = random(rng, s.input_len());
+        let (mut y, mut z) = (vec![f32::NAN; s.output_len()], vec![f32::NAN; s.output_len()]);
+        conv::forward(&s, &x, &w, Epilogue::None, &mut y);
+        conv::forward_packed(&s, &x, &packed, Epilogue::None, &mut z);
+        assert_eq!(y, z);
+    }
+}
