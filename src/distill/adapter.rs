@@ -3,7 +3,10 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::exec::kernels::conv::{self, ConvShape, Epilogue};
+use crate::exec::{
+    Operands,
+    kernels::conv::{self, ConvShape, Epilogue},
+};
 
 /// A matrix (teacher's channels, student's channels) applied at every place.
 pub(super) struct Adapter {
@@ -21,6 +24,7 @@ impl Adapter {
 
     fn shape(&self, batch: usize, [height, width]: [usize; 2]) -> ConvShape {
         ConvShape {
+            operands: Operands::Fp32,
             batch,
             in_channels: self.student,
             out_channels: self.teacher,

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::{
     data::Dataset,
     eval::{BenchOptions, BenchReport},
-    exec::ExecError,
+    exec::{ExecError, Operands},
     graph::GraphError,
     model::Model,
     progress::Progress,
@@ -175,9 +175,14 @@ impl Distiller {
     ///
     /// # Errors
     /// As [`crate::train::bench`].
-    pub fn bench(&self, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, DistillError> {
+    pub fn bench(
+        &self,
+        precision: Operands,
+        options: &BenchOptions,
+        progress: &dyn Progress,
+    ) -> Result<BenchReport, DistillError> {
         let objective = self.objective(&Gains::default(), options.size)?;
-        Ok(bench(&self.student, &objective, options, progress)?)
+        Ok(bench(&self.student, &objective, precision, options, progress)?)
     }
 
     fn objective(&self, gains: &Gains, size: usize) -> Result<Distillation, DistillError> {

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use thiserror::Error;
 
+pub use kernels::operands::Operands;
+
 use crate::{
     graph::{Graph, NodeId, Op},
     model::{Model, Tensors},
@@ -22,16 +24,29 @@ use crate::{
 pub enum Path {
     /// Candle's own operations, on any device.
     Reference,
-    /// Our own kernels, on the CPU.
-    Fast,
+    /// Our own kernels, on the CPU, whose convolutions multiply such numbers.
+    Fast(Operands),
 }
 
 impl Path {
-    /// The fastest path for a device.
+    /// The fastest path for a device, in fp32.
     pub fn for_device(device: &Device) -> Self {
         match device {
-            Device::Cpu => Path::Fast,
+            Device::Cpu => Path::Fast(Operands::Fp32),
             Device::Cuda(_) | Device::Metal(_) => Path::Reference,
+        }
+    }
+
+    /// The fastest path for training on a device with such operands.
+    ///
+    /// # Errors
+    /// For bf16, without a CPU that has instructions for it.
+    pub fn for_training(device: &Device, operands: Operands) -> Result<Self, ExecError> {
+        match (operands, device) {
+            (Operands::Fp32, _) => Ok(Self::for_device(device)),
+            (Operands::Bf16, Device::Cpu) if operands.are_native() => Ok(Path::Fast(operands)),
+            (Operands::Bf16, Device::Cpu) => Err(ExecError::Precision { lacking: "this processor has none" }),
+            (Operands::Bf16, _) => Err(ExecError::Precision { lacking: "the model is on another device" }),
         }
     }
 }
@@ -50,6 +65,12 @@ pub enum ExecError {
         input: Vec<usize>,
         /// What failed.
         source: Box<candle_core::Error>,
+    },
+    /// The numbers cannot be multiplied in that precision.
+    #[error("precision \"bf16\" needs a CPU with AVX-512 BF16 instructions, and {lacking}; use precision \"fp32\"")]
+    Precision {
+        /// What stands in the way.
+        lacking: &'static str,
     },
     /// The images do not fit the network.
     #[error("images of shape {found:?} do not fit: {reason}")]
@@ -161,7 +182,7 @@ impl Inference {
     /// As [`Inference::new`].
     pub fn with_path(path: Path, model: &Model, taps: &[NodeId]) -> Result<Self, ExecError> {
         let prepared = match path {
-            Path::Fast => Some(fast::Prepared::new(model, taps)?),
+            Path::Fast(operands) => Some(fast::Prepared::new(model, taps, operands)?),
             Path::Reference => None,
         };
         Ok(Self { model: model.clone(), taps: taps.to_vec(), prepared })
@@ -230,7 +251,7 @@ pub fn train_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -
     check_images(&model.graph, images)?;
     match path {
         Path::Reference => reference::train(&model.graph, &model.tensors, images, taps),
-        Path::Fast => on_the_pool(|| fast::train(model, images, taps)),
+        Path::Fast(operands) => on_the_pool(|| fast::train(model, images, taps, operands)),
     }
 }
 

@@ -327,6 +327,12 @@ impl Options {
         self.given(key)
     }
 
+    /// The error that an option's value doesn't go with the others.
+    pub fn wrong(&self, key: &'static str, expected: &str) -> Box<EvalAltResult> {
+        let (found, expected) = (short_text(self.value(key)), expected.to_owned());
+        raise(OptionError::Value { call: self.set.name(), key: key.into(), expected, found })
+    }
+
     /// The error that an option without a default wasn't given.
     pub fn needed(&self, key: &'static str) -> Box<EvalAltResult> {
         raise(OptionError::Needed { call: self.set.name(), key, doc: self.spec(key).doc })

@@ -6,7 +6,7 @@ use super::{FitOptions, Objective, Rates, TrainError, Trainer};
 use crate::{
     data::Target,
     eval::{BenchOptions, BenchReport, EvalError, Measured, measure, noise},
-    exec::{self, StepTimes, ValueGradients},
+    exec::{self, Operands, StepTimes, ValueGradients},
     model::Model,
     progress::Progress,
 };
@@ -15,23 +15,24 @@ use crate::{
 /// are noise with [`BOXES`] boxes each; loading and augmentation are not in it.
 ///
 /// # Errors
-/// Options out of range, a step that fails, or a listener that asks to stop.
+/// Options out of range, a precision that is not to be had, a step that fails, or a listener that asks to stop.
 pub fn bench(
     model: &Model,
     objective: &dyn Objective,
+    precision: Operands,
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<BenchReport, TrainError> {
     options.validate(model)?;
     let (images, targets) = (noise(model, options)?, targets(options.batch, model.detector.classes.len()));
-    let (device, training) = (model.device(), FitOptions::default());
+    let (device, training) = (model.device(), FitOptions { precision, ..FitOptions::default() });
     let rates = Rates { lr: [1e-6; 3], momentum: training.momentum };
     let mut trainer = Trainer::new(model, &objective.tensors(), &training, options.warm_up + options.runs)?;
     let mut step = || {
         trainer.step(&images, &targets, objective, &rates, 0.0).map_err(|error| EvalError::Loss(error.into()))?;
         Ok(device.synchronize()?)
     };
-    let what = Measured { passes: 3, step: &mut step, profile: &mut || profile(model, &images) };
+    let what = Measured { passes: 3, step: &mut step, profile: &mut || profile(model, &images, precision) };
     Ok(measure(model, options, what, progress)?)
 }
 
@@ -39,8 +40,9 @@ pub fn bench(
 pub const BOXES: usize = 12;
 
 /// Both ways through the network, with gradients of one everywhere.
-fn profile(model: &Model, images: &Tensor) -> Result<StepTimes, EvalError> {
-    let tape = exec::train(model, images, &[])?;
+fn profile(model: &Model, images: &Tensor, precision: Operands) -> Result<StepTimes, EvalError> {
+    let path = exec::Path::for_training(images.device(), precision)?;
+    let tape = exec::train_with(path, model, images, &[])?;
     let ones = tape.values.outputs.iter().map(Tensor::ones_like).collect::<candle_core::Result<Vec<_>>>()?;
     let gradients = ValueGradients { outputs: ones.into_iter().map(Some).collect(), ..ValueGradients::default() };
     Ok(tape.backward_timed(&gradients)?.1)
@@ -74,7 +76,7 @@ mod tests {
         let model = tiny_detector(2);
         let objective = Detection::new(&model.detector, &Gains::default()).unwrap();
         let options = BenchOptions { size: 64, batch: 2, runs: 3, warm_up: 1, threads: Some(2) };
-        let report = bench(&model, &objective, &options, &Silent).unwrap();
+        let report = bench(&model, &objective, Operands::Fp32, &options, &Silent).unwrap();
         assert_eq!((report.timing.runs(), report.threads), (3, 2));
         let forward = model.cost(64).unwrap().macs as f64;
         assert!((report.macs_per_second / (3.0 * forward * report.images_per_second) - 1.0).abs() < 1e-9);

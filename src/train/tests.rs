@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use super::{loss::*, *};
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset, ShapesOptions, Target, shapes},
-    exec::{self, ValueGradients},
+    exec::{self, Operands, ValueGradients},
     io,
     model::{Model, Tensors},
     progress::{Progress, Silent},
@@ -359,9 +359,25 @@ fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
         let mut step = || trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().total;
         (0..20).map(|_| step()).collect()
     };
-    let (fast, reference) = (curve(exec::Path::Fast), curve(exec::Path::Reference));
+    let (fast, reference) = (curve(exec::Path::Fast(Operands::Fp32)), curve(exec::Path::Reference));
     assert!(fast[19] < 0.95 * fast[0], "nothing is learnt: {fast:?}");
-    for (step, (fast, reference)) in fast.iter().zip(&reference).enumerate() {
-        assert!((fast - reference).abs() <= 1e-3 * reference, "step {step}: {fast} against {reference}");
+    let in_bf16 = curve(exec::Path::Fast(Operands::Bf16));
+    assert_ne!(in_bf16, fast);
+    for (step, ((fast, in_bf16), reference)) in fast.iter().zip(&in_bf16).zip(&reference).enumerate() {
+        let within = |found: &f64, share| (found - reference).abs() <= share * reference;
+        assert!(within(fast, 1e-3), "step {step}: {fast} against {reference}");
+        assert!(within(in_bf16, 2e-2), "step {step} in bf16: {in_bf16} against {reference}");
+    }
+}
+
+#[test]
+fn bf16_is_refused_where_the_processor_lacks_it() {
+    let options = FitOptions { epochs: 1, precision: Operands::Bf16, ..quick() };
+    let run = fit(&tiny("yolov8n"), &dataset(3), &options, &Silent);
+    if Operands::Bf16.are_native() {
+        assert_eq!(run.unwrap().history.len(), 1);
+    } else {
+        let error = run.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("AVX-512 BF16") && error.contains("fp32"), "{error}");
     }
 }

@@ -47,7 +47,7 @@ impl Trainer {
     /// Begins with a model and an objective's own tensors; `steps` is how many the run will have.
     ///
     /// # Errors
-    /// Where the objective's tensors have names of the model's, or tensors cannot be read.
+    /// Where the objective's tensors have names of the model's, tensors cannot be read, or the precision is not to be had.
     pub fn new(model: &Model, extra: &Tensors, options: &FitOptions, steps: usize) -> Result<Self, TrainError> {
         if let Some(name) = extra.keys().find(|name| model.tensors.contains_key(*name)) {
             let reason = "has the name of one of the model's tensors".into();
@@ -77,7 +77,7 @@ impl Trainer {
             mask,
             clip: options.clip,
             decay: Decay::new(steps),
-            path: exec::Path::for_device(&model.device()),
+            path: exec::Path::for_training(&model.device(), options.precision)?,
         };
         trainer.refresh()?;
         Ok(trainer)

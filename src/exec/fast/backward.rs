@@ -180,7 +180,7 @@ impl Recorded {
         trained: &mut Tensors,
     ) -> Result<()> {
         let input = self.value(node.inputs[0])?;
-        let shape = conv_shape(conv, self.batch, input.shape);
+        let shape = conv_shape(conv, self.operands, self.batch, input.shape);
         let mut weight_gradient = vec![0.0; conv.weight_shape().iter().product()];
         conv::backward_weight(&shape, &input.data, gradient, &mut weight_gradient);
         let tensor = Tensor::from_vec(weight_gradient, &conv.weight_shape()[..], &Device::Cpu)?;

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::{
     super::{
-        ConvolutionWays, ExecError, StepTimes, Values,
+        ConvolutionWays, ExecError, Operands, StepTimes, Values,
         kernels::{
             conv::{self, Epilogue, PackedWeight},
             elementwise, norm, pool,
@@ -24,6 +24,7 @@ use crate::{
 
 /// A model made ready to run many times.
 pub(in crate::exec) struct Prepared {
+    operands: Operands,
     steps: Vec<(Step, Work)>,
     taps: Vec<NodeId>,
     /// For each node, how many steps read its value (outputs and taps count as a reader that never comes).
@@ -85,7 +86,7 @@ fn numbers(graph: &Graph, tensors: &Tensors, id: NodeId, suffix: &str) -> Result
 
 impl Prepared {
     /// Folds and plans.
-    pub(in crate::exec) fn new(model: &Model, taps: &[NodeId]) -> Result<Self> {
+    pub(in crate::exec) fn new(model: &Model, taps: &[NodeId], operands: Operands) -> Result<Self> {
         let graph = &model.graph;
         let steps = fuse::for_inference(graph, taps);
         let mut readers = vec![0; graph.nodes().len()];
@@ -93,9 +94,9 @@ impl Prepared {
             graph.node(step.first()).inputs.iter().for_each(|&input| readers[input] += 1);
         }
         graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
-        let work = |step: Step| Ok((step, work(graph, &model.tensors, step)?));
+        let work = |step: Step| Ok((step, work(graph, &model.tensors, step, operands)?));
         let steps = steps.into_iter().map(work).collect::<Result<_>>()?;
-        Ok(Self { steps, taps: taps.to_vec(), readers })
+        Ok(Self { operands, steps, taps: taps.to_vec(), readers })
     }
 
     /// Runs on images (n, channels, h, w).
@@ -113,7 +114,7 @@ impl Prepared {
             let out = shapes[step.output()];
             let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| values[id].as_ref()).collect();
             let start = Instant::now();
-            let data = run(&node.op, work, batch, &inputs, out, images);
+            let data = self.step(&node.op, work, batch, &inputs, out, images);
             times.forward.push((step.first(), start.elapsed().as_secs_f64()));
             let data = in_layer(node, inputs.first().map(|value| value.shape), data)?;
             values[step.output()] = Some(Value { shape: out, data });
@@ -135,6 +136,44 @@ impl Prepared {
         Ok((values, times))
     }
 
+    fn step(
+        &self,
+        op: &Op,
+        work: &Work,
+        batch: usize,
+        inputs: &[&Value],
+        out: Shape,
+        images: &Tensor,
+    ) -> Result<Scratch> {
+        let mut result = scratch::take(batch * out.channels * out.height * out.width);
+        match work {
+            Work::Images => with_numbers(images, |numbers| result.copy_from_slice(numbers))?,
+            Work::Conv { conv, weight, bias, silu } => {
+                let epilogue = match bias {
+                    Some(bias) if *silu => Epilogue::BiasSilu(bias),
+                    Some(bias) => Epilogue::Bias(bias),
+                    None => Epilogue::None,
+                };
+                let shape = conv_shape(conv, self.operands, batch, inputs[0].shape);
+                conv::forward_packed(&shape, &inputs[0].data, weight, epilogue, &mut result);
+            }
+            Work::Norm { norm, owned, activation } => {
+                let kernel = norm::BatchNorm {
+                    batch,
+                    channels: norm.channels,
+                    area: inputs[0].area(),
+                    gamma: &owned.gamma,
+                    beta: &owned.beta,
+                    eps: norm.eps as f32,
+                    activation: *activation,
+                };
+                norm::forward_eval(&kernel, &inputs[0].data, &owned.mean, &owned.var, &mut result);
+            }
+            Work::Plain => plain(op, batch, inputs, &mut result)?,
+        }
+        Ok(result)
+    }
+
     /// How the convolutions run.
     pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
         let fused =
@@ -147,7 +186,7 @@ impl Prepared {
     }
 }
 
-fn work(graph: &Graph, tensors: &Tensors, step: Step) -> Result<Work> {
+fn work(graph: &Graph, tensors: &Tensors, step: Step, operands: Operands) -> Result<Work> {
     match (step, &graph.node(step.first()).op) {
         (Step::ConvBlock { conv: id, norm, activation }, Op::Conv(conv)) => {
             let mut weight = numbers(graph, tensors, id, "weight")?;
@@ -163,7 +202,7 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step) -> Result<Work> {
             }
             let bias = bias.or_else(|| activation.map(|_| vec![0.0; conv.out_channels]));
             let image = Shape { channels: conv.in_channels, height: 1, width: 1 };
-            let weight = PackedWeight::new(&conv_shape(conv, 1, image), &weight);
+            let weight = PackedWeight::new(&conv_shape(conv, operands, 1, image), &weight);
             Ok(Work::Conv { conv: *conv, weight, bias, silu: activation.is_some() })
         }
         (step, Op::BatchNorm(norm)) => {
@@ -174,36 +213,6 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step) -> Result<Work> {
         (_, Op::Conv(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. }) => Ok(Work::Plain),
         (_, Op::Add | Op::Concat | Op::Slice { .. }) => Ok(Work::Plain),
     }
-}
-
-fn run(op: &Op, work: &Work, batch: usize, inputs: &[&Value], out: Shape, images: &Tensor) -> Result<Scratch> {
-    let mut result = scratch::take(batch * out.channels * out.height * out.width);
-    match work {
-        Work::Images => with_numbers(images, |numbers| result.copy_from_slice(numbers))?,
-        Work::Conv { conv, weight, bias, silu } => {
-            let epilogue = match bias {
-                Some(bias) if *silu => Epilogue::BiasSilu(bias),
-                Some(bias) => Epilogue::Bias(bias),
-                None => Epilogue::None,
-            };
-            let shape = conv_shape(conv, batch, inputs[0].shape);
-            conv::forward_packed(&shape, &inputs[0].data, weight, epilogue, &mut result);
-        }
-        Work::Norm { norm, owned, activation } => {
-            let kernel = norm::BatchNorm {
-                batch,
-                channels: norm.channels,
-                area: inputs[0].area(),
-                gamma: &owned.gamma,
-                beta: &owned.beta,
-                eps: norm.eps as f32,
-                activation: *activation,
-            };
-            norm::forward_eval(&kernel, &inputs[0].data, &owned.mean, &owned.var, &mut result);
-        }
-        Work::Plain => plain(op, batch, inputs, &mut result)?,
-    }
-    Ok(result)
 }
 
 /// The operations without weights; training runs them the same way.

@@ -13,11 +13,14 @@ use candle_core::{CpuStorage, Result, Storage, Tensor};
 pub(super) use inference::Prepared;
 pub(super) use training::{Recorded, train};
 
-use super::kernels::{
-    conv::ConvShape,
-    elementwise::{self, ChannelRange},
-    pool::PoolShape,
-    scratch::Scratch,
+use super::{
+    Operands,
+    kernels::{
+        conv::ConvShape,
+        elementwise::{self, ChannelRange},
+        pool::PoolShape,
+        scratch::Scratch,
+    },
 };
 use crate::graph::{Activation, Conv, Graph, MaxPool, Node, Shape};
 
@@ -54,8 +57,9 @@ fn with_numbers<R>(tensor: &Tensor, use_numbers: impl FnOnce(&[f32]) -> R) -> Re
     }
 }
 
-fn conv_shape(conv: &Conv, batch: usize, input: Shape) -> ConvShape {
+fn conv_shape(conv: &Conv, operands: Operands, batch: usize, input: Shape) -> ConvShape {
     ConvShape {
+        operands,
         batch,
         in_channels: conv.in_channels,
         out_channels: conv.out_channels,

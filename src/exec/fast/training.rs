@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::{
     super::{
-        Backward, ExecError, StepTimes, Tape, Values,
+        Backward, ExecError, Operands, StepTimes, Tape, Values,
         kernels::{
             conv::{self, Epilogue},
             norm,
@@ -25,6 +25,7 @@ use crate::{
 /// What a run leaves for the way back.
 pub(in crate::exec) struct Recorded {
     pub(super) model: Model,
+    pub(super) operands: Operands,
     pub(super) steps: Vec<Step>,
     pub(super) batch: usize,
     pub(super) shapes: Vec<Shape>,
@@ -42,13 +43,19 @@ pub(super) struct Statistics {
 }
 
 /// Runs with batch statistics on images (n, channels, h, w).
-pub(in crate::exec) fn train(model: &Model, images: &Tensor, taps: &[NodeId]) -> std::result::Result<Tape, ExecError> {
+pub(in crate::exec) fn train(
+    model: &Model,
+    images: &Tensor,
+    taps: &[NodeId],
+    operands: Operands,
+) -> std::result::Result<Tape, ExecError> {
     let graph = &model.graph;
     let (batch, shapes) = shapes(graph, images)?;
     let steps = fuse::for_training(graph, taps);
     let mut readers = readers(graph, &steps);
     let mut recorded = Recorded {
         model: model.clone(),
+        operands,
         steps: Vec::new(),
         batch,
         values: shapes.iter().map(|_| None).collect(),
@@ -134,7 +141,7 @@ impl Recorded {
     }
 
     fn convolve(&self, conv: &Conv, node: &Node, input: &Value, result: &mut [f32]) -> Result<()> {
-        let shape = conv_shape(conv, self.batch, input.shape);
+        let shape = conv_shape(conv, self.operands, self.batch, input.shape);
         let run = |epilogue: Epilogue, result: &mut [f32]| {
             self.owned(node, "weight", |weight| conv::forward(&shape, &input.data, weight, epilogue, result))
         };

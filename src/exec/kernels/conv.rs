@@ -10,6 +10,7 @@
 //! Winograd's way (modules `winograd` and `winograd_gradient`).
 
 use super::correlate::{self, Finish, Pass};
+use super::operands::Operands;
 use super::pack::{Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
@@ -20,6 +21,8 @@ use rayon::prelude::*;
 /// The sizes of a 2-d convolution; pairs are (height, width).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
+    /// What is multiplied.
+    pub operands: Operands,
     /// Images.
     pub batch: usize,
     /// Channels of the input, a multiple of `groups`.
@@ -84,10 +87,14 @@ impl ConvShape {
     }
 
     /// Whether module `winograd` can run it, and is the faster way: there must be enough products to a square to pay for
-    /// transforming it.
+    /// transforming it. Operands are not rounded that way: bf16 would lose accuracy in the transformations.
     pub(in crate::exec) fn suits_winograd(&self) -> bool {
         let plain = self.kernel == [3, 3] && self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
-        plain && self.padding.iter().all(|&p| p <= 2) && self.in_channels.min(self.out_channels) >= WINOGRAD_CHANNELS
+        let exact = self.operands == Operands::Fp32;
+        plain
+            && exact
+            && self.padding.iter().all(|&p| p <= 2)
+            && self.in_channels.min(self.out_channels) >= WINOGRAD_CHANNELS
     }
 
     /// The kernel's taps in row-major order.
@@ -115,8 +122,8 @@ pub enum Epilogue<'a> {
 /// Weights laid out for [`forward_packed`], for inference: that is worth keeping where images are few.
 pub struct PackedWeight {
     form: Form,
-    /// Channels, groups, kernel, stride and dilation they were packed for.
-    made_for: [usize; 9],
+    /// The convolution they were packed for, without what they do not depend on.
+    made_for: ConvShape,
 }
 
 /// How weights are laid out.
@@ -148,9 +155,8 @@ impl PackedWeight {
         matches!(self.form, Form::Winograd(_))
     }
 
-    fn made_for(s: &ConvShape) -> [usize; 9] {
-        let [[kh, kw], [sh, sw], [dh, dw]] = [s.kernel, s.stride, s.dilation];
-        [s.in_channels, s.out_channels, s.groups, kh, kw, sh, sw, dh, dw]
+    fn made_for(s: &ConvShape) -> ConvShape {
+        ConvShape { batch: 0, in_hw: [0; 2], padding: [0; 2], ..*s }
     }
 }
 
@@ -245,6 +251,7 @@ pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         return dw.fill(0.0);
     }
     let sizes = weight_gradient::Sizes {
+        operands: s.operands,
         batch: s.batch,
         groups: s.groups,
         in_channels: s.in_channels / s.groups,
@@ -310,6 +317,7 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
 
 fn sizes(s: &ConvShape) -> correlate::Sizes {
     correlate::Sizes {
+        operands: s.operands,
         batch: s.batch,
         groups: s.groups,
         in_channels: s.in_channels / s.groups,

@@ -5,6 +5,7 @@
 //! a band, blocks of positions by input channels stay in the first-level cache while all output channels use them. Within
 //! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
+use super::operands::{self, Multiply, Operands, WithProducts};
 use super::pack::{Packed, Panel};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
@@ -39,6 +40,7 @@ pub(super) struct Pass<'a> {
 /// Sizes of a whole problem; channels are those of one group.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
+    pub operands: Operands,
     pub batch: usize,
     pub groups: usize,
     pub in_channels: usize,
@@ -47,6 +49,13 @@ pub(super) struct Sizes {
     pub out_hw: [usize; 2],
     /// How far apart the outputs of a pass are.
     pub spread: [usize; 2],
+}
+
+impl Sizes {
+    /// Words for the input channels at one place.
+    pub(super) fn words(&self) -> usize {
+        self.operands.words(self.in_channels)
+    }
 }
 
 /// Runs all passes (in the order of their phases) over every image and group of `x`; `y` holds
@@ -67,7 +76,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
         let (unit, band, part) = (task / parts / planes.bands(), task / parts % planes.bands(), task % parts);
         let x = &x[unit * from..][..from];
         let input = (!planes.same()).then(|| {
-            let mut input = scratch::take(sizes.in_channels * planes.channel + SLACK);
+            let mut input = scratch::take(sizes.words() * planes.channel + SLACK);
             planes.fill(band, x, &mut input);
             input
         });
@@ -120,7 +129,8 @@ pub(super) fn band(sizes: &Sizes) -> Band {
     let threads = rayon::current_num_threads();
     let units = sizes.batch * sizes.groups;
     let at_least = if units >= threads { 1 } else { (2 * threads).div_ceil(units.max(1)) };
-    Band { channels: sizes.in_channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
+    let Sizes { operands, in_channels: channels, .. } = *sizes;
+    Band { operands, channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
 }
 
 /// A band of one image's group: `count` rows of outputs, and the padded planes they read.
@@ -133,8 +143,9 @@ struct Task<'a> {
     count: usize,
 }
 
-/// One pass over a task.
+/// One pass over a task; its channels and weights are words.
 struct Job<'a> {
+    operands: Operands,
     input: &'a [f32],
     /// The input is the image itself, without padding; one tap.
     same: bool,
@@ -159,10 +170,11 @@ impl<'a> Task<'a> {
         let same = planes.same();
         let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
         let job = Job {
+            operands: sizes.operands,
             input,
             same,
             channel: if same { sizes.in_area } else { planes.channel },
-            channels: sizes.in_channels,
+            channels: sizes.words(),
             offsets: &pass.offsets,
             pitch: planes.pitch,
             panels: &weights.panels,
@@ -197,7 +209,7 @@ impl Job<'_> {
 
     /// Computes some of the output channels.
     fn run(&self, panels: Range<usize>) {
-        simd::dispatch(Blocks { job: self, panels: &self.panels[panels] });
+        operands::dispatch(self.operands, Blocks { job: self, panels: &self.panels[panels] });
     }
 
     /// How many tiles of `width` side by side, and how many input channels, to work on at once: what such a block reads,
@@ -272,10 +284,10 @@ struct Blocks<'a> {
     panels: &'a [Panel],
 }
 
-impl WithSimd for Blocks<'_> {
+impl WithProducts for Blocks<'_> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
+    fn with_products<S: Simd, M: Multiply<S>>(self, s: S, multiply: M) {
         let Blocks { job, panels } = self;
         let (lanes, taps) = (S::F32_LANES, job.offsets.len());
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
@@ -318,7 +330,7 @@ impl WithSimd for Blocks<'_> {
                                 None => (sums.as_mut_ptr().add((panel.first - base) * width + at), width, first > 0),
                             };
                             let part = Part { plane, channel, channels, offsets: job.offsets, weights, sums, row, add };
-                            tile::compute(s, part, panel.rows, vectors);
+                            tile::compute(s, multiply, part, panel.rows, vectors);
                         }
                     }
                 }

@@ -12,6 +12,7 @@
 pub mod conv;
 pub mod elementwise;
 pub mod norm;
+pub mod operands;
 pub mod optim;
 pub mod peak;
 pub mod pool;

@@ -1,6 +1,7 @@
 //! Weights packed for the tiles.
 
 use super::correlate::Sizes;
+use super::operands::{self, Operands};
 use super::scratch::{self, Scratch};
 use super::simd;
 use super::tile::MOST_ROWS;
@@ -8,7 +9,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Weights in the order in which tiles read them: for each group and panel, `[in_channel][tap][row]`.
+/// Weights in the order in which tiles read them: for each group and panel, `[in_channel][tap][row]`; words of bf16 hold
+/// those of two input channels.
 pub(super) struct Packed {
     data: Scratch,
     /// The panels of any group.
@@ -44,7 +46,7 @@ pub(super) fn pack<'w>(
     taps: &[usize],
     kernel: impl Fn(usize, usize, usize) -> &'w [f32] + Sync,
 ) -> Packed {
-    let depth = sizes.in_channels * taps.len();
+    let depth = sizes.words() * taps.len();
     let mut panels = Vec::new();
     let mut first = 0;
     let mut left = sizes.out_channels.div_ceil(simd::dispatch(PanelRows));
@@ -67,9 +69,16 @@ pub(super) fn pack<'w>(
         parts.collect::<Vec<_>>().into_par_iter().for_each(|(panel, part)| {
             for (c, part) in part.chunks_exact_mut((taps.len() * panel.rows).max(1)).enumerate() {
                 for row in 0..panel.rows {
-                    let kernel = kernel(g, panel.first + row, c);
-                    for (to, &tap) in part[row..].iter_mut().step_by(panel.rows).zip(taps) {
-                        *to = kernel[tap];
+                    let weights = part[row..].iter_mut().step_by(panel.rows).zip(taps);
+                    let kernel = |c| kernel(g, panel.first + row, c);
+                    match sizes.operands {
+                        Operands::Fp32 => weights.for_each(|(to, &tap)| *to = kernel(c)[tap]),
+                        Operands::Bf16 => {
+                            let first = kernel(2 * c);
+                            let second = (2 * c + 1 < sizes.in_channels).then(|| kernel(2 * c + 1));
+                            let second = |tap: usize| second.map_or(0.0, |kernel| kernel[tap]);
+                            weights.for_each(|(to, &tap)| *to = operands::word(first[tap], second(tap)));
+                        }
                     }
                 }
             }

@@ -6,17 +6,22 @@
 //! vector of inputs. The price: `pitch − width` outputs a row are computed and thrown away. Zeros at the left end of a
 //! row serve as zeros at the right end of the row before, so that is one column of a padded 3×3 convolution.
 //!
+//! In bf16 a plane of words holds two channels.
+//!
 //! An image is worked through in bands of rows whose padded planes stay in the second-level cache.
 
+use super::operands::{self, Operands};
+use super::scratch;
 use super::simd;
 use pulp::{Simd, WithSimd};
 
 /// Where a tap looks, relative to the output's position times the step: `[rows, columns]`.
 pub(super) type Tap = [isize; 2];
 
-/// The layout of one padded channel, and where each tap starts in it.
+/// The layout of one padded channel (or two, in bf16), and where each tap starts in it.
 #[derive(Debug)]
 pub(super) struct Planes {
+    operands: Operands,
     in_hw: [usize; 2],
     step: [usize; 2],
     /// Input coordinate of padded row and column 0.
@@ -42,6 +47,8 @@ pub(super) struct Planes {
 /// What bands should be like.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Band {
+    /// What the planes hold.
+    pub operands: Operands,
     /// Channels to be padded, and channels of the outputs' size that should share the cache with them.
     pub channels: usize,
     pub more_channels: usize,
@@ -69,7 +76,7 @@ impl Planes {
         let spans = phases.iter().map(|p| span(in_hw[1], step[1], p[1], origin[1], columns));
         let (lead, end) = spans.fold((columns, 0), |(l, e), (from, to)| (l.min(from), e.max(to)));
         let pitch = out_hw[1].max(end).max(columns - lead.min(columns));
-        let row = pitch * (band.channels * phases.len() + band.more_channels);
+        let row = pitch * (band.operands.words(band.channels) * phases.len() + band.more_channels);
         let fits = (band.floats / row.max(1)).saturating_sub(reach[0]).max(band.positions.div_ceil(pitch)).max(1);
         let bands = out_hw[0].div_ceil(fits).max(band.at_least);
         let height = out_hw[0].div_ceil(bands).max(1);
@@ -84,6 +91,7 @@ impl Planes {
         };
         let offsets = taps.iter().map(offset).collect();
         Planes {
+            operands: band.operands,
             in_hw,
             step,
             origin,
@@ -101,7 +109,8 @@ impl Planes {
     /// Whether padded planes would be the input itself.
     pub(super) fn same(&self) -> bool {
         let out = [self.out_rows, self.pitch];
-        self.offsets == [0] && self.origin == [0, 0] && out == self.in_hw && self.step == [1, 1]
+        let plain = self.offsets == [0] && self.origin == [0, 0] && self.step == [1, 1];
+        plain && out == self.in_hw && self.operands == Operands::Fp32
     }
 
     /// Number of bands.
@@ -110,9 +119,20 @@ impl Planes {
     }
 
     /// Writes what a band needs of each channel of `from` (`in_hw` floats each), with borders, into `to`
-    /// (`self.channel` floats each).
+    /// (`self.channel` words each, or for each two).
     pub(super) fn fill(&self, band: usize, from: &[f32], to: &mut [f32]) {
-        simd::dispatch(Fill { planes: self, band, from, to });
+        match self.operands {
+            Operands::Fp32 => simd::dispatch(Fill { planes: self, band, from, to }),
+            Operands::Bf16 => {
+                let area = self.in_hw[0] * self.in_hw[1];
+                let mut both = scratch::take(2 * self.channel);
+                for (from, to) in from.chunks(2 * area).zip(to.chunks_exact_mut(self.channel)) {
+                    let filled = &mut both[..from.len() / area * self.channel];
+                    simd::dispatch(Fill { planes: self, band, from, to: filled });
+                    operands::pair_rows(filled, self.channel, to);
+                }
+            }
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The tile: `R` output channels by `V` vectors of consecutive outputs, all in registers.
 
+use super::operands::Multiply;
 use super::simd;
 use pulp::Simd;
 
@@ -8,7 +9,7 @@ use pulp::Simd;
 pub(super) const MOST_VECTORS: [usize; 2] = [2, 3];
 pub(super) const MOST_ROWS: [usize; 2] = [6, 8];
 
-/// What a tile needs: its inputs, weights, and where its sums go (`row` floats from one channel's to the next's).
+/// What a tile needs: its inputs and weights (words, see module `operands`), and where its sums go (`row` floats from one channel's to the next's).
 #[derive(Clone, Copy)]
 pub(super) struct Part<'a> {
     pub plane: *const f32,
@@ -27,12 +28,12 @@ pub(super) struct Part<'a> {
 /// The input is readable at every channel's every tap for that many vectors, the weights are `rows` for each of those;
 /// the sums are that many rows of vectors, ours to write.
 #[inline(always)]
-pub(super) unsafe fn compute<S: Simd>(s: S, part: Part, rows: usize, vectors: usize) {
+pub(super) unsafe fn compute<S: Simd, M: Multiply<S>>(s: S, multiply: M, part: Part, rows: usize, vectors: usize) {
     macro_rules! tiles {
         ($($r:literal x $v:literal)*) => {
             match (rows, vectors) {
                 // SAFETY: the caller's promise.
-                $(($r, $v) => unsafe { tile::<S, $r, $v>(s, part) },)*
+                $(($r, $v) => unsafe { tile::<S, M, $r, $v>(s, multiply, part) },)*
                 _ => unreachable!("there is no tile of {rows} channels by {vectors} vectors"),
             }
         };
@@ -53,7 +54,7 @@ pub(super) unsafe fn compute<S: Simd>(s: S, part: Part, rows: usize, vectors: us
 /// The input is readable at every channel's every tap for `V` vectors, the weights are `R` for each of those; the sums
 /// are `R` rows of `V` vectors.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const V: usize>(s: S, part: Part) {
+unsafe fn tile<S: Simd, M: Multiply<S>, const R: usize, const V: usize>(s: S, multiply: M, part: Part) {
     let lanes = S::F32_LANES;
     let mut sums = [[s.splat_f32s(0.0); V]; R];
     let (mut plane, mut w) = (part.plane, part.weights);
@@ -69,7 +70,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(s: S, part: Part) {
                 for r in 0..R {
                     let weight = s.splat_f32s(*w.add(r));
                     for v in 0..V {
-                        sums[r][v] = s.mul_add_e_f32s(weight, inputs[v], sums[r][v]);
+                        sums[r][v] = multiply.multiply_add(s, weight, inputs[v], sums[r][v]);
                     }
                 }
                 w = w.add(R);

@@ -3,7 +3,10 @@
 //! Vector lanes run along output channels: the output gradient is transposed once to `[position][channel]` in tiles of
 //! one or two vectors, and each step broadcasts six inputs (of six different channel and tap pairs). So there are no
 //! sums across lanes, and positions may be few. Discarded positions (see [`super::planes`]) have gradient zero.
+//!
+//! In bf16 a step is two positions: words hold two neighbours' inputs, and two neighbours' gradients of a channel.
 
+use super::operands::{self, Multiply, Operands, WithProducts};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
@@ -17,6 +20,7 @@ pub(super) const ROWS: usize = 6;
 /// Sizes of the problem; channels are those of one group.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
+    pub operands: Operands,
     pub batch: usize,
     pub groups: usize,
     pub in_channels: usize,
@@ -27,7 +31,7 @@ pub(super) struct Sizes {
 
 /// Overwrites `dw`, `[groups · out_channels][in_channels][taps]`.
 pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let Sizes { batch, groups, in_channels, out_channels, in_area, out_hw } = *sizes;
+    let Sizes { operands, batch, groups, in_channels, out_channels, in_area, out_hw } = *sizes;
     let (from, area) = (in_channels * in_area, out_hw[0] * out_hw[1]);
     let depth = in_channels * planes.offsets.len();
     assert_eq!(x.len(), batch * groups * from, "input length");
@@ -42,7 +46,12 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
             .map(|chunk| {
                 let mut sums = scratch::take_zeroed(tiles.width * depth.next_multiple_of(ROWS));
                 let mut input = scratch::take(in_channels * planes.channel + SLACK);
+                // In bf16 the last position's neighbour is read, and multiplied by zero.
+                input[in_channels * planes.channel..].fill(0.0);
                 let mut gradient = scratch::take(tiles.width * positions);
+                let of_words = |numbers: usize| scratch::take(if operands == Operands::Fp32 { 0 } else { numbers });
+                let mut input_words = of_words(input.len().div_ceil(2));
+                let mut gradient_words = of_words(tiles.width * positions.div_ceil(2));
                 for image in chunk * batch / chunks..(chunk + 1) * batch / chunks {
                     let unit = image * groups + group;
                     let (x, dy) = (&x[unit * from..][..from], &dy[unit * out_channels * area..][..out_channels * area]);
@@ -50,23 +59,31 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                         let first = band * planes.height;
                         let rows = first..out_hw[0].min(first + planes.height);
                         let positions = (rows.len() - 1) * planes.pitch + out_hw[1];
-                        let (input, channel) = if planes.same() {
+                        let same = planes.same() && operands == Operands::Fp32;
+                        let (mut input, channel) = if same {
                             (&x[first * planes.pitch..], in_area)
                         } else {
                             planes.fill(band, x, &mut input);
                             (&*input, planes.channel)
                         };
                         tiles.transpose(dy, out_hw, rows, planes.pitch, positions, &mut gradient);
-                        simd::dispatch(Image {
+                        let mut gradient = &*gradient;
+                        if operands == Operands::Bf16 {
+                            operands::round(input, &mut input_words);
+                            tiles.pair_positions(gradient, positions, &mut gradient_words);
+                            (input, gradient) = (&input_words, &gradient_words);
+                        }
+                        let image = Image {
                             planes,
                             in_channels,
                             tiles: &tiles,
                             positions,
                             input,
                             channel,
-                            gradient: &gradient,
+                            gradient,
                             sums: &mut sums,
-                        });
+                        };
+                        operands::dispatch(operands, image);
                     }
                 }
                 sums
@@ -86,7 +103,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
 /// The bands that suit a problem.
 pub(super) fn band(sizes: &Sizes) -> Band {
     let (channels, more_channels) = (sizes.in_channels, sizes.out_channels);
-    Band { channels, more_channels, floats: 64 << 10, positions: BLOCK, at_least: 1 }
+    Band { channels, more_channels, floats: 64 << 10, positions: BLOCK, at_least: 1, ..Band::default() }
 }
 
 /// How output channels are cut into vectors: tiles of two vectors, the last one perhaps of one.
@@ -115,6 +132,15 @@ impl Tiles {
         let first = channel / (2 * self.lanes) * 2 * self.lanes;
         let width = (2 * self.lanes).min(self.width - first);
         (first * depth.next_multiple_of(ROWS) + channel - first, width)
+    }
+
+    /// Makes words of two positions each: `[tile][pair of positions][channel of the tile]`.
+    fn pair_positions(&self, from: &[f32], positions: usize, to: &mut [f32]) {
+        let pairs = positions.div_ceil(2);
+        for (first, width) in self.iter() {
+            let from = &from[first * positions..][..width * positions];
+            operands::pair_rows(from, width, &mut to[first * pairs..][..width * pairs]);
+        }
     }
 
     /// Writes a band of an image's gradient as `[tile][position][channel of the tile]`, zero where there is none.
@@ -203,38 +229,42 @@ struct Image<'a> {
     sums: &'a mut [f32],
 }
 
-/// Positions worked on at once, so that their transposed gradients stay in the first-level cache.
+/// Words of positions worked on at once, so that their transposed gradients stay in the first-level cache.
 const BLOCK: usize = 256;
 
-impl WithSimd for Image<'_> {
+impl WithProducts for Image<'_> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
+    fn with_products<S: Simd, M: Multiply<S>>(self, s: S, multiply: M) {
         let Image { planes, in_channels, tiles, positions, input, channel, gradient, sums } = self;
         let taps = planes.offsets.len();
         let depth = in_channels * taps;
         let starts: Vec<usize> =
             (0..in_channels).flat_map(|c| planes.offsets.iter().map(move |o| c * channel + o)).collect();
+        let steps = positions.div_ceil(M::NUMBERS);
         // What the unsafe code relies on.
-        assert!(starts.iter().all(|start| start + positions <= input.len()));
-        assert!(gradient.len() >= tiles.width * positions && sums.len() >= tiles.width * depth.next_multiple_of(ROWS));
+        assert!(starts.iter().all(|start| start + steps * M::NUMBERS <= input.len() * M::NUMBERS));
+        assert!(gradient.len() >= tiles.width * steps && sums.len() >= tiles.width * depth.next_multiple_of(ROWS));
         assert!(tiles.lanes == S::F32_LANES);
-        for at in (0..positions).step_by(BLOCK) {
-            let count = BLOCK.min(positions - at);
+        let input = input.as_ptr().cast::<u8>();
+        for at in (0..steps).step_by(BLOCK) {
+            let count = BLOCK.min(steps - at);
             for (first, width) in tiles.iter() {
-                let gradient = gradient[first * positions + at * width..][..count * width].as_ptr();
+                let gradient = gradient[first * steps + at * width..][..count * width].as_ptr();
                 let mut sums = sums[first * depth.next_multiple_of(ROWS)..].as_mut_ptr();
                 for starts in starts.chunks(ROWS) {
                     // A short last tile repeats its last input; those sums are never read.
-                    let inputs: [*const f32; ROWS] =
-                        std::array::from_fn(|r| input[starts[r.min(starts.len() - 1)] + at..].as_ptr());
-                    // SAFETY: checked above: `count` positions are readable from every input and in the gradient, and
+                    // SAFETY: checked above: `count` words are readable from every input and in the gradient, and
                     // `ROWS · width` sums are ours.
                     unsafe {
+                        let inputs: [*const f32; ROWS] = std::array::from_fn(|r| {
+                            let number = starts[r.min(starts.len() - 1)] + at * M::NUMBERS;
+                            input.add(number * (size_of::<f32>() / M::NUMBERS)).cast()
+                        });
                         if width == 2 * S::F32_LANES {
-                            tile::<S, 2>(s, inputs, gradient, count, sums);
+                            tile::<S, M, 2>(s, multiply, inputs, gradient, count, sums);
                         } else {
-                            tile::<S, 1>(s, inputs, gradient, count, sums);
+                            tile::<S, M, 1>(s, multiply, inputs, gradient, count, sums);
                         }
                         sums = sums.add(ROWS * width);
                     }
@@ -247,10 +277,11 @@ impl WithSimd for Image<'_> {
 /// `sums[r][..] += Σ_j inputs[r][j] · gradient[j][..]`
 ///
 /// # Safety
-/// `count` floats are readable at each input, `count · V` vectors at `gradient`; `ROWS · V` vectors at `sums` are ours.
+/// `count` words are readable at each input (of any alignment), `count · V` vectors at `gradient`; `ROWS · V` vectors at `sums` are ours.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const V: usize>(
+pub(super) unsafe fn tile<S: Simd, M: Multiply<S>, const V: usize>(
     s: S,
+    multiply: M,
     inputs: [*const f32; ROWS],
     gradient: *const f32,
     count: usize,
@@ -266,9 +297,9 @@ pub(super) unsafe fn tile<S: Simd, const V: usize>(
                 d[v] = simd::load(s, gradient.add((j * V + v) * lanes));
             }
             for r in 0..ROWS {
-                let x = s.splat_f32s(*inputs[r].add(j));
+                let x = s.splat_f32s(inputs[r].add(j).read_unaligned());
                 for v in 0..V {
-                    acc[r][v] = s.mul_add_e_f32s(x, d[v], acc[r][v]);
+                    acc[r][v] = multiply.multiply_add(s, x, d[v], acc[r][v]);
                 }
             }
         }

@@ -9,6 +9,7 @@
 //! cache.
 
 use super::correlate::{Finish, Sizes};
+use super::operands::Singles;
 use super::pack::{Packed, pack};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch;
@@ -169,7 +170,7 @@ impl WithSimd for Work<'_> {
                         };
                         // SAFETY: rows of `width` floats from the element's start on, of which `vectors` are used; the
                         // weights are complete.
-                        unsafe { tile::compute(s, part, panel.rows, most.min(vectors - at)) };
+                        unsafe { tile::compute(s, Singles, part, panel.rows, most.min(vectors - at)) };
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //! With a square's 4×4 inputs d and 2×2 gradients y, its part of the gradient is Aᵀ·[(G·y·Gᵀ) ⊙ (Bᵀ·d·B)]·A. The product
 //! ⊙ is summed over all squares, by the tiles of module `weight_gradient`, before the outer transformation.
 
+use super::operands::Singles;
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
@@ -20,8 +21,14 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f3
     assert_eq!(dy.len(), batch * to, "output gradient length");
     assert_eq!(dw.len(), out_channels * in_channels * 9, "weight gradient length");
     // The gradient takes as much room as the inputs: four numbers a square and channel.
-    let band =
-        Band { channels: in_channels, more_channels: 4 * out_channels, floats: 96 << 10, positions: 32, at_least: 1 };
+    let band = Band {
+        channels: in_channels,
+        more_channels: 4 * out_channels,
+        floats: 96 << 10,
+        positions: 32,
+        at_least: 1,
+        ..Band::default()
+    };
     let planes = planes(in_hw, out_hw, padding, band);
     let tiles = Tiles::new(out_channels);
     let element = tiles.width * in_channels.next_multiple_of(ROWS);
@@ -146,9 +153,9 @@ impl WithSimd for Squares<'_> {
                         // sums are ours.
                         unsafe {
                             if wide == 2 * lanes {
-                                tile::<S, 2>(s, rows, kernels, count, sums);
+                                tile::<S, Singles, 2>(s, Singles, rows, kernels, count, sums);
                             } else {
-                                tile::<S, 1>(s, rows, kernels, count, sums);
+                                tile::<S, Singles, 1>(s, Singles, rows, kernels, count, sums);
                             }
                             sums = sums.add(ROWS * wide);
                         }

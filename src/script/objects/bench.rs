@@ -6,6 +6,7 @@ use rhai::Map;
 use rhai::plugin::*;
 use serde_json::{Value, json};
 
+use super::fit::{PRECISION, PRECISIONS, read_precision};
 use super::{Answer, side};
 use crate::distill::Distiller;
 use crate::eval::{BenchOptions, BenchReport};
@@ -24,14 +25,14 @@ pub fn bind(api: &mut Api) {
 }
 
 static BENCH: LazyLock<OptionSet> = LazyLock::new(|| {
-    bench_options(OptionSet::method::<Model>("bench")).flag(
-        "train",
-        false,
-        "a step of training instead of inference: forwards, loss, backwards, optimiser, average",
-    )
+    let train = "a step of training instead of inference: forwards, loss, backwards, optimiser, average";
+    let set = bench_options(OptionSet::method::<Model>("bench")).flag("train", false, train);
+    set.one_of("precision", &PRECISIONS, "fp32", PRECISION)
 });
 
-static DISTILL: LazyLock<OptionSet> = LazyLock::new(|| bench_options(OptionSet::method::<Distiller>("bench")));
+static DISTILL: LazyLock<OptionSet> = LazyLock::new(|| {
+    bench_options(OptionSet::method::<Distiller>("bench")).one_of("precision", &PRECISIONS, "fp32", PRECISION)
+});
 
 /// How speed is measured.
 pub fn bench_options(set: OptionSet) -> OptionSet {
@@ -117,12 +118,16 @@ mod functions {
         let (options, progress) = (read_bench(&given), state.progress.as_ref());
         let name = &model.provenance.name;
         if !given.flag("train") {
+            if given.text("precision") != "fp32" {
+                return Err(given.wrong("precision", "\"fp32\" without train: true"));
+            }
             let report = crate::eval::bench(model, &options, progress).map_err(raise)?;
             return Ok(Bench { title: format!("{name}, inference"), report });
         }
         let gains = Gains::default().for_training(&model.detector, options.size);
         let objective = Detection::new(&model.detector, &gains).map_err(raise)?;
-        let report = crate::train::bench(model, &objective, &options, progress).map_err(raise)?;
+        let report =
+            crate::train::bench(model, &objective, read_precision(&given), &options, progress).map_err(raise)?;
         Ok(Bench { title: format!("{name}, training"), report })
     }
 
@@ -135,8 +140,9 @@ mod functions {
     /// are the student's.
     #[rhai_fn(name = "bench", pure, return_raw)]
     pub fn distiller_bench(context: NativeCallContext, distiller: &mut Distiller, options: Map) -> Answer<Bench> {
-        let options = read_bench(&DISTILL.read(options)?);
-        let report = distiller.bench(&options, State::of(&context).progress.as_ref()).map_err(raise)?;
+        let (given, state) = (DISTILL.read(options)?, State::of(&context));
+        let options = read_bench(&given);
+        let report = distiller.bench(read_precision(&given), &options, state.progress.as_ref()).map_err(raise)?;
         Ok(Bench { title: format!("{}, distillation", distiller.student().provenance.name), report })
     }
 

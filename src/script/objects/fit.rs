@@ -9,6 +9,7 @@ use rhai::plugin::*;
 use super::model::short;
 use super::{Answer, side};
 use crate::data::{Augment, Dataset};
+use crate::exec::Operands;
 use crate::model::Model;
 use crate::report::plot_run;
 use crate::script::engine::Api;
@@ -35,6 +36,7 @@ pub fn fit_options(set: OptionSet, folder: &'static str) -> OptionSet {
     set.int("epochs", 1..=100_000, default.epochs as i64, "passes over the split train")
         .int("batch", 1..=4096, default.batch as i64, "images a step")
         .int("size", side(), default.size as i64, "side of the square images in pixels")
+        .one_of("precision", &PRECISIONS, "fp32", PRECISION)
         .float("lr", 1e-9..=10.0, short(default.lr), "learning rate after warming up")
         .float("lrf", share.clone(), short(default.lrf), "share of lr left at the end")
         .one_of("optimizer", &["sgd", "adamw"], optimizer, "SGD with Nesterov momentum, or AdamW")
@@ -76,6 +78,17 @@ pub fn fit_options(set: OptionSet, folder: &'static str) -> OptionSet {
         .optional("resume", Kind::Text, "folder of a run to go on with, which then decides all other options")
 }
 
+/// What convolutions can multiply in training.
+pub const PRECISIONS: [&str; 2] = ["fp32", "bf16"];
+
+/// What the option does.
+pub const PRECISION: &str = "what convolutions multiply in training; bf16 needs a CPU with AVX-512 BF16";
+
+/// The precision that was read.
+pub fn read_precision(options: &Options) -> Operands {
+    if options.text("precision") == "bf16" { Operands::Bf16 } else { Operands::Fp32 }
+}
+
 /// The training options that were read.
 pub fn read_fit(options: &Options, state: &State) -> FitOptions {
     let single = |key: &str| options.float(key) as f32;
@@ -91,6 +104,7 @@ pub fn read_fit(options: &Options, state: &State) -> FitOptions {
         epochs: options.int("epochs"),
         batch: options.int("batch"),
         size: options.int("size"),
+        precision: read_precision(options),
         lr: single("lr"),
         lrf: single("lrf"),
         optimizer: if options.text("optimizer") == "adamw" { OptimizerKind::AdamW } else { OptimizerKind::Sgd },

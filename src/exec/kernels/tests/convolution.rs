@@ -1,7 +1,11 @@
 //! Convolutions and their gradients.
 
-use super::super::conv::{self, ConvShape, Epilogue, PackedWeight};
+use super::super::{
+    conv::{self, ConvShape, Epilogue, PackedWeight},
+    operands::Operands,
+};
 use super::{close, pick, random, rng};
+use half::bf16;
 use rand::RngExt;
 
 /// Calls `f(output, input, weight)` for every product of a convolution.
@@ -27,7 +31,23 @@ fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
+/// A convolution with either kind of operands.
 fn check_convolution(s: &ConvShape, seed: u64) {
+    for operands in [Operands::Fp32, Operands::Bf16] {
+        check_with_operands(&ConvShape { operands, ..*s }, seed);
+    }
+}
+
+/// Numbers as they are multiplied.
+fn as_operands(operands: Operands, numbers: &[f32]) -> Vec<f64> {
+    let rounded = |&number: &f32| match operands {
+        Operands::Fp32 => f64::from(number),
+        Operands::Bf16 => bf16::from_f32(number).to_f64(),
+    };
+    numbers.iter().map(rounded).collect()
+}
+
+fn check_with_operands(s: &ConvShape, seed: u64) {
     let rng = &mut rng(seed);
     let x = random(rng, s.input_len());
     let w = random(rng, s.weight_len());
@@ -38,10 +58,11 @@ fn check_convolution(s: &ConvShape, seed: u64) {
     let mut y64 = vec![0f64; dy.len()];
     let mut dx64 = vec![0f64; x.len()];
     let mut dw64 = vec![0f64; w.len()];
+    let [x64, w64, dy64] = [&x, &w, &dy].map(|numbers| as_operands(s.operands, numbers));
     products(s, |o, i, k| {
-        y64[o] += f64::from(x[i]) * f64::from(w[k]);
-        dx64[i] += f64::from(dy[o]) * f64::from(w[k]);
-        dw64[k] += f64::from(dy[o]) * f64::from(x[i]);
+        y64[o] += x64[i] * w64[k];
+        dx64[i] += dy64[o] * w64[k];
+        dw64[k] += dy64[o] * x64[i];
     });
     let depth = (s.weight_len() / s.out_channels) as f64;
     let what = format!("{s:?}");
@@ -79,6 +100,7 @@ fn check_convolution(s: &ConvShape, seed: u64) {
 
 fn shape(ci: usize, co: usize, hw: [usize; 2], k: usize, stride: usize, padding: usize) -> ConvShape {
     ConvShape {
+        operands: Operands::Fp32,
         batch: 2,
         in_channels: ci,
         out_channels: co,
@@ -165,6 +187,7 @@ fn convolutions_of_random_shapes() {
             padding,
             dilation,
             groups,
+            ..shape(1, 1, [1, 1], 1, 1, 0)
         };
         if s.output_len() > 0 {
             check_convolution(&s, checked);
