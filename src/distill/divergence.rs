@@ -1,10 +1,15 @@
 //! Kullback–Leibler divergences between what a teacher and a student say, and their gradients for the student.
 //!
 //! All are scaled by the temperature squared, so that their gradients keep their size as the temperature changes
-//! (Hinton, Vinyals and Dean 2015, <https://arxiv.org/abs/1503.02531>). Gradients are added to what is there.
+//! (Hinton, Vinyals and Dean 2015, <https://arxiv.org/abs/1503.02531>).
+
+use crate::exec::kernels::logistic::{exp_of_negative, softplus};
+
+/// Numbers worked on side by side.
+const LANES: usize = 16;
 
 /// T²·scale·Σᵢ wᵢ·KL(σ(tᵢ/T) ‖ σ(sᵢ/T)) of independent logits, such as objectness and class scores. All slices have one
-/// length; without `weights` every wᵢ is 1.
+/// length; without `weights` every wᵢ is 1. The gradient is added to what is there.
 pub(super) fn bernoulli(
     teacher: &[f32],
     student: &[f32],
@@ -13,20 +18,30 @@ pub(super) fn bernoulli(
     scale: f32,
     gradient: &mut [f32],
 ) -> f64 {
-    let mut total = 0.0;
-    for (index, ((&t, &s), gradient)) in teacher.iter().zip(student).zip(gradient).enumerate() {
-        let weight = scale * weights.map_or(1.0, |weights| weights[index]);
-        let (t, s) = (t / temperature, s / temperature);
-        let wanted = sigmoid(t);
-        let divergence = softplus(s) - softplus(t) + wanted * (t - s);
-        total += f64::from(weight * divergence);
-        *gradient += weight * temperature * (sigmoid(s) - wanted);
-    }
+    let soften = 1.0 / temperature;
+    let divergence = move |t: f32, s: f32| {
+        let (t, s) = (t * soften, s * soften);
+        let ((teacher, wanted), (student, found)) = (softplus(t), softplus(s));
+        (student - teacher + wanted * (t - s), temperature * (found - wanted))
+    };
+    let total = match weights {
+        Some(weights) => sum(teacher, student, weights, gradient, |t, s, weight, gradient| {
+            let (value, slope) = divergence(t, s);
+            *gradient += scale * weight * slope;
+            scale * weight * value
+        }),
+        None => sum(teacher, student, teacher, gradient, |t, s, _, gradient| {
+            let (value, slope) = divergence(t, s);
+            *gradient += scale * slope;
+            scale * value
+        }),
+    };
     total * f64::from(temperature * temperature)
 }
 
 /// T²·scale·Σₚ wₚ·KL(softmax(tₚ/T) ‖ softmax(sₚ/T)) of distributions over `bins` planes: bin b of place p lies at
-/// b·places + p, as the distances of a YOLOv8 head do. `weights` has a number a place.
+/// b·places + p, as the distances of a YOLOv8 head do. `weights` has a number a place. The gradient is added to what is
+/// there.
 pub(super) fn over_planes(
     teacher: &[f32],
     student: &[f32],
@@ -37,99 +52,184 @@ pub(super) fn over_planes(
 ) -> f64 {
     let places = weights.len();
     let bins = teacher.len() / places.max(1);
-    let (mut wanted, mut found) = (vec![0.0; bins], vec![0.0; bins]);
-    let mut total = 0.0;
-    for (place, &weight) in weights.iter().enumerate() {
-        let gather = |from: &[f32], into: &mut [f32]| {
-            into.iter_mut().enumerate().for_each(|(bin, number)| *number = from[bin * places + place] / temperature);
-            softmax(into)
-        };
-        let normalisers = (gather(teacher, &mut wanted), gather(student, &mut found));
-        let mut divergence = normalisers.1 - normalisers.0;
-        for bin in 0..bins {
-            let at = bin * places + place;
-            divergence += wanted[bin] * (teacher[at] - student[at]) / temperature;
-            gradient[at] += scale * weight * temperature * (found[bin] - wanted[bin]);
+    let (mut wanted, mut found) = (vec![[0.0; LANES]; bins], vec![[0.0; LANES]; bins]);
+    let total = pulp::Arch::new().dispatch(|| {
+        let mut total = 0.0;
+        for start in (0..places).step_by(LANES) {
+            let count = LANES.min(places - start);
+            let weights = row(weights, start, count);
+            let mut between = [0.0f32; LANES];
+            let teacher_sums = softmax_of_rows(teacher, places, start, count, temperature, &mut wanted);
+            let student_sums = softmax_of_rows(student, places, start, count, temperature, &mut found);
+            for (bin, (wanted, found)) in wanted.iter().zip(&found).enumerate() {
+                let at = bin * places + start;
+                let (t, s) = (row(teacher, at, count), row(student, at, count));
+                let mut slopes = [0.0; LANES];
+                for lane in 0..LANES {
+                    between[lane] += wanted[lane] * (t[lane] - s[lane]);
+                    slopes[lane] = scale * temperature * weights[lane] * (found[lane] - wanted[lane]);
+                }
+                gradient[at..at + count].iter_mut().zip(slopes).for_each(|(gradient, slope)| *gradient += slope);
+            }
+            for lane in 0..count {
+                let divergence = student_sums[lane] - teacher_sums[lane] + between[lane] / temperature;
+                total += f64::from(scale * weights[lane] * divergence);
+            }
         }
-        total += f64::from(scale * weight * divergence);
-    }
+        total
+    });
     total * f64::from(temperature * temperature)
 }
 
 /// T²·scale·KL(softmax(t/T) ‖ softmax(s/T)) of one distribution over all the numbers of a slice: where a channel looks
 /// (Shu et al. 2021, Channel-wise Knowledge Distillation for Dense Prediction, <https://arxiv.org/abs/2011.13256>).
-/// `buffers` are two scratch slices of the same length.
+/// `wanted` is a scratch slice of the same length. The gradient overwrites what is there.
 pub(super) fn over_places(
     teacher: &[f32],
     student: &[f32],
     temperature: f32,
     scale: f32,
-    buffers: [&mut [f32]; 2],
+    wanted: &mut [f32],
     gradient: &mut [f32],
 ) -> f64 {
-    let [wanted, found] = buffers;
-    let spread = |from: &[f32], into: &mut [f32]| {
-        into.iter_mut().zip(from).for_each(|(number, from)| *number = from / temperature);
-        softmax(into)
+    let [teacher_most, student_most] = [most(teacher), most(student)];
+    let soften = 1.0 / temperature;
+    let powers = |from: &[f32], most: f32, to: &mut [f32]| {
+        sum(from, from, from, to, |number, _, _, power| {
+            *power = exp_of_negative((number - most) * soften);
+            *power
+        })
     };
-    let normalisers = (spread(teacher, wanted), spread(student, found));
-    let mut divergence = f64::from(normalisers.1) - f64::from(normalisers.0);
-    for (index, gradient) in gradient.iter_mut().enumerate() {
-        divergence += f64::from(wanted[index] * (teacher[index] - student[index]) / temperature);
-        *gradient += scale * temperature * (found[index] - wanted[index]);
-    }
+    let teacher_sum = powers(teacher, teacher_most, wanted);
+    let student_sum = powers(student, student_most, gradient);
+    let (of_teacher, of_student) = (1.0 / teacher_sum as f32, 1.0 / student_sum as f32);
+    let between = sum(teacher, student, wanted, gradient, |t, s, wanted, gradient| {
+        let wanted = wanted * of_teacher;
+        *gradient = scale * temperature * (*gradient * of_student - wanted);
+        wanted * (t - s)
+    });
+    let tops = f64::from(student_most) - f64::from(teacher_most);
+    let divergence = (tops + between) * f64::from(soften) + (student_sum / teacher_sum).ln();
     divergence * f64::from(scale * temperature * temperature)
 }
 
-/// Turns logits into probabilities and gives the logarithm of their normaliser.
-fn softmax(logits: &mut [f32]) -> f32 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for logit in logits.iter_mut() {
-        *logit = (*logit - most).exp();
-        sum += *logit;
+/// The sum of `each` over the numbers of three slices of one length, with the place of a fourth to be changed.
+#[inline(always)]
+fn sum(a: &[f32], b: &[f32], c: &[f32], d: &mut [f32], each: impl Fn(f32, f32, f32, &mut f32) -> f32) -> f64 {
+    const BLOCK: usize = 64 * LANES;
+    pulp::Arch::new().dispatch(|| {
+        let mut sum = 0.0;
+        let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK)).zip(c.chunks(BLOCK)).zip(d.chunks_mut(BLOCK));
+        for (((a, b), c), d) in blocks {
+            let mut sums = [0.0f32; LANES];
+            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+            let ((c, c_rest), (d, d_rest)) = (c.as_chunks::<LANES>(), d.as_chunks_mut::<LANES>());
+            for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+                for lane in 0..LANES {
+                    sums[lane] += each(a[lane], b[lane], c[lane], &mut d[lane]);
+                }
+            }
+            for ((((a, b), c), d), sum) in a_rest.iter().zip(b_rest).zip(c_rest).zip(d_rest).zip(&mut sums) {
+                *sum += each(*a, *b, *c, d);
+            }
+            sum += f64::from(sums.iter().sum::<f32>());
+        }
+        sum
+    })
+}
+
+/// The largest number.
+fn most(numbers: &[f32]) -> f32 {
+    pulp::Arch::new().dispatch(|| {
+        let (lanes, rest) = numbers.as_chunks::<LANES>();
+        let mut most = [f32::MIN; LANES];
+        for numbers in lanes {
+            for lane in 0..LANES {
+                most[lane] = most[lane].max(numbers[lane]);
+            }
+        }
+        most.iter().chain(rest).copied().fold(f32::MIN, f32::max)
+    })
+}
+
+/// `count` numbers from `at` on; the other lanes are zero.
+#[inline(always)]
+fn row(from: &[f32], at: usize, count: usize) -> [f32; LANES] {
+    let from = &from[at..at + count];
+    from.first_chunk().copied().unwrap_or_else(|| std::array::from_fn(|lane| from.get(lane).copied().unwrap_or(0.0)))
+}
+
+/// The distributions over planes at `count` places from `start` on, and the logarithms of their normalisers.
+#[inline(always)]
+fn softmax_of_rows(
+    from: &[f32],
+    places: usize,
+    start: usize,
+    count: usize,
+    temperature: f32,
+    to: &mut [[f32; LANES]],
+) -> [f32; LANES] {
+    let mut most = [f32::MIN; LANES];
+    for (bin, to) in to.iter_mut().enumerate() {
+        let logits = row(from, bin * places + start, count);
+        for lane in 0..LANES {
+            to[lane] = logits[lane] / temperature;
+            most[lane] = most[lane].max(to[lane]);
+        }
     }
-    logits.iter_mut().for_each(|probability| *probability /= sum);
-    most + sum.ln()
-}
-
-/// 1 / (1 + e⁻ˣ).
-pub(super) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// ln(1 + eˣ), without overflow.
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
+    let mut sums = [0.0; LANES];
+    for to in &mut *to {
+        for lane in 0..LANES {
+            to[lane] = exp_of_negative(to[lane] - most[lane]);
+            sums[lane] += to[lane];
+        }
+    }
+    for to in to {
+        for lane in 0..LANES {
+            to[lane] /= sums[lane];
+        }
+    }
+    std::array::from_fn(|lane| most[lane] + sums[lane].ln())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TEACHER: [f32; 6] = [0.5, -2.0, 3.0, 0.0, 1.5, -0.7];
-    const STUDENT: [f32; 6] = [-0.3, 1.0, 2.0, 0.4, -1.5, 0.9];
-    const WEIGHTS: [f32; 6] = [0.2, 1.0, 0.5, 0.9, 0.0, 0.7];
+    /// More than a few lanes, and some left over.
+    const COUNT: usize = 3 * 19;
 
-    /// A divergence as a function of the student, with its gradient.
-    type Divergence<'a> = &'a dyn Fn(&[f32], &mut [f32]) -> f64;
+    fn wave(phase: f32) -> Vec<f32> {
+        (0..COUNT).map(|i| 2.0 * (i as f32 * 0.7 + phase).sin()).collect()
+    }
+
+    fn weights(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i % 5) as f32 / 4.0).collect()
+    }
+
+    /// A divergence as a function of teacher and student, with its gradient.
+    type Divergence<'a> = &'a dyn Fn(&[f32], &[f32], &mut [f32]) -> f64;
 
     fn check(divergence: Divergence, expected: f64) {
-        let mut gradient = [0.0; 6];
-        let value = divergence(&STUDENT, &mut gradient);
-        assert!((value - expected).abs() < 1e-5, "{value} against {expected}");
-        for index in 0..6 {
+        let (teacher, student) = (wave(0.2), wave(1.1));
+        let mut gradient = vec![0.0; COUNT];
+        let value = divergence(&teacher, &student, &mut gradient);
+        assert!((value - expected).abs() < 1e-5 * expected, "{value} against {expected}");
+        for index in 0..COUNT {
             let shifted = |delta: f32| {
-                let mut student = STUDENT;
+                let mut student = student.clone();
                 student[index] += delta;
-                divergence(&student, &mut [0.0; 6])
+                divergence(&teacher, &student, &mut vec![0.0; COUNT])
             };
             let numeric = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
             assert!((numeric - f64::from(gradient[index])).abs() < 2e-3, "{index}: {numeric} {}", gradient[index]);
         }
-        let mut none = [0.0; 6];
-        assert!(divergence(&TEACHER, &mut none).abs() < 1e-5);
+        let mut none = vec![0.0; COUNT];
+        assert!(divergence(&teacher, &teacher, &mut none).abs() < 1e-5);
         assert!(none.iter().all(|number| number.abs() < 1e-5));
+        let mut student = student;
+        student[COUNT - 1] = f32::NAN;
+        assert!(divergence(&teacher, &student, &mut none).is_nan());
     }
 
     fn kl(wanted: &[f64], found: &[f64]) -> f64 {
@@ -144,32 +244,34 @@ mod tests {
 
     #[test]
     fn independent_logits() {
-        let expected = (0..6).map(|i| {
-            let pair = |logit: f32| probabilities(&[logit, 0.0], 2.0);
-            f64::from(WEIGHTS[i]) * kl(&pair(TEACHER[i]), &pair(STUDENT[i]))
-        });
-        let expected = 4.0 * 0.5 * expected.sum::<f64>();
-        check(&|student, gradient| bernoulli(&TEACHER, student, Some(&WEIGHTS), 2.0, 0.5, gradient), expected);
+        let (teacher, student) = (wave(0.2), wave(1.1));
+        let expected = |weights: &[f32]| {
+            let each = (0..COUNT).map(|i| {
+                let pair = |logit: f32| probabilities(&[logit, 0.0], 2.0);
+                f64::from(weights[i]) * kl(&pair(teacher[i]), &pair(student[i]))
+            });
+            4.0 * 0.5 * each.sum::<f64>()
+        };
+        let some = weights(COUNT);
+        check(&|t, s, gradient| bernoulli(t, s, Some(&some), 2.0, 0.5, gradient), expected(&some));
+        check(&|t, s, gradient| bernoulli(t, s, None, 2.0, 0.5, gradient), expected(&[1.0; COUNT]));
     }
 
     #[test]
     fn distributions_over_planes() {
-        let weights = [0.3, 1.0];
-        let column = |from: &[f32], place: usize| [from[place], from[2 + place], from[4 + place]];
-        let expected = (0..2).map(|place| {
+        let (teacher, student, weights) = (wave(0.2), wave(1.1), [vec![0.0], weights(18)].concat());
+        let column = |from: &[f32], place: usize| [from[place], from[19 + place], from[38 + place]];
+        let expected = (0..19).map(|place| {
             let at = |from: &[f32]| probabilities(&column(from, place), 1.5);
-            f64::from(weights[place]) * kl(&at(&TEACHER), &at(&STUDENT))
+            f64::from(weights[place]) * kl(&at(&teacher), &at(&student))
         });
         let expected = 2.25 * 0.7 * expected.sum::<f64>();
-        check(&|student, gradient| over_planes(&TEACHER, student, &weights, 1.5, 0.7, gradient), expected);
+        check(&|t, s, gradient| over_planes(t, s, &weights, 1.5, 0.7, gradient), expected);
     }
 
     #[test]
     fn one_distribution_over_places() {
-        let expected = 9.0 * 0.25 * kl(&probabilities(&TEACHER, 3.0), &probabilities(&STUDENT, 3.0));
-        let divergence = |student: &[f32], gradient: &mut [f32]| {
-            over_places(&TEACHER, student, 3.0, 0.25, [&mut [0.0; 6], &mut [0.0; 6]], gradient)
-        };
-        check(&divergence, expected);
+        let expected = 9.0 * 0.25 * kl(&probabilities(&wave(0.2), 3.0), &probabilities(&wave(1.1), 3.0));
+        check(&|t, s, gradient| over_places(t, s, 3.0, 0.25, &mut [0.0; COUNT], gradient), expected);
     }
 }

@@ -1,16 +1,19 @@
 //! What a distillation step minimises: the detection loss, and the distance from the teacher.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{
     DistillError, DistillOptions,
     adapter::Adapter,
     divergence::over_places,
-    outputs::{self, Map, Weights},
+    outputs::{Comparison, Map, Parts, Weights},
 };
 use crate::{
-    exec::Inference,
+    exec::{
+        Inference,
+        numbers::{self, Numbers},
+    },
     graph::{Graph, NodeId},
     model::{Detector, Model, Tensors},
     train::{Detection, Judgement, Objective, ObjectiveError, Step, loss::Gains},
@@ -86,17 +89,20 @@ impl Distillation {
     ) -> Result<f64, ObjectiveError> {
         let tap = self.student_taps[pair];
         let student = &step.values.taps[&tap];
-        let (batch, _, height, width) = student.dims4()?;
+        let (dims, device) = (student.dims4()?, student.device());
+        let (batch, _, height, width) = dims;
         let channels = teacher.dim(1)?;
-        let (wanted, features) = (numbers(teacher)?, numbers(student)?);
+        let (teacher, student) = (on_cpu(teacher)?, on_cpu(student)?);
+        let (wanted, features) = (Numbers::of(&teacher)?, Numbers::of(&student)?);
         let name = Self::adapter_name(pair);
-        let adapter = match &self.adapters[pair] {
-            Some(adapter) => Some((adapter, numbers(&step.tensors[&name])?)),
-            None => None,
+        let matrix = self.adapters[pair].as_ref().map(|_| on_cpu(&step.tensors[&name])).transpose()?;
+        let adapter = match (&self.adapters[pair], &matrix) {
+            (Some(adapter), Some(matrix)) => Some((adapter, Numbers::of(matrix)?)),
+            _ => None,
         };
         let widened =
             adapter.as_ref().map(|(adapter, matrix)| adapter.forward(batch, [height, width], matrix, &features));
-        let found = widened.as_ref().unwrap_or(&features);
+        let found = widened.as_deref().unwrap_or(&features);
         let places = height * width;
         let mut gradient = vec![0.0; found.len()];
         let scale = self.options.cwd / channels as f32;
@@ -104,10 +110,9 @@ impl Distillation {
         let losses: Vec<f64> = planes
             .zip(gradient.par_chunks_exact_mut(places))
             .map_init(
-                || [vec![0.0; places], vec![0.0; places]],
-                |[first, second], ((teacher, student), gradient)| {
-                    let buffers = [&mut first[..], &mut second[..]];
-                    over_places(teacher, student, self.options.cwd_temperature, scale, buffers, gradient)
+                || vec![0.0; places],
+                |scratch, ((teacher, student), gradient)| {
+                    over_places(teacher, student, self.options.cwd_temperature, scale, scratch, gradient)
                 },
             )
             .collect();
@@ -116,41 +121,41 @@ impl Distillation {
                 let size = [height, width];
                 let (of_matrix, of_features) = adapter.backward(batch, size, &matrix, &features, &gradient);
                 let shape = (adapter.teacher, adapter.student, 1, 1);
-                judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, student.device())?);
+                judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, device)?);
                 of_features
             }
             None => gradient,
         };
-        let of_features = Tensor::from_vec(of_features, student.dims(), student.device())?;
+        let of_features = Tensor::from_vec(of_features, dims, device)?;
         judgement.gradients.taps.insert(tap, of_features);
         Ok(losses.iter().sum::<f64>() / batch as f64)
     }
 
+    /// Distillation of the outputs; gives its parts for a mean image and adds to their gradients.
     fn compare_outputs(
         &self,
         step: &Step<'_>,
         teacher: &[Tensor],
         judgement: &mut Judgement,
-    ) -> Result<outputs::Parts, ObjectiveError> {
-        let all = |tensors: &[Tensor]| tensors.iter().map(numbers).collect::<candle_core::Result<Vec<_>>>();
-        let (wanted, found) = (all(teacher)?, all(&step.values.outputs)?);
-        let mut gradients: Vec<Vec<f32>> = found.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
-        let places = step.values.outputs.iter().map(|output| Ok(output.dim(2)? * output.dim(3)?));
-        let places = places.collect::<candle_core::Result<Vec<usize>>>()?;
-        let maps = wanted.iter().zip(&found).zip(&mut gradients).zip(places);
-        let mut maps: Vec<Map> =
-            maps.map(|(((teacher, student), gradient), places)| Map { teacher, student, gradient, places }).collect();
-        let batch = step.images.dim(0)?;
-        let parts = outputs::compare(&self.detector, batch, &mut maps, self.weights);
-        let sums = judgement.gradients.outputs.iter_mut().zip(gradients).zip(&step.values.outputs);
-        for ((sum, gradient), output) in sums {
-            let gradient = Tensor::from_vec(gradient, output.dims(), output.device())?;
-            *sum = Some(match sum.take() {
-                Some(sum) => (sum + gradient)?,
-                None => gradient,
-            });
+    ) -> Result<Parts, ObjectiveError> {
+        let teacher = teacher.iter().map(on_cpu).collect::<candle_core::Result<Vec<_>>>()?;
+        let wanted = teacher.iter().map(Numbers::of).collect::<candle_core::Result<Vec<_>>>()?;
+        let maps =
+            wanted.iter().zip(&teacher).map(|(numbers, map)| Ok(Map { numbers, places: map.dim(2)? * map.dim(3)? }));
+        let maps = maps.collect::<candle_core::Result<Vec<_>>>()?;
+        let comparison = Comparison::new(&self.detector, step.images.dim(0)?, &maps, self.weights);
+        let mut parts = Vec::new();
+        for (index, (output, sum)) in step.values.outputs.iter().zip(&mut judgement.gradients.outputs).enumerate() {
+            let found = on_cpu(output)?;
+            let gradient = match sum.take() {
+                Some(sum) => on_cpu(&sum)?,
+                None => found.zeros_like()?,
+            };
+            let found = Numbers::of(&found)?;
+            parts.push(numbers::change(&gradient, |gradient| comparison.add(index, &found, gradient))?);
+            *sum = Some(gradient.to_device(output.device())?);
         }
-        Ok(parts)
+        Ok(parts.into_iter().sum())
     }
 }
 
@@ -189,9 +194,9 @@ impl Objective for Distillation {
     }
 }
 
-/// A tensor's numbers on the CPU.
-fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
-    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+/// The tensor itself where it is on the CPU and contiguous, else a copy that is.
+fn on_cpu(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    tensor.to_device(&Device::Cpu)?.contiguous()
 }
 
 /// The values that the head reads, in the order of its levels: those that a node inside the head's module takes from

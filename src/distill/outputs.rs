@@ -2,17 +2,19 @@
 
 use rayon::prelude::*;
 
-use super::divergence::{bernoulli, over_planes, sigmoid};
-use crate::model::{Detector, Head};
+use super::divergence::{bernoulli, over_planes};
+use crate::{
+    exec::kernels::logistic::sigmoid,
+    model::{Detector, Head},
+};
 
 /// Weight of each level's objectness in the YOLOv5 loss, finest first; the finest has most places and fewest objects.
 const OBJECTNESS_BALANCE: [f32; 3] = [4.0, 1.0, 0.4];
 
-/// One output map of teacher and student: numbers of all images, and places (height × width).
+/// One output map: numbers of all images, and places (height × width).
+#[derive(Clone, Copy)]
 pub(super) struct Map<'a> {
-    pub(super) teacher: &'a [f32],
-    pub(super) student: &'a [f32],
-    pub(super) gradient: &'a mut [f32],
+    pub(super) numbers: &'a [f32],
     pub(super) places: usize,
 }
 
@@ -38,41 +40,59 @@ impl std::iter::Sum for Parts {
     }
 }
 
-/// Divergence of the student's outputs from the teacher's. Every term is normalised and weighted as the term of the
-/// detection loss that it resembles, so a weight of 1 makes the teacher count as much as the labels. Class scores and
-/// boxes count where the teacher sees an object (Mehta and Ozturk 2018, <https://arxiv.org/abs/1805.06361>); boxes of
-/// YOLOv8 are compared as distributions (Zheng et al. 2022, localization distillation,
-/// <https://arxiv.org/abs/2102.12252>). The gradient of the parts' sum times the batch is added to the maps' gradients.
-pub(super) fn compare(detector: &Detector, batch: usize, maps: &mut [Map], weights: Weights) -> Parts {
-    let classes = detector.classes.len();
-    match &detector.head {
-        Head::Anchors { .. } => anchors(classes, batch, maps, weights),
-        Head::Distribution { .. } => distributions(batch, maps, weights),
-    }
+/// A teacher's outputs, for a student's to be compared with, map by map.
+///
+/// Every term is normalised and weighted as the term of the detection loss that it resembles, so a weight of 1 makes the
+/// teacher count as much as the labels. Class scores and boxes count where the teacher sees an object (Mehta and Ozturk
+/// 2018, <https://arxiv.org/abs/1805.06361>); boxes of YOLOv8 are compared as distributions (Zheng et al. 2022,
+/// localization distillation, <https://arxiv.org/abs/2102.12252>).
+pub(super) struct Comparison<'a> {
+    head: &'a Head,
+    classes: usize,
+    batch: usize,
+    teacher: &'a [Map<'a>],
+    /// For each level, how sure the teacher is that there is an object, at every place (and anchor) of every image.
+    objects: Vec<Vec<f32>>,
+    /// Their sum.
+    seen: f32,
+    weights: Weights,
 }
 
-/// YOLOv5: planes x, y, w, h, objectness and the classes of every anchor. All are logits of numbers between 0 and 1, so
-/// one divergence serves them all.
-fn anchors(classes: usize, batch: usize, maps: &mut [Map], weights: Weights) -> Parts {
-    let planes = 5 + classes;
-    let objects: Vec<Vec<f32>> = maps
-        .iter()
-        .map(|map| {
-            let anchors = map.teacher.chunks_exact(planes * map.places);
-            let objectness = anchors.flat_map(|anchor| &anchor[4 * map.places..5 * map.places]);
-            objectness.map(|&logit| sigmoid(logit)).collect()
-        })
-        .collect();
-    let seen = objects.iter().flatten().map(|&object| f64::from(object)).sum::<f64>().max(1.0) as f32;
-    let level = |(index, (map, objects)): (usize, (&mut Map, &Vec<f32>))| {
-        let places = map.places;
-        let balance = OBJECTNESS_BALANCE[index.min(OBJECTNESS_BALANCE.len() - 1)];
-        let per_image = batch as f32;
-        let objectness_scale = weights.objectness * balance * per_image / objects.len() as f32;
-        let class_scale = weights.classes * per_image / (seen * classes as f32);
-        let box_scale = weights.boxes * 0.5 * per_image / (seen * 4.0);
-        let anchors = map.teacher.par_chunks_exact(planes * places).zip(map.student.par_chunks_exact(planes * places));
-        let anchors = anchors.zip(map.gradient.par_chunks_exact_mut(planes * places)).zip(objects.par_chunks(places));
+impl<'a> Comparison<'a> {
+    /// Looks for the objects that the teacher sees.
+    pub(super) fn new(detector: &'a Detector, batch: usize, teacher: &'a [Map<'a>], weights: Weights) -> Self {
+        let classes = detector.classes.len();
+        let objects: Vec<Vec<f32>> = match &detector.head {
+            Head::Anchors { .. } => teacher.iter().map(|map| objectness(map, classes)).collect(),
+            Head::Distribution { .. } => teacher.chunks_exact(2).map(|level| best_scores(&level[1], batch)).collect(),
+        };
+        let seen = objects.iter().flatten().map(|&object| f64::from(object)).sum::<f64>().max(1.0) as f32;
+        Self { head: &detector.head, classes, batch, teacher, objects, seen, weights }
+    }
+
+    /// Divergence of the student's map from the teacher's; the gradient of the parts' sum times the batch is added to
+    /// `gradient`.
+    pub(super) fn add(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> Parts {
+        let parts = match (self.head, map % 2) {
+            (Head::Anchors { .. }, _) => self.anchors(map, student, gradient),
+            (Head::Distribution { .. }, 0) => Parts { boxes: self.distances(map, student, gradient), logits: 0.0 },
+            (Head::Distribution { .. }, _) => Parts { logits: self.scores(map, student, gradient), boxes: 0.0 },
+        };
+        Parts { logits: parts.logits / self.batch as f64, boxes: parts.boxes / self.batch as f64 }
+    }
+
+    /// YOLOv5: planes x, y, w, h, objectness and the classes of every anchor. All are logits of numbers between 0 and 1,
+    /// so one divergence serves them all.
+    fn anchors(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> Parts {
+        let Map { numbers: teacher, places } = self.teacher[map];
+        let (weights, objects, planes) = (self.weights, &self.objects[map], 5 + self.classes);
+        let balance = OBJECTNESS_BALANCE[map.min(OBJECTNESS_BALANCE.len() - 1)];
+        let batch = self.batch as f32;
+        let objectness_scale = weights.objectness * balance * batch / objects.len() as f32;
+        let class_scale = weights.classes * batch / (self.seen * self.classes as f32);
+        let box_scale = weights.boxes * 0.5 * batch / (self.seen * 4.0);
+        let anchors = teacher.par_chunks_exact(planes * places).zip(student.par_chunks_exact(planes * places));
+        let anchors = anchors.zip(gradient.par_chunks_exact_mut(planes * places)).zip(objects.par_chunks(places));
         let parts: Vec<Parts> = anchors
             .map(|(((teacher, student), gradient), objects)| {
                 let mut parts = Parts::default();
@@ -88,55 +108,54 @@ fn anchors(classes: usize, batch: usize, maps: &mut [Map], weights: Weights) -> 
                 parts
             })
             .collect();
-        parts.into_iter().sum::<Parts>()
-    };
-    per_image(maps.iter_mut().zip(&objects).enumerate().map(level).sum(), batch)
-}
+        parts.into_iter().sum()
+    }
 
-/// YOLOv8: a map of 4·`reg_max` planes of distances, then one of class scores, for every level.
-fn distributions(batch: usize, maps: &mut [Map], weights: Weights) -> Parts {
-    let objects: Vec<Vec<f32>> = maps
-        .chunks_exact(2)
-        .map(|level| {
-            let scores = &level[1];
-            let classes = scores.teacher.len() / (batch * scores.places).max(1);
-            let image = |scores_of_image: &[f32]| -> Vec<f32> {
-                let best =
-                    |place| (0..classes).map(|c| scores_of_image[c * scores.places + place]).fold(f32::MIN, f32::max);
-                (0..scores.places).map(|place| sigmoid(best(place))).collect()
-            };
-            scores.teacher.chunks_exact(classes * scores.places).flat_map(image).collect()
-        })
-        .collect();
-    let seen = objects.iter().flatten().map(|&object| f64::from(object)).sum::<f64>().max(1.0) as f32;
-    let class_scale = weights.classes * batch as f32 / seen;
-    let box_scale = weights.boxes * 1.5 * batch as f32 / (seen * 4.0);
-    let level = |(level, objects): (&mut [Map], &Vec<f32>)| {
-        let [boxes, scores] = level else { return Parts::default() };
-        let (box_len, score_len) = (boxes.teacher.len() / batch, scores.teacher.len() / batch);
-        let images = boxes.teacher.par_chunks_exact(box_len).zip(boxes.student.par_chunks_exact(box_len));
-        let images =
-            images.zip(boxes.gradient.par_chunks_exact_mut(box_len)).zip(objects.par_chunks_exact(boxes.places));
-        let box_parts: Vec<f64> = images
-            .map(|(((teacher, student), gradient), objects)| {
-                let side = box_len / 4;
-                let sides =
-                    teacher.chunks_exact(side).zip(student.chunks_exact(side)).zip(gradient.chunks_exact_mut(side));
-                sides.map(|((t, s), g)| over_planes(t, s, objects, 1.0, box_scale, g)).sum::<f64>()
+    /// YOLOv8's distances of the four sides, `reg_max` planes each.
+    fn distances(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
+        let Map { numbers: teacher, places } = self.teacher[map];
+        let scale = self.weights.boxes * 1.5 * self.batch as f32 / (self.seen * 4.0);
+        let side = teacher.len() / (4 * self.batch);
+        let sides = teacher.par_chunks_exact(side).zip(student.par_chunks_exact(side));
+        let sides = sides.zip(gradient.par_chunks_exact_mut(side)).enumerate();
+        let parts: Vec<f64> = sides
+            .map(|(index, ((teacher, student), gradient))| {
+                let objects = &self.objects[map / 2][index / 4 * places..][..places];
+                over_planes(teacher, student, objects, 1.0, scale, gradient)
             })
             .collect();
-        let images = scores.teacher.par_chunks_exact(score_len).zip(scores.student.par_chunks_exact(score_len));
-        let score_parts: Vec<f64> = images
-            .zip(scores.gradient.par_chunks_exact_mut(score_len))
-            .map(|((t, s), g)| bernoulli(t, s, None, weights.temperature, class_scale, g))
+        parts.iter().sum()
+    }
+
+    /// YOLOv8's class scores.
+    fn scores(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
+        let Map { numbers: teacher, places } = self.teacher[map];
+        let scale = self.weights.classes * self.batch as f32 / self.seen;
+        let planes = teacher.par_chunks_exact(places).zip(student.par_chunks_exact(places));
+        let parts: Vec<f64> = planes
+            .zip(gradient.par_chunks_exact_mut(places))
+            .map(|((t, s), g)| bernoulli(t, s, None, self.weights.temperature, scale, g))
             .collect();
-        Parts { logits: score_parts.iter().sum(), boxes: box_parts.iter().sum() }
-    };
-    per_image(maps.chunks_exact_mut(2).zip(&objects).map(level).sum(), batch)
+        parts.iter().sum()
+    }
 }
 
-fn per_image(parts: Parts, batch: usize) -> Parts {
-    Parts { logits: parts.logits / batch as f64, boxes: parts.boxes / batch as f64 }
+/// YOLOv5's objectness at every anchor and place.
+fn objectness(map: &Map, classes: usize) -> Vec<f32> {
+    let anchors = map.numbers.chunks_exact((5 + classes) * map.places);
+    anchors.flat_map(|anchor| &anchor[4 * map.places..5 * map.places]).map(|&logit| sigmoid(logit)).collect()
+}
+
+/// YOLOv8's highest class score at every place.
+fn best_scores(map: &Map, batch: usize) -> Vec<f32> {
+    let image = |scores: &[f32]| {
+        let mut best = vec![f32::MIN; map.places];
+        for plane in scores.chunks_exact(map.places) {
+            best.iter_mut().zip(plane).for_each(|(best, score)| *best = best.max(*score));
+        }
+        best.into_iter().map(sigmoid)
+    };
+    map.numbers.chunks_exact(map.numbers.len() / batch).flat_map(image).collect()
 }
 
 #[cfg(test)]
@@ -152,13 +171,13 @@ mod tests {
     /// Value of the parts and their gradient, for maps of these planes and places in a batch of two.
     fn run(detector: &Detector, sizes: &[(usize, usize)], student: &[Vec<f32>]) -> (Parts, Vec<Vec<f32>>) {
         let teacher: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 0.2)).collect();
+        let maps = teacher.iter().zip(sizes).map(|(numbers, &(_, places))| Map { numbers, places });
+        let maps: Vec<Map> = maps.collect();
+        let comparison = Comparison::new(detector, 2, &maps, WEIGHTS);
         let mut gradients: Vec<Vec<f32>> = student.iter().map(|map| vec![0.0; map.len()]).collect();
-        let mut maps: Vec<Map> = Vec::new();
-        for (((teacher, student), gradient), (_, places)) in teacher.iter().zip(student).zip(&mut gradients).zip(sizes)
-        {
-            maps.push(Map { teacher, student, gradient, places: *places });
-        }
-        let parts = compare(detector, 2, &mut maps, WEIGHTS);
+        let add =
+            |(map, (student, gradient)): (usize, (&Vec<f32>, &mut Vec<f32>))| comparison.add(map, student, gradient);
+        let parts = student.iter().zip(&mut gradients).enumerate().map(add).sum();
         (parts, gradients)
     }
 

@@ -12,7 +12,10 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::{Corners, Detection, EvalError};
-use crate::model::{Detector, Head};
+use crate::{
+    exec::kernels::logistic::sigmoid,
+    model::{Detector, Head},
+};
 
 /// Which boxes are worth decoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,10 +144,6 @@ fn check(detector: &Detector, maps: &[Map]) -> Result<(), EvalError> {
 struct Passes {
     logit: f32,
     options: DecodeOptions,
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 fn logit(share: f32) -> f32 {

@@ -5,6 +5,7 @@
 
 mod fast;
 pub mod kernels;
+pub(crate) mod numbers;
 mod reference;
 
 use std::collections::BTreeMap;

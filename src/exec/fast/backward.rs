@@ -62,7 +62,7 @@ impl Recorded {
             with_numbers(gradient, |numbers| {
                 pending.contribute(id, numbers.len(), |sum, accumulate| match accumulate {
                     true => elementwise::add_assign(sum, numbers),
-                    false => sum.copy_from_slice(numbers),
+                    false => elementwise::copy(sum, numbers),
                 });
             })?;
         }
@@ -117,15 +117,17 @@ impl Recorded {
             }
             Op::Activation(activation) => {
                 let input = self.value(node.inputs[0])?;
-                pending.contribute(node.inputs[0], input.data.len(), |sum, accumulate| {
-                    elementwise::activate_backward(function(*activation), &input.data, &gradient, sum, accumulate);
+                let input = input.numbers()?;
+                pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
+                    elementwise::activate_backward(function(*activation), &input, &gradient, sum, accumulate);
                 });
             }
             Op::MaxPool(pool) => {
                 let input = self.value(node.inputs[0])?;
                 let shape = pool_shape(pool, self.batch, input.shape);
-                pending.contribute(node.inputs[0], input.data.len(), |sum, accumulate| {
-                    pool::max_backward(&shape, &input.data, &gradient, sum, accumulate);
+                let input = input.numbers()?;
+                pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
+                    pool::max_backward(&shape, &input, &gradient, sum, accumulate);
                 });
             }
             Op::Upsample { scale } => {
@@ -139,7 +141,7 @@ impl Recorded {
                 for &input in &node.inputs[1..] {
                     pending.contribute(input, gradient.len(), |sum, accumulate| match accumulate {
                         true => elementwise::add_assign(sum, &gradient),
-                        false => sum.copy_from_slice(&gradient),
+                        false => elementwise::copy(sum, &gradient),
                     });
                 }
                 pending.give(node.inputs[0], gradient);
@@ -182,7 +184,7 @@ impl Recorded {
         let input = self.value(node.inputs[0])?;
         let shape = conv_shape(conv, self.operands, self.batch, input.shape);
         let mut weight_gradient = vec![0.0; conv.weight_shape().iter().product()];
-        conv::backward_weight(&shape, &input.data, gradient, &mut weight_gradient);
+        conv::backward_weight(&shape, &input.numbers()?, gradient, &mut weight_gradient);
         let tensor = Tensor::from_vec(weight_gradient, &conv.weight_shape()[..], &Device::Cpu)?;
         trained.insert(node.tensor_name("weight"), tensor);
         if conv.bias {
@@ -193,7 +195,7 @@ impl Recorded {
         let reads_images = matches!(self.model.graph.node(node.inputs[0]).op, Op::Input { .. });
         if !reads_images {
             self.owned(node, "weight", |weight| {
-                pending.contribute(node.inputs[0], input.data.len(), |sum, accumulate| {
+                pending.contribute(node.inputs[0], shape.input_len(), |sum, accumulate| {
                     conv::backward_data(&shape, gradient, weight, sum, accumulate);
                 });
             })?;
@@ -213,9 +215,10 @@ impl Recorded {
         let x = self.value(node.inputs[0])?;
         let Statistics { mean, variance } = &self.statistics[&step.first()];
         let [mut gamma_gradient, mut beta_gradient] = [vec![0.0; norm.channels], vec![0.0; norm.channels]];
+        let numbers = x.numbers()?;
         self.with_norm(norm, node, step, x, |kernel| {
             let owned = (&mut gamma_gradient[..], &mut beta_gradient[..]);
-            norm::backward_train_in_place(kernel, &x.data, mean, variance, gradient, owned.0, owned.1);
+            norm::backward_train_in_place(kernel, &numbers, mean, variance, gradient, owned.0, owned.1);
         })?;
         for (suffix, numbers) in [("weight", gamma_gradient), ("bias", beta_gradient)] {
             trained.insert(node.tensor_name(suffix), Tensor::from_vec(numbers, norm.channels, &Device::Cpu)?);

@@ -10,7 +10,6 @@ use super::{
         kernels::{
             conv::{self, Epilogue, PackedWeight},
             elementwise, norm, pool,
-            scratch::{self, Scratch},
         },
     },
     Value, conv_shape, function,
@@ -114,10 +113,15 @@ impl Prepared {
             let out = shapes[step.output()];
             let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| values[id].as_ref()).collect();
             let start = Instant::now();
-            let data = self.step(&node.op, work, batch, &inputs, out, images);
+            let value = match work {
+                Work::Images => Value::of(out, images),
+                _ => Value::compute(out, batch, self.is_shared(graph, step.output()), |result| {
+                    self.step(&node.op, work, batch, &inputs, result)
+                }),
+            };
             times.forward.push((step.first(), start.elapsed().as_secs_f64()));
-            let data = in_layer(node, inputs.first().map(|value| value.shape), data)?;
-            values[step.output()] = Some(Value { shape: out, data });
+            let value = in_layer(node, inputs.first().map(|value| value.shape), value)?;
+            values[step.output()] = Some(value);
             for &input in &node.inputs {
                 readers[input] -= 1;
                 if readers[input] == 0 {
@@ -125,8 +129,8 @@ impl Prepared {
                 }
             }
         }
-        let tensor = |id: NodeId| match &values[id] {
-            Some(value) => value.to_tensor(batch),
+        let tensor = |id: NodeId| match values[id].as_ref().and_then(Value::tensor) {
+            Some(tensor) => Ok(tensor.clone()),
             None => candle_core::bail!("the value of `{}` was not kept", graph.node(id).name),
         };
         let values = Values {
@@ -136,18 +140,14 @@ impl Prepared {
         Ok((values, times))
     }
 
-    fn step(
-        &self,
-        op: &Op,
-        work: &Work,
-        batch: usize,
-        inputs: &[&Value],
-        out: Shape,
-        images: &Tensor,
-    ) -> Result<Scratch> {
-        let mut result = scratch::take(batch * out.channels * out.height * out.width);
+    /// Whether others see the value.
+    fn is_shared(&self, graph: &Graph, id: NodeId) -> bool {
+        graph.outputs().contains(&id) || self.taps.contains(&id)
+    }
+
+    fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
         match work {
-            Work::Images => with_numbers(images, |numbers| result.copy_from_slice(numbers))?,
+            Work::Images | Work::Plain => plain(op, batch, inputs, result)?,
             Work::Conv { conv, weight, bias, silu } => {
                 let epilogue = match bias {
                     Some(bias) if *silu => Epilogue::BiasSilu(bias),
@@ -155,7 +155,7 @@ impl Prepared {
                     None => Epilogue::None,
                 };
                 let shape = conv_shape(conv, self.operands, batch, inputs[0].shape);
-                conv::forward_packed(&shape, &inputs[0].data, weight, epilogue, &mut result);
+                conv::forward_packed(&shape, &inputs[0].numbers()?, weight, epilogue, result);
             }
             Work::Norm { norm, owned, activation } => {
                 let kernel = norm::BatchNorm {
@@ -167,11 +167,10 @@ impl Prepared {
                     eps: norm.eps as f32,
                     activation: *activation,
                 };
-                norm::forward_eval(&kernel, &inputs[0].data, &owned.mean, &owned.var, &mut result);
+                norm::forward_eval(&kernel, &inputs[0].numbers()?, &owned.mean, &owned.var, result);
             }
-            Work::Plain => plain(op, batch, inputs, &mut result)?,
         }
-        Ok(result)
+        Ok(())
     }
 
     /// How the convolutions run.
@@ -218,18 +217,22 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step, operands: Operands) -> Res
 /// The operations without weights; training runs them the same way.
 pub(super) fn plain(op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
     match op {
-        Op::Activation(activation) => elementwise::activate(function(*activation), &inputs[0].data, result),
-        Op::MaxPool(pool) => pool::max_forward(&pool_shape(pool, batch, inputs[0].shape), &inputs[0].data, result),
+        Op::Activation(activation) => elementwise::activate(function(*activation), &inputs[0].numbers()?, result),
+        Op::MaxPool(pool) => {
+            pool::max_forward(&pool_shape(pool, batch, inputs[0].shape), &inputs[0].numbers()?, result)
+        }
         Op::Upsample { scale } => {
             let Shape { channels, height, width } = inputs[0].shape;
-            elementwise::upsample(batch * channels, [height, width], [*scale; 2], &inputs[0].data, result);
+            elementwise::upsample(batch * channels, [height, width], [*scale; 2], &inputs[0].numbers()?, result);
         }
         Op::Add => {
             if let [a, b, rest @ ..] = inputs {
-                elementwise::add(&a.data, &b.data, result);
-                rest.iter().for_each(|input| elementwise::add_assign(result, &input.data));
+                elementwise::add(&a.numbers()?, &b.numbers()?, result);
+                for input in rest {
+                    elementwise::add_assign(result, &input.numbers()?);
+                }
             } else {
-                result.copy_from_slice(&inputs[0].data);
+                elementwise::copy(result, &inputs[0].numbers()?);
             }
         }
         Op::Concat => {
@@ -238,12 +241,13 @@ pub(super) fn plain(op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]
             for input in inputs {
                 let count = input.shape.channels;
                 let to = (&mut *result, range(channels, start));
-                elementwise::copy_channels(input.area(), count, (&input.data, range(count, 0)), to, false);
+                elementwise::copy_channels(input.area(), count, (&input.numbers()?, range(count, 0)), to, false);
                 start += count;
             }
         }
         Op::Slice { start, len } => {
-            let from = (&inputs[0].data[..], range(inputs[0].shape.channels, *start));
+            let numbers = inputs[0].numbers()?;
+            let from = (&numbers[..], range(inputs[0].shape.channels, *start));
             elementwise::copy_channels(inputs[0].area(), *len, from, (result, range(*len, 0)), false);
         }
         Op::Input { .. } | Op::Conv(_) | Op::BatchNorm(_) => {

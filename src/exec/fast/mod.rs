@@ -1,17 +1,20 @@
 //! The CPU path: the graph's steps on plain buffers, by our own kernels.
 //!
 //! Values live in reused buffers from the moment a step makes them until the last step that needs them. In training,
-//! what the way back needs stays: the inputs of convolutions, and what normalisations and activations read.
+//! what the way back needs stays: the inputs of convolutions, and what normalisations and activations read. Images, outputs
+//! and taps are tensors, which steps read and write where they are.
 
 mod backward;
 mod fuse;
 mod inference;
 mod training;
+mod value;
 
-use candle_core::{CpuStorage, Result, Storage, Tensor};
+use candle_core::{Result, Tensor};
 
 pub(super) use inference::Prepared;
 pub(super) use training::{Recorded, train};
+use value::Value;
 
 use super::{
     Operands,
@@ -19,42 +22,15 @@ use super::{
         conv::ConvShape,
         elementwise::{self, ChannelRange},
         pool::PoolShape,
-        scratch::Scratch,
     },
+    numbers::Numbers,
 };
 use crate::graph::{Activation, Conv, Graph, MaxPool, Node, Shape};
 
-/// A value while the graph runs: channels and size, and (n, c, h, w) numbers.
-struct Value {
-    shape: Shape,
-    data: Scratch,
-}
-
-impl Value {
-    fn area(&self) -> usize {
-        self.shape.height * self.shape.width
-    }
-
-    /// The value as a tensor of its own.
-    fn to_tensor(&self, batch: usize) -> Result<Tensor> {
-        let Shape { channels, height, width } = self.shape;
-        Tensor::from_slice(&self.data, (batch, channels, height, width), &candle_core::Device::Cpu)
-    }
-}
-
-/// The numbers of a contiguous fp32 tensor on the CPU.
+/// The numbers of an fp32 tensor on the CPU.
 fn with_numbers<R>(tensor: &Tensor, use_numbers: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(CpuStorage::F32(numbers)) => {
-            let start = layout.start_offset();
-            Ok(use_numbers(&numbers[start..start + layout.shape().elem_count()]))
-        }
-        _ => {
-            candle_core::bail!("expected fp32 numbers on the CPU, found {:?} on {:?}", tensor.dtype(), tensor.device())
-        }
-    }
+    Ok(use_numbers(&Numbers::of(&tensor)?))
 }
 
 fn conv_shape(conv: &Conv, operands: Operands, batch: usize, input: Shape) -> ConvShape {

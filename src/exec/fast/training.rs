@@ -10,7 +10,6 @@ use super::{
         kernels::{
             conv::{self, Epilogue},
             norm,
-            scratch::{self, Scratch},
         },
     },
     Value, conv_shape,
@@ -69,11 +68,11 @@ pub(in crate::exec) fn train(
         let node = graph.node(step.first());
         let id = step.output();
         let start = Instant::now();
-        let data = in_layer(node, None, recorded.run(node, step, images, &mut running))?;
+        let shared = graph.outputs().contains(&id) || taps.contains(&id);
+        let value = in_layer(node, None, recorded.run(node, step, shared, images, &mut running))?;
         recorded.times.forward.push((step.first(), start.elapsed().as_secs_f64()));
-        let value = Value { shape: recorded.shapes[id], data };
-        if graph.outputs().contains(&id) || taps.contains(&id) {
-            outside.insert(id, value.to_tensor(batch)?);
+        if let Some(tensor) = value.tensor().filter(|_| shared) {
+            outside.insert(id, tensor.clone());
         }
         if readers[id] > 0 {
             recorded.values[id] = Some(value);
@@ -113,26 +112,27 @@ fn is_needed_backwards(graph: &Graph, steps: &[Step], id: NodeId) -> bool {
 }
 
 impl Recorded {
-    fn run(&mut self, node: &Node, step: Step, images: &Tensor, running: &mut Tensors) -> Result<Scratch> {
+    fn run(&mut self, node: &Node, step: Step, shared: bool, images: &Tensor, running: &mut Tensors) -> Result<Value> {
         let out = self.shapes[step.output()];
-        let mut result = scratch::take(self.batch * out.channels * out.height * out.width);
-        let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| self.values[id].as_ref()).collect();
-        match &node.op {
-            Op::Input { .. } => with_numbers(images, |numbers| result.copy_from_slice(numbers))?,
-            Op::Conv(conv) => self.convolve(conv, node, inputs[0], &mut result)?,
-            Op::BatchNorm(norm) => {
-                let statistics = self.normalise(norm, node, step, inputs[0], &mut result)?;
-                update_averages(norm, node, &statistics, self.batch * inputs[0].area(), &self.model.tensors, running)?;
-                self.statistics.insert(step.first(), statistics);
-            }
-            plain @ (Op::Activation(_)
-            | Op::MaxPool(_)
-            | Op::Upsample { .. }
-            | Op::Add
-            | Op::Concat
-            | Op::Slice { .. }) => inference::plain(plain, self.batch, &inputs, &mut result)?,
+        if let Op::Input { .. } = node.op {
+            return Value::of(out, images);
         }
-        Ok(result)
+        let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| self.values[id].as_ref()).collect();
+        let mut statistics = None;
+        let value = Value::compute(out, self.batch, shared, |result| match &node.op {
+            Op::Conv(conv) => self.convolve(conv, node, inputs[0], result),
+            Op::BatchNorm(norm) => {
+                let found = self.normalise(norm, node, step, inputs[0], result)?;
+                update_averages(norm, node, &found, self.batch * inputs[0].area(), &self.model.tensors, running)?;
+                statistics = Some(found);
+                Ok(())
+            }
+            plain => inference::plain(plain, self.batch, &inputs, result),
+        })?;
+        if let Some(statistics) = statistics {
+            self.statistics.insert(step.first(), statistics);
+        }
+        Ok(value)
     }
 
     /// The numbers of a tensor that a node owns.
@@ -142,8 +142,9 @@ impl Recorded {
 
     fn convolve(&self, conv: &Conv, node: &Node, input: &Value, result: &mut [f32]) -> Result<()> {
         let shape = conv_shape(conv, self.operands, self.batch, input.shape);
+        let numbers = input.numbers()?;
         let run = |epilogue: Epilogue, result: &mut [f32]| {
-            self.owned(node, "weight", |weight| conv::forward(&shape, &input.data, weight, epilogue, result))
+            self.owned(node, "weight", |weight| conv::forward(&shape, &numbers, weight, epilogue, result))
         };
         if conv.bias {
             self.owned(node, "bias", |bias| run(Epilogue::Bias(bias), result))?
@@ -155,7 +156,8 @@ impl Recorded {
     fn normalise(&self, norm: &BatchNorm, node: &Node, step: Step, x: &Value, y: &mut [f32]) -> Result<Statistics> {
         let mut statistics = Statistics { mean: vec![0.0; norm.channels], variance: vec![0.0; norm.channels] };
         let Statistics { mean, variance } = &mut statistics;
-        self.with_norm(norm, node, step, x, |kernel| norm::forward_train(kernel, &x.data, y, mean, variance))?;
+        let numbers = x.numbers()?;
+        self.with_norm(norm, node, step, x, |kernel| norm::forward_train(kernel, &numbers, y, mean, variance))?;
         Ok(statistics)
     }
 

@@ -161,6 +161,12 @@ pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
     });
 }
 
+/// y = a
+pub fn copy(y: &mut [f32], a: &[f32]) {
+    assert_eq!(a.len(), y.len(), "lengths");
+    y.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).for_each(|(y, a)| y.copy_from_slice(a));
+}
+
 /// y += a
 pub fn add_assign(y: &mut [f32], a: &[f32]) {
     assert_eq!(a.len(), y.len(), "lengths");

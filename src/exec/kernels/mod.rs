@@ -11,6 +11,7 @@
 
 pub mod conv;
 pub mod elementwise;
+pub(crate) mod logistic;
 pub mod norm;
 pub mod operands;
 pub mod optim;

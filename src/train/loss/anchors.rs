@@ -6,8 +6,9 @@ use rayon::prelude::*;
 use super::{
     Loss, LossError, Target,
     ciou::{Corners, ciou},
-    maps::{Extent, Maps, background, bce, by_image, sigmoid},
+    maps::{Extent, Maps, background, bce, by_image},
 };
+use crate::exec::kernels::logistic::sigmoid;
 
 /// Weights of the YOLOv5 loss and the rule of its matching.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,8 +7,9 @@ use super::{
     Loss, LossError, Target,
     assigner::{Assigned, Goal, TaskAligned},
     ciou::{Corners, ciou},
-    maps::{Extent, Maps, background, by_image, sigmoid},
+    maps::{Extent, Maps, background, by_image},
 };
+use crate::exec::kernels::logistic::sigmoid;
 
 /// Weights of the YOLOv8 loss and the rule of its assignment.
 #[derive(Clone, Debug, PartialEq)]

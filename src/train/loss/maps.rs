@@ -1,6 +1,8 @@
 //! The head's maps as flat slices, and gradients of the same shapes.
 
-use candle_core::{Device, Result, Storage, Tensor};
+use candle_core::{Device, Result, Tensor};
+
+use crate::exec::{kernels::logistic::softplus, numbers::Numbers};
 
 /// Output maps on the CPU, contiguous fp32; from another device they are copied.
 pub(super) struct Maps {
@@ -46,12 +48,8 @@ impl Maps {
 
     /// Calls `work` with the numbers of every map, without copying them.
     pub fn with_slices<T>(&self, work: impl FnOnce(&[&[f32]]) -> T) -> Result<T> {
-        let guards: Vec<_> = self.tensors.iter().map(Tensor::storage_and_layout).collect();
-        let slices = guards.iter().map(|(storage, layout)| match (&**storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(storage), Some((start, end))) => Ok(&storage.as_slice::<f32>()?[start..end]),
-            _ => candle_core::bail!("a contiguous tensor on the CPU was expected"),
-        });
-        Ok(work(&slices.collect::<Result<Vec<_>>>()?))
+        let numbers = self.tensors.iter().map(Numbers::of).collect::<Result<Vec<_>>>()?;
+        Ok(work(&numbers.iter().map(|numbers| &**numbers).collect::<Vec<_>>()))
     }
 
     /// Gradients as tensors of the maps' shapes on the maps' device.
@@ -72,11 +70,6 @@ pub(super) fn by_image<'a>(buffers: &'a mut [Vec<f32>], extents: &[Extent], batc
         }
     }
     images
-}
-
-/// The logistic function.
-pub(super) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// Binary cross-entropy of a logit with a target in [0, 1], and its derivative σ(x) − target.
@@ -112,38 +105,6 @@ pub(super) fn background(logits: &[f32], scale: f32, gradient: &mut [f32]) -> f6
         }
         sum
     })
-}
-
-/// ln(1 + eˣ) and its derivative σ(x), without branches or calls, so that loops over it become vector code.
-#[inline(always)]
-fn softplus(x: f32) -> (f32, f32) {
-    let decay = exp_of_negative(-x.abs());
-    let sigmoid = if x >= 0.0 { 1.0 } else { decay } / (1.0 + decay);
-    // ln(1 + e) = 2 artanh(e / (2 + e)), whose argument is at most 1/3.
-    let ratio = decay / (2.0 + decay);
-    let square = ratio * ratio;
-    let mut series = 1.0 / 13.0;
-    for odd in [11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
-        series = series * square + 1.0 / odd;
-    }
-    // The last term is 0, or no number where x is none, which the clamps would hide.
-    (x.max(0.0) + 2.0 * ratio * series + 0.0 * x, sigmoid)
-}
-
-/// eˣ for x ≤ 0, to about 2e-7: x = n · ln 2 + r (Cody and Waite), a polynomial for eʳ, and n put into the exponent.
-#[inline(always)]
-fn exp_of_negative(x: f32) -> f32 {
-    // 1.5·2²³: adding it rounds to an integer, which then sits in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let mut power = 1.0 / 720.0;
-    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        power = power * r + coefficient;
-    }
-    f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 #[cfg(test)]
