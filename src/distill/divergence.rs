@@ -3,40 +3,25 @@
 //! All are scaled by the temperature squared, so that their gradients keep their size as the temperature changes
 //! (Hinton, Vinyals and Dean 2015, <https://arxiv.org/abs/1503.02531>).
 
+use pulp::{Arch, Simd, WithSimd};
+
 use crate::exec::kernels::logistic::{exp_of_negative, softplus};
 
 /// Numbers worked on side by side.
 const LANES: usize = 16;
 
 /// T²·scale·Σᵢ wᵢ·KL(σ(tᵢ/T) ‖ σ(sᵢ/T)) of independent logits, such as objectness and class scores. All slices have one
-/// length; without `weights` every wᵢ is 1. The gradient is added to what is there.
+/// length. The gradient is added to what is there.
 pub(super) fn bernoulli(
     teacher: &[f32],
     student: &[f32],
-    weights: Option<&[f32]>,
+    weights: &[f32],
     temperature: f32,
     scale: f32,
     gradient: &mut [f32],
 ) -> f64 {
-    let soften = 1.0 / temperature;
-    let divergence = move |t: f32, s: f32| {
-        let (t, s) = (t * soften, s * soften);
-        let ((teacher, wanted), (student, found)) = (softplus(t), softplus(s));
-        (student - teacher + wanted * (t - s), temperature * (found - wanted))
-    };
-    let total = match weights {
-        Some(weights) => sum(teacher, student, weights, gradient, |t, s, weight, gradient| {
-            let (value, slope) = divergence(t, s);
-            *gradient += scale * weight * slope;
-            scale * weight * value
-        }),
-        None => sum(teacher, student, teacher, gradient, |t, s, _, gradient| {
-            let (value, slope) = divergence(t, s);
-            *gradient += scale * slope;
-            scale * value
-        }),
-    };
-    total * f64::from(temperature * temperature)
+    let each = Bernoulli { soften: 1.0 / temperature, value: scale, slope: scale * temperature };
+    sum([teacher, student, weights], gradient, each) * f64::from(temperature * temperature)
 }
 
 /// T²·scale·Σₚ wₚ·KL(softmax(tₚ/T) ‖ softmax(sₚ/T)) of distributions over `bins` planes: bin b of place p lies at
@@ -50,35 +35,8 @@ pub(super) fn over_planes(
     scale: f32,
     gradient: &mut [f32],
 ) -> f64 {
-    let places = weights.len();
-    let bins = teacher.len() / places.max(1);
-    let (mut wanted, mut found) = (vec![[0.0; LANES]; bins], vec![[0.0; LANES]; bins]);
-    let total = pulp::Arch::new().dispatch(|| {
-        let mut total = 0.0;
-        for start in (0..places).step_by(LANES) {
-            let count = LANES.min(places - start);
-            let weights = row(weights, start, count);
-            let mut between = [0.0f32; LANES];
-            let teacher_sums = softmax_of_rows(teacher, places, start, count, temperature, &mut wanted);
-            let student_sums = softmax_of_rows(student, places, start, count, temperature, &mut found);
-            for (bin, (wanted, found)) in wanted.iter().zip(&found).enumerate() {
-                let at = bin * places + start;
-                let (t, s) = (row(teacher, at, count), row(student, at, count));
-                let mut slopes = [0.0; LANES];
-                for lane in 0..LANES {
-                    between[lane] += wanted[lane] * (t[lane] - s[lane]);
-                    slopes[lane] = scale * temperature * weights[lane] * (found[lane] - wanted[lane]);
-                }
-                gradient[at..at + count].iter_mut().zip(slopes).for_each(|(gradient, slope)| *gradient += slope);
-            }
-            for lane in 0..count {
-                let divergence = student_sums[lane] - teacher_sums[lane] + between[lane] / temperature;
-                total += f64::from(scale * weights[lane] * divergence);
-            }
-        }
-        total
-    });
-    total * f64::from(temperature * temperature)
+    let planes = OverPlanes { teacher, student, weights, soften: 1.0 / temperature, scale, gradient };
+    Arch::new().dispatch(planes) * f64::from(temperature * temperature)
 }
 
 /// T²·scale·KL(softmax(t/T) ‖ softmax(s/T)) of one distribution over all the numbers of a slice: where a channel looks
@@ -92,64 +50,171 @@ pub(super) fn over_places(
     wanted: &mut [f32],
     gradient: &mut [f32],
 ) -> f64 {
-    let [teacher_most, student_most] = [most(teacher), most(student)];
     let soften = 1.0 / temperature;
-    let powers = |from: &[f32], most: f32, to: &mut [f32]| {
-        sum(from, from, from, to, |number, _, _, power| {
-            *power = exp_of_negative((number - most) * soften);
-            *power
-        })
-    };
-    let teacher_sum = powers(teacher, teacher_most, wanted);
-    let student_sum = powers(student, student_most, gradient);
-    let (of_teacher, of_student) = (1.0 / teacher_sum as f32, 1.0 / student_sum as f32);
-    let between = sum(teacher, student, wanted, gradient, |t, s, wanted, gradient| {
-        let wanted = wanted * of_teacher;
-        *gradient = scale * temperature * (*gradient * of_student - wanted);
-        wanted * (t - s)
-    });
+    let [teacher_most, student_most] = [teacher, student].map(|numbers| Arch::new().dispatch(Most(numbers)));
+    let teacher_sum = sum([teacher; 3], wanted, Power { most: teacher_most, soften });
+    let student_sum = sum([student; 3], gradient, Power { most: student_most, soften });
+    let [wanted_share, found_share] = [teacher_sum, student_sum].map(|sum| 1.0 / sum as f32);
+    let each = Difference { wanted_share, found_share, slope: scale * temperature };
+    let between = sum([teacher, student, wanted], gradient, each);
     let tops = f64::from(student_most) - f64::from(teacher_most);
     let divergence = (tops + between) * f64::from(soften) + (student_sum / teacher_sum).ln();
     divergence * f64::from(scale * temperature * temperature)
 }
 
-/// The sum of `each` over the numbers of three slices of one length, with the place of a fourth to be changed.
-#[inline(always)]
-fn sum(a: &[f32], b: &[f32], c: &[f32], d: &mut [f32], each: impl Fn(f32, f32, f32, &mut f32) -> f32) -> f64 {
-    const BLOCK: usize = 64 * LANES;
-    pulp::Arch::new().dispatch(|| {
+/// What is summed at every place; it may change the number there. (No closure: those are not always inlined, and then
+/// do not become vector code.)
+trait Each {
+    fn at(&self, from: [f32; 3], place: &mut f32) -> f32;
+}
+
+/// From a teacher's and a student's logit and their weight, the divergence; adds its derivative.
+struct Bernoulli {
+    soften: f32,
+    value: f32,
+    slope: f32,
+}
+
+impl Each for Bernoulli {
+    #[inline(always)]
+    fn at(&self, [t, s, weight]: [f32; 3], gradient: &mut f32) -> f32 {
+        let (t, s) = (t * self.soften, s * self.soften);
+        let ((teacher, wanted), (student, found)) = (softplus(t), softplus(s));
+        *gradient += self.slope * weight * (found - wanted);
+        self.value * weight * (student - teacher + wanted * (t - s))
+    }
+}
+
+/// A softmax before it is normalised.
+struct Power {
+    most: f32,
+    soften: f32,
+}
+
+impl Each for Power {
+    #[inline(always)]
+    fn at(&self, [logit, ..]: [f32; 3], power: &mut f32) -> f32 {
+        *power = exp_of_negative((logit - self.most) * self.soften);
+        *power
+    }
+}
+
+/// From a teacher's and a student's logit and the teacher's power, the difference of the logits, weighted as the teacher
+/// does; turns the student's power into the derivative.
+struct Difference {
+    wanted_share: f32,
+    found_share: f32,
+    slope: f32,
+}
+
+impl Each for Difference {
+    #[inline(always)]
+    fn at(&self, [t, s, wanted]: [f32; 3], place: &mut f32) -> f32 {
+        let wanted = wanted * self.wanted_share;
+        *place = self.slope * (*place * self.found_share - wanted);
+        wanted * (t - s)
+    }
+}
+
+/// The sum of `each` over the numbers of three slices, and the places of a fourth, of one length.
+fn sum(from: [&[f32]; 3], places: &mut [f32], each: impl Each) -> f64 {
+    Arch::new().dispatch(Sum { from, places, each })
+}
+
+struct Sum<'a, E> {
+    from: [&'a [f32]; 3],
+    places: &'a mut [f32],
+    each: E,
+}
+
+impl<E: Each> WithSimd for Sum<'_, E> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        const BLOCK: usize = 64 * LANES;
+        let Sum { from: [a, b, c], places, each } = self;
         let mut sum = 0.0;
-        let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK)).zip(c.chunks(BLOCK)).zip(d.chunks_mut(BLOCK));
+        let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK)).zip(c.chunks(BLOCK)).zip(places.chunks_mut(BLOCK));
         for (((a, b), c), d) in blocks {
             let mut sums = [0.0f32; LANES];
             let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
             let ((c, c_rest), (d, d_rest)) = (c.as_chunks::<LANES>(), d.as_chunks_mut::<LANES>());
             for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
                 for lane in 0..LANES {
-                    sums[lane] += each(a[lane], b[lane], c[lane], &mut d[lane]);
+                    sums[lane] += each.at([a[lane], b[lane], c[lane]], &mut d[lane]);
                 }
             }
             for ((((a, b), c), d), sum) in a_rest.iter().zip(b_rest).zip(c_rest).zip(d_rest).zip(&mut sums) {
-                *sum += each(*a, *b, *c, d);
+                *sum += each.at([*a, *b, *c], d);
             }
             sum += f64::from(sums.iter().sum::<f32>());
         }
         sum
-    })
+    }
 }
 
 /// The largest number.
-fn most(numbers: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(|| {
-        let (lanes, rest) = numbers.as_chunks::<LANES>();
+struct Most<'a>(&'a [f32]);
+
+impl WithSimd for Most<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let (rows, rest) = self.0.as_chunks::<LANES>();
         let mut most = [f32::MIN; LANES];
-        for numbers in lanes {
+        for row in rows {
             for lane in 0..LANES {
-                most[lane] = most[lane].max(numbers[lane]);
+                most[lane] = if row[lane] > most[lane] { row[lane] } else { most[lane] };
             }
         }
         most.iter().chain(rest).copied().fold(f32::MIN, f32::max)
-    })
+    }
+}
+
+struct OverPlanes<'a> {
+    teacher: &'a [f32],
+    student: &'a [f32],
+    weights: &'a [f32],
+    soften: f32,
+    scale: f32,
+    gradient: &'a mut [f32],
+}
+
+impl WithSimd for OverPlanes<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let OverPlanes { teacher, student, weights, soften, scale, gradient } = self;
+        let places = weights.len();
+        let bins = teacher.len() / places.max(1);
+        let (mut wanted, mut found) = (vec![[0.0; LANES]; bins], vec![[0.0; LANES]; bins]);
+        let mut total = 0.0;
+        for start in (0..places).step_by(LANES) {
+            let count = LANES.min(places - start);
+            let weights = row(weights, start, count);
+            let mut between = [0.0f32; LANES];
+            let teacher_tops = softmax_of_rows(teacher, places, start, count, soften, &mut wanted);
+            let student_tops = softmax_of_rows(student, places, start, count, soften, &mut found);
+            for (bin, (wanted, found)) in wanted.iter().zip(&found).enumerate() {
+                let at = bin * places + start;
+                let (t, s) = (row(teacher, at, count), row(student, at, count));
+                let mut slopes = [0.0; LANES];
+                for lane in 0..LANES {
+                    between[lane] += wanted[lane] * (t[lane] - s[lane]);
+                    slopes[lane] = scale / soften * weights[lane] * (found[lane] - wanted[lane]);
+                }
+                gradient[at..at + count].iter_mut().zip(slopes).for_each(|(gradient, slope)| *gradient += slope);
+            }
+            for lane in 0..count {
+                let divergence = student_tops[lane] - teacher_tops[lane] + between[lane] * soften;
+                total += f64::from(scale * weights[lane] * divergence);
+            }
+        }
+        total
+    }
 }
 
 /// `count` numbers from `at` on; the other lanes are zero.
@@ -166,15 +231,15 @@ fn softmax_of_rows(
     places: usize,
     start: usize,
     count: usize,
-    temperature: f32,
+    soften: f32,
     to: &mut [[f32; LANES]],
 ) -> [f32; LANES] {
     let mut most = [f32::MIN; LANES];
     for (bin, to) in to.iter_mut().enumerate() {
         let logits = row(from, bin * places + start, count);
         for lane in 0..LANES {
-            to[lane] = logits[lane] / temperature;
-            most[lane] = most[lane].max(to[lane]);
+            to[lane] = logits[lane] * soften;
+            most[lane] = if to[lane] > most[lane] { to[lane] } else { most[lane] };
         }
     }
     let mut sums = [0.0; LANES];
@@ -245,16 +310,13 @@ mod tests {
     #[test]
     fn independent_logits() {
         let (teacher, student) = (wave(0.2), wave(1.1));
-        let expected = |weights: &[f32]| {
-            let each = (0..COUNT).map(|i| {
-                let pair = |logit: f32| probabilities(&[logit, 0.0], 2.0);
-                f64::from(weights[i]) * kl(&pair(teacher[i]), &pair(student[i]))
-            });
-            4.0 * 0.5 * each.sum::<f64>()
-        };
         let some = weights(COUNT);
-        check(&|t, s, gradient| bernoulli(t, s, Some(&some), 2.0, 0.5, gradient), expected(&some));
-        check(&|t, s, gradient| bernoulli(t, s, None, 2.0, 0.5, gradient), expected(&[1.0; COUNT]));
+        let expected = (0..COUNT).map(|i| {
+            let pair = |logit: f32| probabilities(&[logit, 0.0], 2.0);
+            f64::from(some[i]) * kl(&pair(teacher[i]), &pair(student[i]))
+        });
+        let expected = 4.0 * 0.5 * expected.sum::<f64>();
+        check(&|t, s, gradient| bernoulli(t, s, &some, 2.0, 0.5, gradient), expected);
     }
 
     #[test]

@@ -93,6 +93,7 @@ impl<'a> Comparison<'a> {
         let box_scale = weights.boxes * 0.5 * batch / (self.seen * 4.0);
         let anchors = teacher.par_chunks_exact(planes * places).zip(student.par_chunks_exact(planes * places));
         let anchors = anchors.zip(gradient.par_chunks_exact_mut(planes * places)).zip(objects.par_chunks(places));
+        let everywhere = vec![1.0; places];
         let parts: Vec<Parts> = anchors
             .map(|(((teacher, student), gradient), objects)| {
                 let mut parts = Parts::default();
@@ -100,9 +101,9 @@ impl<'a> Comparison<'a> {
                     let range = plane * places..(plane + 1) * places;
                     let (t, s, g) = (&teacher[range.clone()], &student[range.clone()], &mut gradient[range]);
                     match plane {
-                        0..4 => parts.boxes += bernoulli(t, s, Some(objects), 1.0, box_scale, g),
-                        4 => parts.logits += bernoulli(t, s, None, weights.temperature, objectness_scale, g),
-                        _ => parts.logits += bernoulli(t, s, Some(objects), weights.temperature, class_scale, g),
+                        0..4 => parts.boxes += bernoulli(t, s, objects, 1.0, box_scale, g),
+                        4 => parts.logits += bernoulli(t, s, &everywhere, weights.temperature, objectness_scale, g),
+                        _ => parts.logits += bernoulli(t, s, objects, weights.temperature, class_scale, g),
                     }
                 }
                 parts
@@ -131,10 +132,11 @@ impl<'a> Comparison<'a> {
     fn scores(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
         let Map { numbers: teacher, places } = self.teacher[map];
         let scale = self.weights.classes * self.batch as f32 / self.seen;
+        let everywhere = vec![1.0; places];
         let planes = teacher.par_chunks_exact(places).zip(student.par_chunks_exact(places));
         let parts: Vec<f64> = planes
             .zip(gradient.par_chunks_exact_mut(places))
-            .map(|((t, s), g)| bernoulli(t, s, None, self.weights.temperature, scale, g))
+            .map(|((t, s), g)| bernoulli(t, s, &everywhere, self.weights.temperature, scale, g))
             .collect();
         parts.iter().sum()
     }
