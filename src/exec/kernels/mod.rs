@@ -11,6 +11,7 @@
 
 pub mod conv;
 pub mod elementwise;
+pub(crate) mod lanes;
 pub(crate) mod logistic;
 pub mod norm;
 pub mod operands;

@@ -2,6 +2,7 @@
 
 use super::scratch;
 use super::simd;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -60,19 +61,36 @@ pub fn max_forward(s: &PoolShape, x: &[f32], y: &mut [f32]) {
     }
     y.par_chunks_mut(oh * ow).zip(x.par_chunks(area)).for_each(|(y, x)| {
         let mut rows = scratch::take(s.in_hw[0] * ow);
-        simd::dispatch(|| {
-            for (x, to) in x.chunks_exact(s.in_hw[1]).zip(rows.chunks_exact_mut(ow)) {
-                to.fill(f32::NEG_INFINITY);
-                along(s, 1, to.len(), |outputs, first| keep(&mut to[outputs], &x[first..], s.stride[1]));
-            }
-            for (o, y) in y.chunks_exact_mut(ow).enumerate() {
-                y.fill(f32::NEG_INFINITY);
-                for r in s.window(0, o) {
-                    keep(y, &rows[r * ow..][..ow], 1);
-                }
-            }
-        });
+        simd::dispatch(Maxima { s, x, rows: &mut rows, y });
     });
+}
+
+/// The maxima of one plane; `rows` are those along the rows only.
+struct Maxima<'a> {
+    s: &'a PoolShape,
+    x: &'a [f32],
+    rows: &'a mut [f32],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Maxima<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Maxima { s, x, rows, y } = self;
+        let width = s.out_hw()[1];
+        for (x, to) in x.chunks_exact(s.in_hw[1]).zip(rows.chunks_exact_mut(width)) {
+            to.fill(f32::NEG_INFINITY);
+            along(s, 1, width, |outputs, first| keep(&mut to[outputs], &x[first..], s.stride[1]));
+        }
+        for (o, y) in y.chunks_exact_mut(width).enumerate() {
+            y.fill(f32::NEG_INFINITY);
+            for r in s.window(0, o) {
+                keep(y, &rows[r * width..][..width], 1);
+            }
+        }
+    }
 }
 
 /// The gradient of [`max_forward`]: each output's goes to the first maximum of its window in row-major order, as in
@@ -92,26 +110,45 @@ pub fn max_backward(s: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32], accumu
     let planes = dx.par_chunks_mut(area).zip(x.par_chunks(area)).zip(dy.par_chunks(oh * ow));
     let buffers = || (Best::new(s.in_hw[0] * ow), Best::new(ow));
     planes.for_each_init(buffers, |(rows, best), ((dx, x), dy)| {
-        simd::dispatch(|| {
-            // Along each row the first maximum of every window, then the first of those along the columns.
-            for (row, x) in x.chunks_exact(s.in_hw[1]).enumerate() {
-                let mut to = rows.row(row * ow..(row + 1) * ow);
-                to.clear();
-                along(s, 1, ow, |outputs, first| {
-                    let at = row * s.in_hw[1] + first;
-                    to.narrow(outputs).keep_inputs(&x[first..], s.stride[1], at as u32);
-                });
-            }
-            for (o, dy) in dy.chunks_exact(ow).enumerate() {
-                let mut to = best.row(0..ow);
-                to.clear();
-                for row in s.window(0, o) {
-                    to.keep_best(rows.row(row * ow..(row + 1) * ow));
-                }
-                dy.iter().zip(&*to.places).for_each(|(dy, &place)| dx[place as usize] += dy);
-            }
-        });
+        simd::dispatch(ToMaxima { s, x, rows, best, dy, dx });
     });
+}
+
+/// Adds a plane's gradients where its maxima are.
+struct ToMaxima<'a> {
+    s: &'a PoolShape,
+    x: &'a [f32],
+    rows: &'a mut Best,
+    best: &'a mut Best,
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl WithSimd for ToMaxima<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let ToMaxima { s, x, rows, best, dy, dx } = self;
+        let width = s.out_hw()[1];
+        // Along each row the first maximum of every window, then the first of those along the columns.
+        for (row, x) in x.chunks_exact(s.in_hw[1]).enumerate() {
+            let mut to = rows.row(row * width..(row + 1) * width);
+            to.clear();
+            along(s, 1, width, |outputs, first| {
+                let at = row * s.in_hw[1] + first;
+                to.narrow(outputs).keep_inputs(&x[first..], s.stride[1], at as u32);
+            });
+        }
+        for (o, dy) in dy.chunks_exact(width).enumerate() {
+            let mut to = best.row(0..width);
+            to.clear();
+            for row in s.window(0, o) {
+                to.keep_best(rows.row(row * width..(row + 1) * width));
+            }
+            dy.iter().zip(&*to.places).for_each(|(dy, &place)| dx[place as usize] += dy);
+        }
+    }
 }
 
 /// Maxima and the places where they were found.

@@ -2,7 +2,13 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::exec::{kernels::logistic::softplus, numbers::Numbers};
+use crate::exec::{
+    kernels::{
+        lanes::{Each, sum},
+        logistic::softplus,
+    },
+    numbers::Numbers,
+};
 
 /// Output maps on the CPU, contiguous fp32; from another device they are copied.
 pub(super) struct Maps {
@@ -82,29 +88,20 @@ pub(super) fn bce(logit: f32, target: f32) -> (f32, f32) {
 /// detector's maps is background, so losses run this over whole maps and then correct the few other places: a target t
 /// takes t · x from the loss and `scale` · t from the gradient.
 pub(super) fn background(logits: &[f32], scale: f32, gradient: &mut [f32]) -> f64 {
-    const LANES: usize = 16;
-    const BLOCK: usize = 64 * LANES;
-    pulp::Arch::new().dispatch(|| {
-        let mut sum = 0.0;
-        for (logits, gradient) in logits.chunks(BLOCK).zip(gradient.chunks_mut(BLOCK)) {
-            let mut sums = [0.0f32; LANES];
-            let ((whole, rest), (slots, last)) = (logits.as_chunks::<LANES>(), gradient.as_chunks_mut::<LANES>());
-            for (logits, slots) in whole.iter().zip(slots) {
-                for lane in 0..LANES {
-                    let (value, slope) = softplus(logits[lane]);
-                    sums[lane] += value;
-                    slots[lane] = scale * slope;
-                }
-            }
-            for ((&logit, slot), sum) in rest.iter().zip(last).zip(&mut sums) {
-                let (value, slope) = softplus(logit);
-                *sum += value;
-                *slot = scale * slope;
-            }
-            sum += f64::from(sums.iter().sum::<f32>());
-        }
-        sum
-    })
+    sum([logits; 3], gradient, Background { scale })
+}
+
+struct Background {
+    scale: f32,
+}
+
+impl Each for Background {
+    #[inline(always)]
+    fn at(&self, [logit, ..]: [f32; 3], gradient: &mut f32) -> f32 {
+        let (value, slope) = softplus(logit);
+        *gradient = self.scale * slope;
+        value
+    }
 }
 
 #[cfg(test)]
