@@ -5,7 +5,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::exec::{
     Operands,
-    kernels::conv::{self, ConvShape, Epilogue},
+    kernels::{
+        conv::{self, ConvShape, Epilogue},
+        scratch::{self, Scratch},
+    },
 };
 
 /// A matrix (teacher's channels, student's channels) applied at every place.
@@ -38,9 +41,9 @@ impl Adapter {
     }
 
     /// The student's features (batch, student, h, w) at the teacher's width.
-    pub(super) fn forward(&self, batch: usize, size: [usize; 2], matrix: &[f32], features: &[f32]) -> Vec<f32> {
+    pub(super) fn forward(&self, batch: usize, size: [usize; 2], matrix: &[f32], features: &[f32]) -> Scratch {
         let shape = self.shape(batch, size);
-        let mut widened = vec![0.0; batch * self.teacher * size[0] * size[1]];
+        let mut widened = scratch::take(shape.output_len());
         conv::forward(&shape, features, matrix, Epilogue::None, &mut widened);
         widened
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     exec::{
         Inference,
+        kernels::scratch,
         numbers::{self, Numbers},
     },
     graph::{Graph, NodeId},
@@ -100,35 +101,38 @@ impl Distillation {
             (Some(adapter), Some(matrix)) => Some((adapter, Numbers::of(matrix)?)),
             _ => None,
         };
-        let widened =
-            adapter.as_ref().map(|(adapter, matrix)| adapter.forward(batch, [height, width], matrix, &features));
-        let found = widened.as_deref().unwrap_or(&features);
         let places = height * width;
-        let mut gradient = vec![0.0; found.len()];
         let scale = self.options.cwd / channels as f32;
-        let planes = wanted.par_chunks_exact(places).zip(found.par_chunks_exact(places));
-        let losses: Vec<f64> = planes
-            .zip(gradient.par_chunks_exact_mut(places))
-            .map_init(
+        let compare = |student: &[f32], gradient: &mut [f32]| {
+            let planes = wanted.par_chunks_exact(places).zip(student.par_chunks_exact(places));
+            let planes = planes.zip(gradient.par_chunks_exact_mut(places));
+            let losses = planes.map_init(
                 || vec![0.0; places],
                 |scratch, ((teacher, student), gradient)| {
                     over_places(teacher, student, self.options.cwd_temperature, scale, scratch, gradient)
                 },
-            )
-            .collect();
-        let of_features = match adapter {
+            );
+            losses.collect::<Vec<f64>>().iter().sum::<f64>() / batch as f64
+        };
+        let (loss, of_features) = match adapter {
             Some((adapter, matrix)) => {
                 let size = [height, width];
+                let widened = adapter.forward(batch, size, &matrix, &features);
+                let mut gradient = scratch::take(widened.len());
+                let loss = compare(&widened, &mut gradient);
                 let (of_matrix, of_features) = adapter.backward(batch, size, &matrix, &features, &gradient);
                 let shape = (adapter.teacher, adapter.student, 1, 1);
                 judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, device)?);
-                of_features
+                (loss, of_features)
             }
-            None => gradient,
+            None => {
+                let mut gradient = vec![0.0; features.len()];
+                (compare(&features, &mut gradient), gradient)
+            }
         };
         let of_features = Tensor::from_vec(of_features, dims, device)?;
         judgement.gradients.taps.insert(tap, of_features);
-        Ok(losses.iter().sum::<f64>() / batch as f64)
+        Ok(loss)
     }
 
     /// Distillation of the outputs; gives its parts for a mean image and adds to their gradients.

@@ -22,7 +22,7 @@ pub mod pool;
 mod correlate;
 mod pack;
 mod planes;
-pub(in crate::exec) mod scratch;
+pub(crate) mod scratch;
 mod simd;
 mod tile;
 mod weight_gradient;

@@ -14,6 +14,7 @@ use super::operands::{self, Operands};
 use super::scratch;
 use super::simd;
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
 /// Where a tap looks, relative to the output's position times the step: `[rows, columns]`.
 pub(super) type Tap = [isize; 2];
@@ -26,8 +27,8 @@ pub(super) struct Planes {
     step: [usize; 2],
     /// Input coordinate of padded row and column 0.
     origin: [isize; 2],
-    /// Phases (row, column) that some tap uses, in the order of their planes.
-    phases: Vec<[usize; 2]>,
+    /// Those that some tap uses, in the order of their planes.
+    phases: Vec<Phase>,
     /// Rows of outputs, of all bands.
     out_rows: usize,
     /// Rows of outputs of a band; the last band may have fewer.
@@ -42,6 +43,17 @@ pub(super) struct Planes {
     pub channel: usize,
     /// For each tap, where output 0 reads, from the start of a channel.
     pub offsets: Vec<usize>,
+}
+
+/// Every `step`-th row and column.
+#[derive(Debug)]
+struct Phase {
+    /// Padded row at which it begins.
+    row: usize,
+    /// Input column of its first input.
+    column: usize,
+    /// Columns of its plane that hold inputs; the others are zero.
+    inputs: Range<usize>,
 }
 
 /// What bands should be like.
@@ -90,12 +102,17 @@ impl Planes {
             index * plane + place(t, 0) / step[0] * pitch + place(t, 1) / step[1]
         };
         let offsets = taps.iter().map(offset).collect();
+        let phases = phases.iter().map(|&[row, column]| {
+            let (first, end) = span(in_hw[1], step[1], column, origin[1], pitch);
+            let column = ((first * step[1] + column) as isize + origin[1]).max(0) as usize;
+            Phase { row, column, inputs: first..end }
+        });
         Planes {
             operands: band.operands,
             in_hw,
             step,
             origin,
-            phases,
+            phases: phases.collect(),
             out_rows: out_hw[0],
             height,
             rows,
@@ -139,26 +156,26 @@ impl Planes {
     fn fill_channel(&self, band: usize, from: &[f32], to: &mut [f32]) {
         let [height, width] = self.in_hw;
         for (phase, plane) in self.phases.iter().zip(to.chunks_mut(self.plane)) {
-            let (first, end) = span(width, self.step[1], phase[1], self.origin[1], self.pitch);
-            let column = (first * self.step[1] + phase[1]) as isize + self.origin[1];
+            let Range { start: first, end } = phase.inputs.clone();
             let (body, tail) = plane.split_at_mut(self.rows * self.pitch);
-            for (row, line) in body.chunks_exact_mut(self.pitch).enumerate() {
-                let row = band * self.height + row;
-                let y = (row * self.step[0] + phase[0]) as isize + self.origin[0];
+            let mut y = ((band * self.height * self.step[0] + phase.row) as isize) + self.origin[0];
+            for line in body.chunks_exact_mut(self.pitch) {
                 if y < 0 || y >= height as isize || first >= end {
                     line.fill(0.0);
-                    continue;
-                }
-                let source = &from[y as usize * width + column as usize..][..(end - first - 1) * self.step[1] + 1];
-                line[..first].fill(0.0);
-                match self.step[1] {
-                    1 => line[first..end].copy_from_slice(source),
-                    2 => every_second(source, &mut line[first..end]),
-                    step => {
-                        line[first..end].iter_mut().zip(source.iter().step_by(step)).for_each(|(to, from)| *to = *from)
+                } else {
+                    let source = &from[y as usize * width + phase.column..][..(end - first - 1) * self.step[1] + 1];
+                    line[..first].fill(0.0);
+                    match self.step[1] {
+                        1 => line[first..end].copy_from_slice(source),
+                        2 => every_second(source, &mut line[first..end]),
+                        step => {
+                            let source = source.iter().step_by(step);
+                            line[first..end].iter_mut().zip(source).for_each(|(to, from)| *to = *from)
+                        }
                     }
+                    line[end..].fill(0.0);
                 }
-                line[end..].fill(0.0);
+                y += self.step[0] as isize;
             }
             tail.fill(0.0);
         }

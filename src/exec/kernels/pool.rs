@@ -1,10 +1,12 @@
 //! Max-pooling with −∞ borders, separable: maxima along rows first, then along columns.
+//!
+//! A plane is worked on together with its border, as one long row: the window that begins at place i sees the places
+//! i + k and i + k · pitch, so that there are no cases at the edges. Windows that reach beyond a row's end are computed
+//! too, and not looked at.
 
-use super::scratch;
 use super::simd;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// The sizes of a 2-d max-pool; pairs are (height, width). Padding is at most half the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,10 +32,15 @@ impl PoolShape {
         })
     }
 
-    /// The part of `0..in_hw` that output `o` sees along axis `a`.
-    fn window(&self, a: usize, o: usize) -> Range<usize> {
-        let at = o * self.stride[a];
-        at.saturating_sub(self.padding[a])..(at + self.kernel[a] - self.padding[a]).min(self.in_hw[a])
+    /// Height and width of the input with its border.
+    fn padded(&self) -> [usize; 2] {
+        [0, 1].map(|a| self.in_hw[a] + 2 * self.padding[a])
+    }
+
+    /// Where the windows begin in a plane with its border, row by row.
+    fn starts(&self) -> impl Iterator<Item = impl Iterator<Item = usize>> {
+        let ([rows, columns], pitch, stride) = (self.out_hw(), self.padded()[1], self.stride);
+        (0..rows).map(move |row| (0..columns).map(move |column| row * stride[0] * pitch + column * stride[1]))
     }
 
     fn check(&self, x: usize, y: usize) -> ([usize; 2], usize) {
@@ -59,42 +66,12 @@ pub fn max_forward(s: &PoolShape, x: &[f32], y: &mut [f32]) {
     if y.is_empty() {
         return;
     }
-    y.par_chunks_mut(oh * ow).zip(x.par_chunks(area)).for_each(|(y, x)| {
-        let mut rows = scratch::take(s.in_hw[0] * ow);
-        simd::dispatch(Maxima { s, x, rows: &mut rows, y });
-    });
-}
-
-/// The maxima of one plane; `rows` are those along the rows only.
-struct Maxima<'a> {
-    s: &'a PoolShape,
-    x: &'a [f32],
-    rows: &'a mut [f32],
-    y: &'a mut [f32],
-}
-
-impl WithSimd for Maxima<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Maxima { s, x, rows, y } = self;
-        let width = s.out_hw()[1];
-        for (x, to) in x.chunks_exact(s.in_hw[1]).zip(rows.chunks_exact_mut(width)) {
-            to.fill(f32::NEG_INFINITY);
-            along(s, 1, width, |outputs, first| keep(&mut to[outputs], &x[first..], s.stride[1]));
-        }
-        for (o, y) in y.chunks_exact_mut(width).enumerate() {
-            y.fill(f32::NEG_INFINITY);
-            for r in s.window(0, o) {
-                keep(y, &rows[r * width..][..width], 1);
-            }
-        }
-    }
+    let planes = y.par_chunks_mut(oh * ow).zip(x.par_chunks(area));
+    planes.for_each_init(|| Plane::new(s), |plane, (y, x)| simd::dispatch(Forward { s, plane, x, y }));
 }
 
 /// The gradient of [`max_forward`]: each output's goes to the first maximum of its window in row-major order, as in
-/// PyTorch. Written to `dx`, or added to it.
+/// PyTorch (to none in a window of nothing but −∞). Written to `dx`, or added to it.
 ///
 /// # Panics
 /// If a slice's length is not what `s` says, or the padding is more than half the window.
@@ -108,128 +85,123 @@ pub fn max_backward(s: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32], accumu
         return;
     }
     let planes = dx.par_chunks_mut(area).zip(x.par_chunks(area)).zip(dy.par_chunks(oh * ow));
-    let buffers = || (Best::new(s.in_hw[0] * ow), Best::new(ow));
-    planes.for_each_init(buffers, |(rows, best), ((dx, x), dy)| {
-        simd::dispatch(ToMaxima { s, x, rows, best, dy, dx });
-    });
+    planes.for_each_init(|| Plane::new(s), |plane, ((dx, x), dy)| simd::dispatch(Backward { s, plane, x, dy, dx }));
 }
 
-/// Adds a plane's gradients where its maxima are.
-struct ToMaxima<'a> {
+/// A plane with its border, and for every place in it the maximum of a window that begins there, with its place.
+struct Plane {
+    numbers: Vec<f32>,
+    /// Of windows one row high.
+    rows: Vec<f32>,
+    row_places: Vec<u32>,
+    maxima: Vec<f32>,
+    places: Vec<u32>,
+}
+
+impl Plane {
+    fn new(s: &PoolShape) -> Self {
+        let [height, width] = s.padded();
+        let numbers = vec![f32::NEG_INFINITY; height * width];
+        let places = vec![0; height * width];
+        Plane { rows: numbers.clone(), maxima: numbers.clone(), numbers, row_places: places.clone(), places }
+    }
+
+    /// Puts the input within the border.
+    #[inline(always)]
+    fn fill(&mut self, s: &PoolShape, x: &[f32]) {
+        let lines = self.numbers.chunks_exact_mut(s.padded()[1]).skip(s.padding[0]);
+        for (line, x) in lines.zip(x.chunks_exact(s.in_hw[1])) {
+            line[s.padding[1]..][..x.len()].copy_from_slice(x);
+        }
+    }
+}
+
+struct Forward<'a> {
     s: &'a PoolShape,
+    plane: &'a mut Plane,
     x: &'a [f32],
-    rows: &'a mut Best,
-    best: &'a mut Best,
-    dy: &'a [f32],
-    dx: &'a mut [f32],
+    y: &'a mut [f32],
 }
 
-impl WithSimd for ToMaxima<'_> {
+impl WithSimd for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let ToMaxima { s, x, rows, best, dy, dx } = self;
-        let width = s.out_hw()[1];
-        // Along each row the first maximum of every window, then the first of those along the columns.
-        for (row, x) in x.chunks_exact(s.in_hw[1]).enumerate() {
-            let mut to = rows.row(row * width..(row + 1) * width);
-            to.clear();
-            along(s, 1, width, |outputs, first| {
-                let at = row * s.in_hw[1] + first;
-                to.narrow(outputs).keep_inputs(&x[first..], s.stride[1], at as u32);
+        let Forward { s, plane, x, y } = self;
+        plane.fill(s, x);
+        let Plane { numbers, rows, maxima, .. } = plane;
+        rows.copy_from_slice(numbers);
+        for k in 1..s.kernel[1] {
+            keep(rows, &numbers[k.min(numbers.len())..]);
+        }
+        maxima.copy_from_slice(rows);
+        for k in 1..s.kernel[0] {
+            keep(maxima, &rows[(k * s.padded()[1]).min(rows.len())..]);
+        }
+        for (y, starts) in y.chunks_exact_mut(s.out_hw()[1]).zip(s.starts()) {
+            y.iter_mut().zip(starts).for_each(|(y, start)| *y = maxima[start]);
+        }
+    }
+}
+
+struct Backward<'a> {
+    s: &'a PoolShape,
+    plane: &'a mut Plane,
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Backward { s, plane, x, dy, dx } = self;
+        plane.fill(s, x);
+        let ([_, pitch], Plane { numbers, rows, row_places, maxima, places }) = (s.padded(), plane);
+        rows.copy_from_slice(numbers);
+        row_places.iter_mut().zip(0..).for_each(|(to, place)| *to = place);
+        // The first maximum along the rows, then the first of those along the columns.
+        for k in 1..s.kernel[1] {
+            let from = numbers[k.min(numbers.len())..].iter().zip(k as u32..);
+            rows.iter_mut().zip(&mut *row_places).zip(from).for_each(|(best, (number, place))| {
+                keep_place(best, *number, place);
             });
         }
-        for (o, dy) in dy.chunks_exact(width).enumerate() {
-            let mut to = best.row(0..width);
-            to.clear();
-            for row in s.window(0, o) {
-                to.keep_best(rows.row(row * width..(row + 1) * width));
-            }
-            dy.iter().zip(&*to.places).for_each(|(dy, &place)| dx[place as usize] += dy);
+        maxima.copy_from_slice(rows);
+        places.copy_from_slice(row_places);
+        for k in 1..s.kernel[0] {
+            let above = (k * pitch).min(rows.len());
+            let from = rows[above..].iter().zip(&row_places[above..]);
+            maxima.iter_mut().zip(&mut *places).zip(from).for_each(|(best, (number, place))| {
+                keep_place(best, *number, *place);
+            });
         }
-    }
-}
-
-/// Maxima and the places where they were found.
-struct Best {
-    values: Vec<f32>,
-    places: Vec<u32>,
-}
-
-struct BestRow<'a> {
-    values: &'a mut [f32],
-    places: &'a mut [u32],
-}
-
-impl Best {
-    fn new(len: usize) -> Self {
-        Best { values: vec![0.0; len], places: vec![0; len] }
-    }
-
-    #[inline(always)]
-    fn row(&mut self, range: Range<usize>) -> BestRow<'_> {
-        BestRow { values: &mut self.values[range.clone()], places: &mut self.places[range] }
-    }
-}
-
-impl BestRow<'_> {
-    /// Nothing found yet; no place is `u32::MAX`.
-    #[inline(always)]
-    fn clear(&mut self) {
-        self.values.fill(f32::NEG_INFINITY);
-        self.places.fill(u32::MAX);
-    }
-
-    #[inline(always)]
-    fn narrow(&mut self, range: Range<usize>) -> BestRow<'_> {
-        BestRow { values: &mut self.values[range.clone()], places: &mut self.places[range] }
-    }
-
-    /// Keeps inputs a step apart, the first of which is at `place`, where they are larger.
-    #[inline(always)]
-    fn keep_inputs(&mut self, x: &[f32], step: usize, place: u32) {
-        let best = self.values.iter_mut().zip(&mut *self.places);
-        for (i, ((value, at), x)) in best.zip(x.iter().step_by(step)).enumerate() {
-            let better = *x > *value || x.is_nan() || *at == u32::MAX;
-            *value = if better { *x } else { *value };
-            *at = if better { place + (i * step) as u32 } else { *at };
+        // The numbers have served; the gradients of their places come there.
+        numbers.fill(0.0);
+        for (dy, starts) in dy.chunks_exact(s.out_hw()[1]).zip(s.starts()) {
+            dy.iter().zip(starts).for_each(|(dy, start)| numbers[places[start] as usize] += dy);
         }
-    }
-
-    /// Keeps another row's maxima where they are larger.
-    #[inline(always)]
-    fn keep_best(&mut self, other: BestRow) {
-        let best = self.values.iter_mut().zip(&mut *self.places);
-        for ((value, at), (x, place)) in best.zip(other.values.iter().zip(&*other.places)) {
-            let better = *x > *value || x.is_nan() || *at == u32::MAX;
-            *value = if better { *x } else { *value };
-            *at = if better { *place } else { *at };
+        let lines = numbers.chunks_exact(pitch).skip(s.padding[0]);
+        for (dx, line) in dx.chunks_exact_mut(s.in_hw[1]).zip(lines) {
+            dx.iter_mut().zip(&line[s.padding[1]..]).for_each(|(dx, gradient)| *dx += gradient);
         }
+        numbers.fill(f32::NEG_INFINITY);
     }
 }
 
-/// Calls `f(outputs, first input)` for every tap of a window along axis `a`, with the outputs for which the tap is
-/// inside the input; their inputs are a stride apart.
+/// Keeps the larger of two numbers; a NaN is larger than any.
 #[inline(always)]
-fn along(s: &PoolShape, a: usize, outputs: usize, mut f: impl FnMut(Range<usize>, usize)) {
-    let (stride, padding) = (s.stride[a], s.padding[a]);
-    for k in 0..s.kernel[a] {
-        let from = padding.saturating_sub(k).div_ceil(stride);
-        let end = (s.in_hw[a] + padding).saturating_sub(k).div_ceil(stride).min(outputs);
-        if from < end {
-            f(from..end, from * stride + k - padding);
-        }
-    }
+fn keep(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = if *from > *to || from.is_nan() { *from } else { *to });
 }
 
-/// Keeps the larger of each output and its input.
+/// Keeps the larger of two numbers with its place.
 #[inline(always)]
-fn keep(to: &mut [f32], from: &[f32], step: usize) {
-    let pick = |to: &mut f32, from: f32| *to = if from > *to || from.is_nan() { from } else { *to };
-    if step == 1 {
-        to.iter_mut().zip(from).for_each(|(to, from)| pick(to, *from));
-    } else {
-        to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| pick(to, *from));
-    }
+fn keep_place((best, at): (&mut f32, &mut u32), number: f32, place: u32) {
+    let better = number > *best || number.is_nan();
+    *best = if better { number } else { *best };
+    *at = if better { place } else { *at };
 }
