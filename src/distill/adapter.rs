@@ -25,10 +25,10 @@ impl Adapter {
         (0..self.student * self.teacher).map(|_| random.random_range(-reach..reach)).collect()
     }
 
-    fn shape(&self, batch: usize, [height, width]: [usize; 2]) -> ConvShape {
+    fn shape(&self, [height, width]: [usize; 2]) -> ConvShape {
         ConvShape {
             operands: Operands::Fp32,
-            batch,
+            batch: 1,
             in_channels: self.student,
             out_channels: self.teacher,
             in_hw: [height, width],
@@ -40,27 +40,28 @@ impl Adapter {
         }
     }
 
-    /// The student's features (batch, student, h, w) at the teacher's width.
-    pub(super) fn forward(&self, batch: usize, size: [usize; 2], matrix: &[f32], features: &[f32]) -> Scratch {
-        let shape = self.shape(batch, size);
+    /// An image's features (student, h, w) at the teacher's width.
+    pub(super) fn forward(&self, size: [usize; 2], matrix: &[f32], features: &[f32]) -> Scratch {
+        let shape = self.shape(size);
         let mut widened = scratch::take(shape.output_len());
         conv::forward(&shape, features, matrix, Epilogue::None, &mut widened);
         widened
     }
 
-    /// From the gradient of the widened features to those of the matrix and of the features.
+    /// From the gradient of an image's widened features to that of the matrix, which it gives, and to that of the
+    /// features.
     pub(super) fn backward(
         &self,
-        batch: usize,
         size: [usize; 2],
         matrix: &[f32],
         features: &[f32],
         gradient: &[f32],
-    ) -> (Vec<f32>, Vec<f32>) {
-        let shape = self.shape(batch, size);
-        let (mut of_matrix, mut of_features) = (vec![0.0; matrix.len()], vec![0.0; features.len()]);
+        of_features: &mut [f32],
+    ) -> Vec<f32> {
+        let shape = self.shape(size);
+        conv::backward_data(&shape, gradient, matrix, of_features, false);
+        let mut of_matrix = vec![0.0; matrix.len()];
         conv::backward_weight(&shape, features, gradient, &mut of_matrix);
-        conv::backward_data(&shape, gradient, matrix, &mut of_features, false);
-        (of_matrix, of_features)
+        of_matrix
     }
 }

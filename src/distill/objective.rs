@@ -12,7 +12,7 @@ use super::{
 use crate::{
     exec::{
         Inference,
-        kernels::scratch,
+        kernels::{elementwise, scratch},
         numbers::{self, Numbers},
     },
     graph::{Graph, NodeId},
@@ -101,38 +101,41 @@ impl Distillation {
             (Some(adapter), Some(matrix)) => Some((adapter, Numbers::of(matrix)?)),
             _ => None,
         };
-        let places = height * width;
-        let scale = self.options.cwd / channels as f32;
-        let compare = |student: &[f32], gradient: &mut [f32]| {
-            let planes = wanted.par_chunks_exact(places).zip(student.par_chunks_exact(places));
-            let planes = planes.zip(gradient.par_chunks_exact_mut(places));
-            let losses = planes.map_init(
-                || vec![0.0; places],
-                |scratch, ((teacher, student), gradient)| {
-                    over_places(teacher, student, self.options.cwd_temperature, scale, scratch, gradient)
-                },
-            );
-            losses.collect::<Vec<f64>>().iter().sum::<f64>() / batch as f64
-        };
-        let (loss, of_features) = match adapter {
+        let size = [height, width];
+        let image = |((teacher, features), of_features): ((&[f32], &[f32]), &mut [f32])| match &adapter {
+            None => (self.compare_planes(teacher, features, of_features, channels), Vec::new()),
             Some((adapter, matrix)) => {
-                let size = [height, width];
-                let widened = adapter.forward(batch, size, &matrix, &features);
+                let widened = adapter.forward(size, matrix, features);
                 let mut gradient = scratch::take(widened.len());
-                let loss = compare(&widened, &mut gradient);
-                let (of_matrix, of_features) = adapter.backward(batch, size, &matrix, &features, &gradient);
-                let shape = (adapter.teacher, adapter.student, 1, 1);
-                judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, device)?);
-                (loss, of_features)
-            }
-            None => {
-                let mut gradient = vec![0.0; features.len()];
-                (compare(&features, &mut gradient), gradient)
+                let loss = self.compare_planes(teacher, &widened, &mut gradient, channels);
+                (loss, adapter.backward(size, matrix, features, &gradient, of_features))
             }
         };
+        let mut of_features = vec![0.0; features.len()];
+        // Image by image, so that what lies between stays in the caches.
+        let [teachers, students] = [&wanted, &features].map(|all| all.par_chunks_exact(all.len() / batch));
+        let images = teachers.zip(students).zip(of_features.par_chunks_exact_mut(features.len() / batch));
+        let (losses, of_matrices): (Vec<f64>, Vec<Vec<f32>>) = images.map(image).unzip();
+        if let Some((adapter, _)) = adapter {
+            let mut of_matrix = vec![0.0; adapter.teacher * adapter.student];
+            of_matrices.iter().for_each(|image| elementwise::add_assign(&mut of_matrix, image));
+            let shape = (adapter.teacher, adapter.student, 1, 1);
+            judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, device)?);
+        }
         let of_features = Tensor::from_vec(of_features, dims, device)?;
         judgement.gradients.taps.insert(tap, of_features);
-        Ok(loss)
+        Ok(losses.iter().sum::<f64>() / batch as f64)
+    }
+
+    /// Channel-wise distillation of one image's features of one width; overwrites the student's gradient.
+    fn compare_planes(&self, teacher: &[f32], student: &[f32], gradient: &mut [f32], channels: usize) -> f64 {
+        let (scale, places) = (self.options.cwd / channels as f32, teacher.len() / channels);
+        let mut buffer = scratch::take(places);
+        let planes = teacher.chunks_exact(places).zip(student.chunks_exact(places));
+        let losses = planes.zip(gradient.chunks_exact_mut(places)).map(|((teacher, student), gradient)| {
+            over_places(teacher, student, self.options.cwd_temperature, scale, &mut buffer, gradient)
+        });
+        losses.sum()
     }
 
     /// Distillation of the outputs; gives its parts for a mean image and adds to their gradients.
