@@ -5,6 +5,7 @@ use std::time::Duration;
 use candle_core::Device;
 
 use super::*;
+use crate::exec::Operands;
 use crate::progress::Silent;
 use crate::report::{Cell, Column, Table};
 
@@ -269,4 +270,17 @@ fn speed_is_told_as_a_whole_and_by_layers() {
         assert!(slowest.contains("Conv"), "{call}: {slowest}");
     }
     assert!(Desk::new(false).shows("teacher().bench(#{ size: 64, runs: 2 })").contains("of peak"));
+    let report = desk.fails("net.bench(#{ size: 64, precision: \"bf16\" })");
+    assert!(report.message.contains("train: true"), "{report:?}");
+    for call in ["net.bench(#{ size: 64, runs: 1, train: true, ", "distiller(net, net).bench(#{ size: 64, runs: 1, "] {
+        let report = desk.fails(&format!("{call} precision: \"bf61\" }})"));
+        assert!(report.message.contains("bf16"), "{report:?}");
+        let call = format!("{call} precision: \"bf16\" }}).seconds");
+        if Operands::Bf16.are_native() {
+            assert!(desk.shows(&call).parse::<f64>().unwrap() > 0.0);
+        } else {
+            let report = desk.fails(&call);
+            assert!(report.message.contains("AVX-512 BF16"), "{report:?}");
+        }
+    }
 }
