@@ -152,20 +152,21 @@ impl WithSimd for OverPlanes<'_> {
             let count = LANES.min(places - start);
             let weights = row(weights, start, count);
             let mut between = [0.0f32; LANES];
-            let teacher_tops = softmax_of_rows(teacher, places, start, count, soften, &mut wanted);
-            let student_tops = softmax_of_rows(student, places, start, count, soften, &mut found);
+            let teachers = powers_of_rows(teacher, places, start, count, soften, &mut wanted);
+            let students = powers_of_rows(student, places, start, count, soften, &mut found);
             for (bin, (wanted, found)) in wanted.iter().zip(&found).enumerate() {
                 let at = bin * places + start;
                 let (t, s) = (row(teacher, at, count), row(student, at, count));
                 let mut slopes = [0.0; LANES];
                 for lane in 0..LANES {
-                    between[lane] += wanted[lane] * (t[lane] - s[lane]);
-                    slopes[lane] = scale / soften * weights[lane] * (found[lane] - wanted[lane]);
+                    let wanted = wanted[lane] * teachers.share[lane];
+                    between[lane] += wanted * (t[lane] - s[lane]);
+                    slopes[lane] = scale / soften * weights[lane] * (found[lane] * students.share[lane] - wanted);
                 }
                 gradient[at..at + count].iter_mut().zip(slopes).for_each(|(gradient, slope)| *gradient += slope);
             }
             for lane in 0..count {
-                let divergence = student_tops[lane] - teacher_tops[lane] + between[lane] * soften;
+                let divergence = students.normaliser(lane) - teachers.normaliser(lane) + between[lane] * soften;
                 total += f64::from(scale * weights[lane] * divergence);
             }
         }
@@ -180,16 +181,31 @@ fn row(from: &[f32], at: usize, count: usize) -> [f32; LANES] {
     from.first_chunk().copied().unwrap_or_else(|| std::array::from_fn(|lane| from.get(lane).copied().unwrap_or(0.0)))
 }
 
-/// The distributions over planes at `count` places from `start` on, and the logarithms of their normalisers.
+/// What turns powers into softmaxes, lane by lane.
+struct Normalisers {
+    most: [f32; LANES],
+    /// One over the sum of the powers.
+    share: [f32; LANES],
+}
+
+impl Normalisers {
+    /// The logarithm of Σ eˣ.
+    #[inline(always)]
+    fn normaliser(&self, lane: usize) -> f32 {
+        self.most[lane] - self.share[lane].ln()
+    }
+}
+
+/// The powers of the planes at `count` places from `start` on, relative to each place's largest.
 #[inline(always)]
-fn softmax_of_rows(
+fn powers_of_rows(
     from: &[f32],
     places: usize,
     start: usize,
     count: usize,
     soften: f32,
     to: &mut [[f32; LANES]],
-) -> [f32; LANES] {
+) -> Normalisers {
     let mut most = [f32::MIN; LANES];
     for (bin, to) in to.iter_mut().enumerate() {
         let logits = row(from, bin * places + start, count);
@@ -199,18 +215,13 @@ fn softmax_of_rows(
         }
     }
     let mut sums = [0.0; LANES];
-    for to in &mut *to {
+    for to in to {
         for lane in 0..LANES {
             to[lane] = exp_of_negative(to[lane] - most[lane]);
             sums[lane] += to[lane];
         }
     }
-    for to in to {
-        for lane in 0..LANES {
-            to[lane] /= sums[lane];
-        }
-    }
-    std::array::from_fn(|lane| most[lane] + sums[lane].ln())
+    Normalisers { most, share: sums.map(|sum: f32| 1.0 / sum) }
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl<W: WithProducts> WithSimd for InBf16<W> {
 /// AVX-512 BF16.
 #[cfg(target_arch = "x86_64")]
 mod native {
-    use std::arch::x86_64::{__m512bh, _mm512_dpbf16_ps};
+    use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
     use std::mem::transmute;
 
     use pulp::{f32x16, x86::V4};
@@ -167,8 +167,9 @@ mod native {
         fn multiply_add(self, _: V4, a: f32x16, b: f32x16, sums: f32x16) -> f32x16 {
             // SAFETY: vectors of 64 bytes all; only `run` makes an `Instruction` do anything, where the processor has it.
             unsafe {
-                let (a, b): (__m512bh, __m512bh) = (transmute(a), transmute(b));
-                transmute(_mm512_dpbf16_ps(transmute(sums), a, b))
+                let words = |vector| transmute::<f32x16, __m512bh>(vector);
+                let sums = _mm512_dpbf16_ps(transmute::<f32x16, __m512>(sums), words(a), words(b));
+                transmute::<__m512, f32x16>(sums)
             }
         }
     }
