@@ -1,7 +1,7 @@
 //! What convolutions multiply: fp32 numbers, or numbers rounded to bf16, of which a word holds two.
 //!
 //! A word is 32 bits, kept as `f32`. The register tiles see only words: they load vectors of them, repeat one in all
-//! lanes, and have [`Multiply`] add products to fp32 sums, one product a word or two. So both precisions share the
+//! lanes, and have `Multiply` add products to fp32 sums, one product a word or two. So both precisions share the
 //! layouts and the loops; bf16 has half as many words.
 
 use half::bf16;
