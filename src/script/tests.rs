@@ -277,7 +277,7 @@ fn speed_is_told_as_a_whole_and_by_layers() {
         assert!(report.message.contains("bf16"), "{report:?}");
         let call = format!("{call} precision: \"bf16\" }}).seconds");
         if Operands::Bf16.are_native() {
-            assert!(desk.shows(&call).parse::<f64>().unwrap() > 0.0);
+            assert!(desk.shows(&call).trim().parse::<f64>().unwrap() > 0.0);
         } else {
             let report = desk.fails(&call);
             assert!(report.message.contains("AVX-512 BF16"), "{report:?}");
