@@ -147,7 +147,7 @@ impl WithSimd for OverPlanes<'_> {
         let places = weights.len();
         let bins = teacher.len() / places.max(1);
         let (mut wanted, mut found) = (vec![[0.0; LANES]; bins], vec![[0.0; LANES]; bins]);
-        let mut total = 0.0;
+        let (slope, mut total) = (scale / soften, 0.0);
         for start in (0..places).step_by(LANES) {
             let count = LANES.min(places - start);
             let weights = row(weights, start, count);
@@ -161,7 +161,7 @@ impl WithSimd for OverPlanes<'_> {
                 for lane in 0..LANES {
                     let wanted = wanted[lane] * teachers.share[lane];
                     between[lane] += wanted * (t[lane] - s[lane]);
-                    slopes[lane] = scale / soften * weights[lane] * (found[lane] * students.share[lane] - wanted);
+                    slopes[lane] = slope * weights[lane] * (found[lane] * students.share[lane] - wanted);
                 }
                 gradient[at..at + count].iter_mut().zip(slopes).for_each(|(gradient, slope)| *gradient += slope);
             }

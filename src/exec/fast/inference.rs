@@ -14,7 +14,7 @@ use super::{
     },
     Value, conv_shape, function,
     fuse::{self, Step},
-    in_layer, pool_shape, range, shapes, with_numbers,
+    in_layer, is_shared, pool_shape, range, shapes, with_numbers,
 };
 use crate::{
     graph::{BatchNorm, Conv, Graph, NodeId, Op, Shape},
@@ -115,7 +115,7 @@ impl Prepared {
             let start = Instant::now();
             let value = match work {
                 Work::Images => Value::of(out, images),
-                _ => Value::compute(out, batch, self.is_shared(graph, step.output()), |result| {
+                _ => Value::compute(out, batch, is_shared(graph, &self.taps, step.output()), |result| {
                     self.step(&node.op, work, batch, &inputs, result)
                 }),
             };
@@ -138,11 +138,6 @@ impl Prepared {
             taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
         };
         Ok((values, times))
-    }
-
-    /// Whether others see the value.
-    fn is_shared(&self, graph: &Graph, id: NodeId) -> bool {
-        graph.outputs().contains(&id) || self.taps.contains(&id)
     }
 
     fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {

@@ -25,7 +25,7 @@ use super::{
     },
     numbers::Numbers,
 };
-use crate::graph::{Activation, Conv, Graph, MaxPool, Node, Shape};
+use crate::graph::{Activation, Conv, Graph, MaxPool, Node, NodeId, Shape};
 
 /// The numbers of an fp32 tensor on the CPU.
 fn with_numbers<R>(tensor: &Tensor, use_numbers: impl FnOnce(&[f32]) -> R) -> Result<R> {
@@ -71,6 +71,11 @@ fn function(activation: Activation) -> elementwise::Activation {
 /// Channels from `start` on, of a value that has `channels`.
 fn range(channels: usize, start: usize) -> ChannelRange {
     ChannelRange { channels, start }
+}
+
+/// Whether others see a node's value.
+fn is_shared(graph: &Graph, taps: &[NodeId], id: NodeId) -> bool {
+    graph.outputs().contains(&id) || taps.contains(&id)
 }
 
 /// Shapes of all values for a batch of images.

@@ -14,7 +14,7 @@ use super::{
     },
     Value, conv_shape,
     fuse::{self, Step},
-    in_layer, inference, shapes, with_numbers,
+    in_layer, inference, is_shared, shapes, with_numbers,
 };
 use crate::{
     graph::{BatchNorm, Conv, Graph, Node, NodeId, Op, Shape},
@@ -68,7 +68,7 @@ pub(in crate::exec) fn train(
         let node = graph.node(step.first());
         let id = step.output();
         let start = Instant::now();
-        let shared = graph.outputs().contains(&id) || taps.contains(&id);
+        let shared = is_shared(graph, taps, id);
         let value = in_layer(node, None, recorded.run(node, step, shared, images, &mut running))?;
         recorded.times.forward.push((step.first(), start.elapsed().as_secs_f64()));
         if let Some(tensor) = value.tensor().filter(|_| shared) {

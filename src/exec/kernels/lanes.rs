@@ -7,8 +7,8 @@ use super::simd;
 /// Numbers worked on side by side.
 pub(crate) const LANES: usize = 16;
 
-/// What is summed at every place; it may change the number there. It is no closure, for those
-/// are not always inlined, and then don't become vector code; implementations are to be `#[inline(always)]`.
+/// What is summed at every place; it may change the number there. It is no closure, for those are not always inlined, and
+/// then don't become vector code; implementations are to be `#[inline(always)]`.
 pub(crate) trait Each {
     fn at(&self, from: [f32; 3], place: &mut f32) -> f32;
 }

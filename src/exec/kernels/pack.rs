@@ -72,7 +72,10 @@ pub(super) fn pack<'w>(
                     let weights = part[row..].iter_mut().step_by(panel.rows).zip(taps);
                     let kernel = |c| kernel(g, panel.first + row, c);
                     match sizes.operands {
-                        Operands::Fp32 => weights.for_each(|(to, &tap)| *to = kernel(c)[tap]),
+                        Operands::Fp32 => {
+                            let kernel = kernel(c);
+                            weights.for_each(|(to, &tap)| *to = kernel[tap]);
+                        }
                         Operands::Bf16 => {
                             let first = kernel(2 * c);
                             let second = (2 * c + 1 < sizes.in_channels).then(|| kernel(2 * c + 1));

@@ -277,7 +277,8 @@ impl WithProducts for Image<'_> {
 /// `sums[r][..] += Σ_j inputs[r][j] · gradient[j][..]`
 ///
 /// # Safety
-/// `count` words are readable at each input (of any alignment), `count · V` vectors at `gradient`; `ROWS · V` vectors at `sums` are ours.
+/// `count` words are readable at each input (of any alignment), `count · V` vectors at `gradient`; `ROWS · V` vectors at
+/// `sums` are ours.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, M: Multiply<S>, const V: usize>(
     s: S,
