@@ -8,7 +8,11 @@ pub mod kernels;
 pub(crate) mod numbers;
 mod reference;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use candle_core::{Device, Tensor};
 use thiserror::Error;
@@ -256,11 +260,39 @@ pub fn train_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -
     }
 }
 
-/// Runs something of many short parallel pieces on one of the pool's own threads: from outside, each piece would wait
-/// for the system to wake threads.
+/// Runs something of many short parallel pieces on one of the pool's own threads, and keeps the others awake until it is
+/// done: the system takes longer to wake a thread than many a piece takes.
 fn on_the_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
+    let done = AtomicBool::new(false);
+    rayon::scope(|scope| {
+        let (driver, done) = (rayon::current_thread_index(), &done);
+        for _ in 1..rayon::current_num_threads() {
+            scope.spawn(move |_| {
+                if rayon::current_thread_index() != driver {
+                    work_until(done);
+                }
+            });
+        }
+        let result = work();
+        done.store(true, Ordering::Release);
+        result
+    })
 }
+
+/// Looks for pieces of work, without sleep, until all is done or there has been none for long. (A thread may come here
+/// while it waits for something that only another thread's waiting for this one holds up; then there is no work.)
+fn work_until(done: &AtomicBool) {
+    let mut last = Instant::now();
+    while !done.load(Ordering::Acquire) && last.elapsed() < AWAKE {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => last = Instant::now(),
+            _ => std::hint::spin_loop(),
+        }
+    }
+}
+
+/// How long a thread looks for work before it may sleep: longer than what is not parallel between two operations.
+const AWAKE: Duration = Duration::from_micros(500);
 
 fn check_images(graph: &Graph, images: &Tensor) -> Result<(), ExecError> {
     let found = images.dims().to_vec();
