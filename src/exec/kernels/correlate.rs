@@ -80,14 +80,14 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
             planes.fill(band, x, &mut input);
             input
         });
-        let first = band * planes.height;
+        let Range { start: first, end } = planes.rows_of(band);
         let input = input.as_deref().unwrap_or_else(|| &x[first * planes.pitch..]);
         // SAFETY: the unit's outputs lie within `y`, whose length was checked above.
         let output = unsafe { y.get().add(unit * to) };
         for row in passes.chunk_by(|a, b| a.phase[0] == b.phase[0]) {
             let panels =
                 |pass: &Pass| part * pass.weights.panels.len() / parts..(part + 1) * pass.weights.panels.len() / parts;
-            let count = planes.height.min(row[0].hw[0].saturating_sub(first));
+            let count = end.min(row[0].hw[0]).saturating_sub(first);
             let task = Task { sizes, planes, group: unit % sizes.groups, input, count };
             if sizes.spread == [1, 1] {
                 // SAFETY: as above; the band begins at row `first`.
@@ -293,8 +293,10 @@ impl WithProducts for Blocks<'_> {
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
         let (tiles, depth) = job.block(most * lanes);
         let (width, positions) = (tiles * most * lanes, job.positions());
-        let base = panels.first().map_or(0, |panel| panel.first);
-        let rows = panels.last().map_or(0, |panel| panel.first + panel.rows) - base;
+        // Sums wait for the channels to come: those of all panels, or else only those of the panel at work.
+        let (wait, first_row) = (depth < job.channels, panels.first().map_or(0, |panel| panel.first));
+        let rows = panels.iter().map(|panel| panel.rows);
+        let rows = if wait { rows.sum() } else { rows.max().unwrap_or(0) };
         let mut sums = scratch::take(rows * width);
         let mut columns = scratch::take(if job.same { depth * width } else { 0 });
         let mut runs = Vec::new();
@@ -314,12 +316,14 @@ impl WithProducts for Blocks<'_> {
                 };
                 for panel in panels {
                     let weights = job.weights[panel.start + first * taps * panel.rows..].as_ptr();
+                    let sums =
+                        &mut sums[if wait { panel.first - first_row } else { 0 } * width..][..panel.rows * width];
                     for (at, direct) in (0..end - start).step_by(most * lanes).zip(&direct) {
                         let vectors = (end - start - at).div_ceil(lanes).min(most);
                         // SAFETY: `Task::job` checked that every tap of every channel is readable for all positions and
                         // SLACK more (`columns` is as wide as a block), that the weights are complete, and that the
                         // outputs lie within their channel; this job's outputs are no other thread's; `sums` has a row
-                        // of a block's width for each output channel.
+                        // of a block's width for each of the panel's channels.
                         unsafe {
                             let plane = plane.add(at);
                             let (sums, row, add) = match direct {
@@ -327,22 +331,25 @@ impl WithProducts for Blocks<'_> {
                                     let to = job.output.get().add(panel.first * job.area + to);
                                     (to, job.area, first > 0 || matches!(job.finish, Finish::Add))
                                 }
-                                None => (sums.as_mut_ptr().add((panel.first - base) * width + at), width, first > 0),
+                                None => (sums.as_mut_ptr().add(at), width, first > 0),
                             };
                             let part = Part { plane, channel, channels, offsets: job.offsets, weights, sums, row, add };
                             tile::compute(s, multiply, part, panel.rows, vectors);
                         }
                     }
-                }
-            }
-            for (channel, sums) in (base..).zip(sums.chunks_exact(width)) {
-                for run in &runs {
-                    // SAFETY: as above: the run's outputs lie within the channel, and are no other thread's.
-                    let to = unsafe {
-                        let to = job.output.get().add(channel * job.area + run.to);
-                        std::slice::from_raw_parts_mut(to, run.len)
-                    };
-                    finish(s, job.finish, channel, &sums[run.from..][..run.len], to);
+                    if first + channels < job.channels {
+                        continue;
+                    }
+                    for (channel, sums) in (panel.first..).zip(sums.chunks_exact(width)) {
+                        for run in &runs {
+                            // SAFETY: as above: the run's outputs lie within the channel, and are no other thread's.
+                            let to = unsafe {
+                                let to = job.output.get().add(channel * job.area + run.to);
+                                std::slice::from_raw_parts_mut(to, run.len)
+                            };
+                            finish(s, job.finish, channel, &sums[run.from..][..run.len], to);
+                        }
+                    }
                 }
             }
         }

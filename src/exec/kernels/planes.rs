@@ -31,7 +31,7 @@ pub(super) struct Planes {
     phases: Vec<Phase>,
     /// Rows of outputs, of all bands.
     out_rows: usize,
-    /// Rows of outputs of a band; the last band may have fewer.
+    /// Rows of outputs of a band, at most.
     pub height: usize,
     /// Padded rows of a band.
     rows: usize,
@@ -135,6 +135,12 @@ impl Planes {
         self.out_rows.div_ceil(self.height)
     }
 
+    /// The rows of outputs of a band. Bands are nearly equal, so that threads are.
+    pub(super) fn rows_of(&self, band: usize) -> Range<usize> {
+        let start = |band: usize| (band * self.out_rows).div_ceil(self.bands());
+        start(band)..start(band + 1)
+    }
+
     /// Writes what a band needs of each channel of `from` (`in_hw` floats each), with borders, into `to`
     /// (`self.channel` words each, or for each two).
     pub(super) fn fill(&self, band: usize, from: &[f32], to: &mut [f32]) {
@@ -158,7 +164,7 @@ impl Planes {
         for (phase, plane) in self.phases.iter().zip(to.chunks_mut(self.plane)) {
             let Range { start: first, end } = phase.inputs.clone();
             let (body, tail) = plane.split_at_mut(self.rows * self.pitch);
-            let mut y = ((band * self.height * self.step[0] + phase.row) as isize) + self.origin[0];
+            let mut y = ((self.rows_of(band).start * self.step[0] + phase.row) as isize) + self.origin[0];
             for line in body.chunks_exact_mut(self.pitch) {
                 if y < 0 || y >= height as isize || first >= end {
                     line.fill(0.0);

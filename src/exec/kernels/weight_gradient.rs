@@ -56,12 +56,11 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                     let unit = image * groups + group;
                     let (x, dy) = (&x[unit * from..][..from], &dy[unit * out_channels * area..][..out_channels * area]);
                     for band in 0..planes.bands() {
-                        let first = band * planes.height;
-                        let rows = first..out_hw[0].min(first + planes.height);
+                        let rows = planes.rows_of(band);
                         let positions = (rows.len() - 1) * planes.pitch + out_hw[1];
                         let same = planes.same() && operands == Operands::Fp32;
                         let (mut input, channel) = if same {
-                            (&x[first * planes.pitch..], in_area)
+                            (&x[rows.start * planes.pitch..], in_area)
                         } else {
                             planes.fill(band, x, &mut input);
                             (&*input, planes.channel)

@@ -17,6 +17,7 @@ use super::simd::{self, Shared};
 use super::tile::{self, MOST_VECTORS, Part};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of a transformed kernel, and of a transformed square of inputs.
 pub(super) const ELEMENTS: usize = 16;
@@ -82,11 +83,10 @@ pub(super) fn run(
         let (image, band) = (task / planes.bands(), task % planes.bands());
         let mut input = scratch::take(sizes.in_channels * planes.channel + SLACK);
         planes.fill(band, &x[image * from..][..from], &mut input);
-        let first = band * planes.height;
-        let rows = planes.height.min(height.div_ceil(2).saturating_sub(first));
+        let rows = planes.rows_of(band);
         // SAFETY: the image's outputs lie within `y`, whose length was checked above.
         let output = Shared(unsafe { y.get().add(image * to) });
-        simd::dispatch(Work { sizes, planes: &planes, kernels, input: &input, first, rows, finish, output });
+        simd::dispatch(Work { sizes, planes: &planes, kernels, input: &input, rows, finish, output });
     });
 }
 
@@ -115,9 +115,8 @@ struct Work<'a> {
     planes: &'a Planes,
     kernels: &'a Kernels,
     input: &'a [f32],
-    /// First row of squares, and their number.
-    first: usize,
-    rows: usize,
+    /// Rows of squares.
+    rows: Range<usize>,
     finish: Finish<'a>,
     output: Shared,
 }
@@ -129,13 +128,13 @@ impl WithSimd for Work<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Work { sizes, planes, kernels, input, rows, .. } = self;
+        let Work { sizes, planes, kernels, input, .. } = self;
         let (inputs, outputs) = (sizes.in_channels, sizes.out_channels);
-        if rows == 0 {
+        if self.rows.is_empty() {
             return;
         }
         let columns = sizes.out_hw[1].div_ceil(2);
-        let positions = (rows - 1) * planes.pitch + columns;
+        let positions = (self.rows.len() - 1) * planes.pitch + columns;
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
         let step = most * S::F32_LANES;
         let width = block(inputs + outputs, step);
@@ -192,7 +191,7 @@ impl WithSimd for Work<'_> {
 impl Work<'_> {
     /// Puts a channel's squares, each element `width` apart, in their places; those between the rows are thrown away.
     #[inline(always)]
-    fn put(&self, channel: usize, range: std::ops::Range<usize>, squares: &[f32], width: usize) {
+    fn put(&self, channel: usize, range: Range<usize>, squares: &[f32], width: usize) {
         let [height, columns] = self.sizes.out_hw;
         let (pitch, add) = (self.planes.pitch, matches!(self.finish, Finish::Add));
         let mut at = range.start;
@@ -201,7 +200,7 @@ impl Work<'_> {
             let end = range.end.min((row + 1) * pitch);
             let count = (end - at).min(columns.div_ceil(2).saturating_sub(column));
             for half in 0..2 {
-                let y = 2 * (self.first + row) + half;
+                let y = 2 * (self.rows.start + row) + half;
                 let used = (2 * count).min(columns.saturating_sub(2 * column));
                 if y >= height || used == 0 {
                     continue;

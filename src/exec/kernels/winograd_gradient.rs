@@ -42,10 +42,10 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f3
             let mut gradient = scratch::take(tiles.width * 2 * planes.height * pitch);
             for image in chunk * batch / chunks..(chunk + 1) * batch / chunks {
                 for band in 0..planes.bands() {
-                    let first = band * planes.height;
-                    let rows = planes.height.min(out_hw[0].div_ceil(2).saturating_sub(first));
+                    let rows = planes.rows_of(band);
                     planes.fill(band, &x[image * from..][..from], &mut input);
-                    let lines = 2 * first..out_hw[0].min(2 * (first + rows));
+                    let lines = 2 * rows.start..out_hw[0].min(2 * rows.end);
+                    let rows = rows.len();
                     let gradient = &mut gradient[..tiles.width * 2 * rows * pitch];
                     if lines.len() < 2 * rows {
                         gradient.fill(0.0);
