@@ -96,19 +96,18 @@ impl Distillation {
         let (teacher, student) = (on_cpu(teacher)?, on_cpu(student)?);
         let (wanted, features) = (Numbers::of(&teacher)?, Numbers::of(&student)?);
         let name = Self::adapter_name(pair);
-        let matrix = self.adapters[pair].as_ref().map(|_| on_cpu(&step.tensors[&name])).transpose()?;
-        let adapter = match (&self.adapters[pair], &matrix) {
-            (Some(adapter), Some(matrix)) => Some((adapter, Numbers::of(matrix)?)),
-            _ => None,
-        };
-        let size = [height, width];
+        let prepared = self.adapters[pair].as_ref().map(|adapter| {
+            let matrix = on_cpu(&step.tensors[&name])?;
+            candle_core::Result::Ok(adapter.prepare([height, width], &Numbers::of(&matrix)?))
+        });
+        let adapter = prepared.transpose()?;
         let image = |((teacher, features), of_features): ((&[f32], &[f32]), &mut [f32])| match &adapter {
             None => (self.compare_planes(teacher, features, of_features, channels), Vec::new()),
-            Some((adapter, matrix)) => {
-                let widened = adapter.forward(size, matrix, features);
+            Some(adapter) => {
+                let widened = adapter.forward(features);
                 let mut gradient = scratch::take(widened.len());
                 let loss = self.compare_planes(teacher, &widened, &mut gradient, channels);
-                (loss, adapter.backward(size, matrix, features, &gradient, of_features))
+                (loss, adapter.backward(features, &gradient, of_features))
             }
         };
         let mut of_features = vec![0.0; features.len()];
@@ -116,7 +115,7 @@ impl Distillation {
         let [teachers, students] = [&wanted, &features].map(|all| all.par_chunks_exact(all.len() / batch));
         let images = teachers.zip(students).zip(of_features.par_chunks_exact_mut(features.len() / batch));
         let (losses, of_matrices): (Vec<f64>, Vec<Vec<f32>>) = images.map(image).unzip();
-        if let Some((adapter, _)) = adapter {
+        if let Some(adapter) = &self.adapters[pair] {
             let mut of_matrix = vec![0.0; adapter.teacher * adapter.student];
             of_matrices.iter().for_each(|image| elementwise::add_assign(&mut of_matrix, image));
             let shape = (adapter.teacher, adapter.student, 1, 1);

@@ -11,10 +11,10 @@
 
 use super::correlate::{self, Finish, Pass};
 use super::operands::Operands;
-use super::pack::{Packed, pack};
+use super::pack::{Kernels, Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
-use super::winograd::{self, Kernels};
+use super::winograd;
 use super::winograd_gradient;
 use rayon::prelude::*;
 
@@ -97,6 +97,13 @@ impl ConvShape {
             && self.in_channels.min(self.out_channels) >= WINOGRAD_CHANNELS
     }
 
+    /// The kernels of a weight.
+    fn kernels<'a>(&self, w: &'a [f32]) -> Kernels<'a> {
+        let taps = self.kernel[0] * self.kernel[1];
+        let output = self.in_channels / self.groups * taps;
+        Kernels { numbers: w, group: self.out_channels / self.groups * output, output, input: taps }
+    }
+
     /// The kernel's taps in row-major order.
     fn taps(&self) -> Vec<Tap> {
         let [kh, kw] = self.kernel;
@@ -129,7 +136,7 @@ pub struct PackedWeight {
 /// How weights are laid out.
 enum Form {
     Taps(Packed),
-    Winograd(Kernels),
+    Winograd(winograd::Kernels),
 }
 
 impl PackedWeight {
@@ -141,11 +148,10 @@ impl PackedWeight {
         s.check(w);
         let sizes = sizes(s);
         let taps = s.kernel[0] * s.kernel[1];
-        let kernel = |g, o, i| &w[((g * sizes.out_channels + o) * sizes.in_channels + i) * taps..][..taps];
         let form = if s.suits_winograd() {
-            Form::Winograd(Kernels::new(&sizes, false, |o, i| kernel(0, o, i)))
+            Form::Winograd(winograd::Kernels::new(&sizes, false, s.kernels(w)))
         } else {
-            Form::Taps(pack(&sizes, &(0..taps).collect::<Vec<_>>(), kernel))
+            Form::Taps(pack(&sizes, &(0..taps).collect::<Vec<_>>(), s.kernels(w)))
         };
         PackedWeight { form, made_for: Self::made_for(s) }
     }
@@ -219,10 +225,10 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
         ..forward
     };
     let finish = if accumulate { Finish::Add } else { Finish::Set };
-    let (inputs, taps) = (forward.in_channels, s.kernel[0] * s.kernel[1]);
-    let kernel = |g, i, o| &w[((g * forward.out_channels + o) * inputs + i) * taps..][..taps];
+    let kernels = s.kernels(w);
+    let kernels = Kernels { output: kernels.input, input: kernels.output, ..kernels };
     if s.suits_winograd() {
-        let kernels = Kernels::new(&sizes, true, |i, o| kernel(0, i, o));
+        let kernels = winograd::Kernels::new(&sizes, true, kernels);
         return winograd::run(&sizes, s.out_hw(), s.padding.map(|p| 2 - p), &kernels, dy, finish, dx);
     }
     let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));
@@ -230,7 +236,7 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
     let planes = Planes::new(s.out_hw(), largest, [1, 1], &all, correlate::band(&sizes));
     let mut offsets = planes.offsets.iter();
     let weights: Vec<Packed> =
-        phases.iter().map(|p| pack(&sizes, &p.taps.iter().map(|t| t.0).collect::<Vec<_>>(), kernel)).collect();
+        phases.iter().map(|p| pack(&sizes, &p.taps.iter().map(|t| t.0).collect::<Vec<_>>(), kernels)).collect();
     let pass = |(phase, weights): (&Phase, _)| Pass {
         offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
         weights,

@@ -34,12 +34,17 @@ impl Operands {
         }
     }
 
+    /// Numbers in a word.
+    pub(super) fn in_word(self) -> usize {
+        match self {
+            Operands::Fp32 => 1,
+            Operands::Bf16 => 2,
+        }
+    }
+
     /// How many words hold so many numbers.
     pub(super) fn words(self, numbers: usize) -> usize {
-        match self {
-            Operands::Fp32 => numbers,
-            Operands::Bf16 => numbers.div_ceil(2),
-        }
+        numbers.div_ceil(self.in_word())
     }
 }
 

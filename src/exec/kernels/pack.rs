@@ -40,12 +40,25 @@ impl Packed {
     }
 }
 
-/// Packs some taps of the kernels `kernel(group, out_channel, in_channel)`, channels counted within the group.
-pub(super) fn pack<'w>(
-    sizes: &Sizes,
-    taps: &[usize],
-    kernel: impl Fn(usize, usize, usize) -> &'w [f32] + Sync,
-) -> Packed {
+/// Where the kernels of a convolution lie.
+#[derive(Clone, Copy)]
+pub(super) struct Kernels<'a> {
+    pub numbers: &'a [f32],
+    /// Floats from one group, output channel and input channel to the next.
+    pub group: usize,
+    pub output: usize,
+    pub input: usize,
+}
+
+impl Kernels<'_> {
+    /// Where the kernel for two channels, counted within their group, begins.
+    pub(super) fn start(&self, group: usize, output: usize, input: usize) -> usize {
+        group * self.group + output * self.output + input * self.input
+    }
+}
+
+/// Packs some taps of the kernels; taps are offsets from a kernel's start.
+pub(super) fn pack(sizes: &Sizes, taps: &[usize], kernels: Kernels) -> Packed {
     let depth = sizes.words() * taps.len();
     let mut panels = Vec::new();
     let mut first = 0;
@@ -67,21 +80,21 @@ pub(super) fn pack<'w>(
             (panel, part)
         });
         parts.collect::<Vec<_>>().into_par_iter().for_each(|(panel, part)| {
-            for (c, part) in part.chunks_exact_mut((taps.len() * panel.rows).max(1)).enumerate() {
-                for row in 0..panel.rows {
-                    let weights = part[row..].iter_mut().step_by(panel.rows).zip(taps);
-                    let kernel = |c| kernel(g, panel.first + row, c);
-                    match sizes.operands {
-                        Operands::Fp32 => {
-                            let kernel = kernel(c);
-                            weights.for_each(|(to, &tap)| *to = kernel[tap]);
-                        }
-                        Operands::Bf16 => {
-                            let first = kernel(2 * c);
-                            let second = (2 * c + 1 < sizes.in_channels).then(|| kernel(2 * c + 1));
-                            let second = |tap: usize| second.map_or(0.0, |kernel| kernel[tap]);
-                            weights.for_each(|(to, &tap)| *to = operands::word(first[tap], second(tap)));
-                        }
+            for row in 0..panel.rows {
+                let Kernels { numbers, input, .. } = kernels;
+                let numbers = &numbers[kernels.start(g, panel.first + row, 0)..];
+                let mut at = row;
+                for channel in (0..sizes.in_channels).step_by(sizes.operands.in_word()) {
+                    let here = channel * input;
+                    for &tap in taps {
+                        part[at] = match sizes.operands {
+                            Operands::Fp32 => numbers[here + tap],
+                            Operands::Bf16 if channel + 1 == sizes.in_channels => {
+                                operands::word(numbers[here + tap], 0.0)
+                            }
+                            Operands::Bf16 => operands::word(numbers[here + tap], numbers[here + input + tap]),
+                        };
+                        at += panel.rows;
                     }
                 }
             }

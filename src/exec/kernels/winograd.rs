@@ -10,7 +10,7 @@
 
 use super::correlate::{Finish, Sizes};
 use super::operands::Singles;
-use super::pack::{Packed, pack};
+use super::pack::{self, Packed, pack};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch;
 use super::simd::{self, Shared};
@@ -22,31 +22,29 @@ use std::ops::Range;
 /// Elements of a transformed kernel, and of a transformed square of inputs.
 pub(super) const ELEMENTS: usize = 16;
 
-/// Kernels G·g·Gᵀ, packed for the tiles: a matrix for each element.
-pub(super) struct Kernels {
-    elements: Vec<Packed>,
-}
+/// Kernels G·g·Gᵀ, packed for the tiles: a group for each element.
+pub(super) struct Kernels(Packed);
 
 impl Kernels {
-    /// Transforms the kernels `kernel(out_channel, in_channel)`, 9 taps in row-major order, or in reverse where
-    /// `turned` (by half a turn, as the data gradient needs them).
-    pub(super) fn new<'w>(sizes: &Sizes, turned: bool, kernel: impl Fn(usize, usize) -> &'w [f32] + Sync) -> Self {
+    /// Transforms kernels of 9 taps in row-major order, or in reverse where `turned` (by half a turn, as the data
+    /// gradient needs them).
+    pub(super) fn new(sizes: &Sizes, turned: bool, kernels: pack::Kernels) -> Self {
         let inputs = sizes.in_channels;
-        let mut transformed = scratch::take(sizes.out_channels * inputs * ELEMENTS);
-        transformed.par_chunks_mut(inputs * ELEMENTS).enumerate().for_each(|(o, row)| {
-            for (i, to) in row.chunks_exact_mut(ELEMENTS).enumerate() {
-                let g = kernel(o, i);
+        // [out_channel][element][in_channel]
+        let mut transformed = scratch::take(sizes.out_channels * ELEMENTS * inputs);
+        transformed.par_chunks_mut(ELEMENTS * inputs).enumerate().for_each(|(o, row)| {
+            for i in 0..inputs {
+                let g = &kernels.numbers[kernels.start(0, o, i)..][..9];
                 let tap = |y: usize, x: usize| g[if turned { 8 - (3 * y + x) } else { 3 * y + x }];
                 let columns = [0, 1, 2].map(|x| filter([tap(0, x), tap(1, x), tap(2, x)]));
-                for (y, to) in to.chunks_exact_mut(4).enumerate() {
-                    to.copy_from_slice(&filter([columns[0][y], columns[1][y], columns[2][y]]));
+                for y in 0..4 {
+                    let line = filter([columns[0][y], columns[1][y], columns[2][y]]);
+                    (0..4).for_each(|x| row[(4 * y + x) * inputs + i] = line[x]);
                 }
             }
         });
-        let element = |e: usize| {
-            pack(sizes, &[e], |_, o: usize, i: usize| &transformed[(o * inputs + i) * ELEMENTS..][..ELEMENTS])
-        };
-        Self { elements: (0..ELEMENTS).map(element).collect() }
+        let kernels = pack::Kernels { numbers: &transformed, group: inputs, output: ELEMENTS * inputs, input: 1 };
+        Self(pack(&Sizes { groups: ELEMENTS, ..*sizes }, &[0], kernels))
     }
 }
 
@@ -153,9 +151,9 @@ impl WithSimd for Work<'_> {
                 // `width`, and an element has `inputs · width` floats and more.
                 unsafe { transform_inputs(s, plane, &planes.offsets, vectors, to, from) };
             }
-            for (e, weights) in kernels.elements.iter().enumerate() {
-                for panel in &weights.panels {
-                    let weight = weights.group(0)[panel.start..][..inputs * panel.rows].as_ptr();
+            for e in 0..ELEMENTS {
+                for panel in &kernels.0.panels {
+                    let weight = kernels.0.group(e)[panel.start..][..inputs * panel.rows].as_ptr();
                     for at in (0..vectors).step_by(most) {
                         let part = Part {
                             plane: transformed[e * from + at * S::F32_LANES..].as_ptr(),
