@@ -127,20 +127,18 @@ impl WithSimd for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Forward { s, plane, x, y } = self;
         plane.fill(s, x);
         let Plane { numbers, rows, maxima, .. } = plane;
-        rows.copy_from_slice(numbers);
-        for k in 1..s.kernel[1] {
-            keep(rows, &numbers[k.min(numbers.len())..]);
-        }
-        maxima.copy_from_slice(rows);
-        for k in 1..s.kernel[0] {
-            keep(maxima, &rows[(k * s.padded()[1]).min(rows.len())..]);
-        }
-        for (y, starts) in y.chunks_exact_mut(s.out_hw()[1]).zip(s.starts()) {
-            y.iter_mut().zip(starts).for_each(|(y, start)| *y = maxima[start]);
+        largest(simd, numbers, 1, s.kernel[1], rows);
+        largest(simd, rows, s.padded()[1], s.kernel[0], maxima);
+        let lines = maxima.chunks(s.padded()[1] * s.stride[0]);
+        for (y, line) in y.chunks_exact_mut(s.out_hw()[1]).zip(lines) {
+            match s.stride[1] {
+                1 => y.copy_from_slice(&line[..y.len()]),
+                stride => y.iter_mut().zip(line.iter().step_by(stride)).for_each(|(y, most)| *y = *most),
+            }
         }
     }
 }
@@ -192,10 +190,29 @@ impl WithSimd for Backward<'_> {
     }
 }
 
-/// Keeps the larger of two numbers; a NaN is larger than any.
+/// The larger of two numbers; a NaN is larger than any.
 #[inline(always)]
-fn keep(to: &mut [f32], from: &[f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = if *from > *to || from.is_nan() { *from } else { *to });
+fn larger<S: Simd>(s: S, a: S::f32s, b: S::f32s) -> S::f32s {
+    s.select_f32s(s.or_m32s(s.greater_than_f32s(b, a), s.not_m32s(s.equal_f32s(b, b))), b, a)
+}
+
+/// For every place of `from` from which `count` places, `step` apart, can be seen, the largest number in them.
+#[inline(always)]
+fn largest<S: Simd>(s: S, from: &[f32], step: usize, count: usize, to: &mut [f32]) {
+    let end = from.len() - (count - 1) * step;
+    let (vectors, rest) = S::as_mut_simd_f32s(&mut to[..end]);
+    let left = end - rest.len();
+    for (start, to) in (0..left).step_by(S::F32_LANES).zip(vectors) {
+        *to = s.splat_f32s(f32::NEG_INFINITY);
+        for k in 0..count {
+            *to = larger(s, *to, S::as_simd_f32s(&from[start + k * step..][..S::F32_LANES]).0[0]);
+        }
+    }
+    let mut most = s.splat_f32s(f32::NEG_INFINITY);
+    for k in 0..count {
+        most = larger(s, most, s.partial_load_f32s(&from[left + k * step..][..rest.len()]));
+    }
+    s.partial_store_f32s(rest, most);
 }
 
 /// Keeps the larger of two numbers with its place.
