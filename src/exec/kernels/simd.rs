@@ -66,7 +66,7 @@ fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let r = s.mul_add_e_f32s(n, s.splat_f32s(-2.121_944_4e-4), r);
     let line = |slope: f32, start: f32| s.mul_add_e_f32s(r, s.splat_f32s(slope), s.splat_f32s(start));
     let square = s.mul_f32s(r, r);
-    let power = s.mul_add_e_f32s(line(-8.290_272e-3, 4.189_816_2e-2), square, line(-0.166_676_39, 0.499_991_48));
+    let power = s.mul_add_e_f32s(line(-8.290_272e-3, 4.189_816e-2), square, line(-0.166_676_39, 0.499_991_48));
     let power = s.mul_add_e_f32s(power, square, line(-0.999_999_7, 1.0));
     let exponent = s.wrapping_dyn_shl_u32s(s.transmute_u32s_f32s(shifted), s.splat_u32s(23));
     s.transmute_f32s_u32s(s.add_u32s(s.transmute_u32s_f32s(power), exponent))
