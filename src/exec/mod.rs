@@ -7,17 +7,16 @@ mod fast;
 pub mod kernels;
 pub(crate) mod numbers;
 mod reference;
+mod threads;
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use thiserror::Error;
 
 pub use kernels::operands::Operands;
+
+use threads::on_the_pool;
 
 use crate::{
     graph::{Graph, NodeId, Op},
@@ -259,40 +258,6 @@ pub fn train_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -
         Path::Fast(operands) => on_the_pool(|| fast::train(model, images, taps, operands)),
     }
 }
-
-/// Runs something of many short parallel pieces on one of the pool's own threads, and keeps the others awake until it is
-/// done: the system takes longer to wake a thread than many a piece takes.
-fn on_the_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    let done = AtomicBool::new(false);
-    rayon::scope(|scope| {
-        let (driver, done) = (rayon::current_thread_index(), &done);
-        for _ in 1..rayon::current_num_threads() {
-            scope.spawn(move |_| {
-                if rayon::current_thread_index() != driver {
-                    work_until(done);
-                }
-            });
-        }
-        let result = work();
-        done.store(true, Ordering::Release);
-        result
-    })
-}
-
-/// Looks for pieces of work, without sleep, until all is done or there has been none for long. (A thread may come here
-/// while it waits for something that only another thread's waiting for this one holds up; then there is no work.)
-fn work_until(done: &AtomicBool) {
-    let mut last = Instant::now();
-    while !done.load(Ordering::Acquire) && last.elapsed() < AWAKE {
-        match rayon::yield_now() {
-            Some(rayon::Yield::Executed) => last = Instant::now(),
-            _ => std::hint::spin_loop(),
-        }
-    }
-}
-
-/// How long a thread looks for work before it may sleep: longer than what is not parallel between two operations.
-const AWAKE: Duration = Duration::from_micros(500);
 
 fn check_images(graph: &Graph, images: &Tensor) -> Result<(), ExecError> {
     let found = images.dims().to_vec();

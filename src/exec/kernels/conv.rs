@@ -14,7 +14,7 @@ use super::operands::Operands;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
-use super::winograd;
+use super::winograd::{self, Transformed};
 use super::winograd_gradient;
 use rayon::prelude::*;
 
@@ -136,7 +136,7 @@ pub struct PackedWeight {
 /// How weights are laid out.
 enum Form {
     Taps(Packed),
-    Winograd(winograd::Kernels),
+    Winograd(Transformed),
 }
 
 impl PackedWeight {
@@ -149,7 +149,7 @@ impl PackedWeight {
         let sizes = sizes(s);
         let taps = s.kernel[0] * s.kernel[1];
         let form = if s.suits_winograd() {
-            Form::Winograd(winograd::Kernels::new(&sizes, false, s.kernels(w)))
+            Form::Winograd(Transformed::new(&sizes, false, s.kernels(w)))
         } else {
             Form::Taps(pack(&sizes, &(0..taps).collect::<Vec<_>>(), s.kernels(w)))
         };
@@ -228,7 +228,7 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
     let kernels = s.kernels(w);
     let kernels = Kernels { output: kernels.input, input: kernels.output, ..kernels };
     if s.suits_winograd() {
-        let kernels = winograd::Kernels::new(&sizes, true, kernels);
+        let kernels = Transformed::new(&sizes, true, kernels);
         return winograd::run(&sizes, s.out_hw(), s.padding.map(|p| 2 - p), &kernels, dy, finish, dx);
     }
     let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));

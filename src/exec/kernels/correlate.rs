@@ -316,8 +316,8 @@ impl WithProducts for Blocks<'_> {
                 };
                 for panel in panels {
                     let weights = job.weights[panel.start + first * taps * panel.rows..].as_ptr();
-                    let row = if wait { panel.first - first_row } else { 0 };
-                    let sums = &mut sums[row * width..][..panel.rows * width];
+                    let kept = if wait { panel.first - first_row } else { 0 };
+                    let sums = &mut sums[kept * width..][..panel.rows * width];
                     for (at, direct) in (0..end - start).step_by(most * lanes).zip(&direct) {
                         let vectors = (end - start - at).div_ceil(lanes).min(most);
                         // SAFETY: `Task::job` checked that every tap of every channel is readable for all positions and

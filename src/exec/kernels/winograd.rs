@@ -10,7 +10,7 @@
 
 use super::correlate::{Finish, Sizes};
 use super::operands::Singles;
-use super::pack::{self, Packed, pack};
+use super::pack::{Kernels, Packed, pack};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch;
 use super::simd::{self, Shared};
@@ -23,12 +23,12 @@ use std::ops::Range;
 pub(super) const ELEMENTS: usize = 16;
 
 /// Kernels G·g·Gᵀ, packed for the tiles: a group for each element.
-pub(super) struct Kernels(Packed);
+pub(super) struct Transformed(Packed);
 
-impl Kernels {
+impl Transformed {
     /// Transforms kernels of 9 taps in row-major order, or in reverse where `turned` (by half a turn, as the data
     /// gradient needs them).
-    pub(super) fn new(sizes: &Sizes, turned: bool, kernels: pack::Kernels) -> Self {
+    pub(super) fn new(sizes: &Sizes, turned: bool, kernels: Kernels) -> Self {
         let inputs = sizes.in_channels;
         // [out_channel][element][in_channel]
         let mut transformed = scratch::take(sizes.out_channels * ELEMENTS * inputs);
@@ -43,7 +43,7 @@ impl Kernels {
                 }
             }
         });
-        let kernels = pack::Kernels { numbers: &transformed, group: inputs, output: ELEMENTS * inputs, input: 1 };
+        let kernels = Kernels { numbers: &transformed, group: inputs, output: ELEMENTS * inputs, input: 1 };
         Self(pack(&Sizes { groups: ELEMENTS, ..*sizes }, &[0], kernels))
     }
 }
@@ -59,7 +59,7 @@ pub(super) fn run(
     sizes: &Sizes,
     in_hw: [usize; 2],
     padding: [usize; 2],
-    kernels: &Kernels,
+    kernels: &Transformed,
     x: &[f32],
     finish: Finish,
     y: &mut [f32],
@@ -111,7 +111,7 @@ pub(super) fn apart(channels: usize, width: usize) -> usize {
 struct Work<'a> {
     sizes: &'a Sizes,
     planes: &'a Planes,
-    kernels: &'a Kernels,
+    kernels: &'a Transformed,
     input: &'a [f32],
     /// Rows of squares.
     rows: Range<usize>,
