@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::exec::{
     Operands,
     kernels::{
-        conv::{self, ConvShape, Epilogue, PackedWeight},
+        conv::{self, ConvShape, Epilogue, PackedBackward, PackedWeight},
         scratch::{self, Scratch},
     },
 };
@@ -42,44 +42,32 @@ impl Adapter {
 
     /// With its matrix, for features of one size.
     pub(super) fn prepare(&self, size: [usize; 2], matrix: &[f32]) -> Prepared {
-        let widening = self.shape(size);
-        let narrowing = ConvShape { in_channels: self.teacher, out_channels: self.student, ..widening };
-        let mut transposed = vec![0.0; matrix.len()];
-        for (of_student, numbers) in transposed.chunks_exact_mut(self.teacher).enumerate() {
-            let column = matrix[of_student..].iter().step_by(self.student);
-            numbers.iter_mut().zip(column).for_each(|(to, from)| *to = *from);
-        }
-        Prepared {
-            widening,
-            widen: PackedWeight::new(&widening, matrix),
-            narrowing,
-            narrow: PackedWeight::new(&narrowing, &transposed),
-        }
+        let shape = self.shape(size);
+        Prepared { shape, widen: PackedWeight::new(&shape, matrix), narrow: PackedBackward::new(&shape, matrix) }
     }
 }
 
 /// An adapter's matrix laid out for both ways, to run on many images.
 pub(super) struct Prepared {
-    widening: ConvShape,
+    shape: ConvShape,
     widen: PackedWeight,
-    narrowing: ConvShape,
-    narrow: PackedWeight,
+    narrow: PackedBackward,
 }
 
 impl Prepared {
     /// An image's features (student, h, w) at the teacher's width.
     pub(super) fn forward(&self, features: &[f32]) -> Scratch {
-        let mut widened = scratch::take(self.widening.output_len());
-        conv::forward_packed(&self.widening, features, &self.widen, Epilogue::None, &mut widened);
+        let mut widened = scratch::take(self.shape.output_len());
+        conv::forward_packed(&self.shape, features, &self.widen, Epilogue::None, &mut widened);
         widened
     }
 
     /// From the gradient of an image's widened features to that of the matrix, which it gives, and to that of the
     /// features.
     pub(super) fn backward(&self, features: &[f32], gradient: &[f32], of_features: &mut [f32]) -> Vec<f32> {
-        conv::forward_packed(&self.narrowing, gradient, &self.narrow, Epilogue::None, of_features);
-        let mut of_matrix = vec![0.0; self.widening.weight_len()];
-        conv::backward_weight(&self.widening, features, gradient, &mut of_matrix);
+        conv::backward_data_packed(&self.shape, gradient, &self.narrow, of_features, false);
+        let mut of_matrix = vec![0.0; self.shape.weight_len()];
+        conv::backward_weight(&self.shape, features, gradient, &mut of_matrix);
         of_matrix
     }
 }

@@ -128,14 +128,14 @@ pub enum Epilogue<'a> {
 
 /// Weights laid out for [`forward_packed`], for inference: that is worth keeping where images are few.
 pub struct PackedWeight {
-    form: Form,
+    form: Form<Packed>,
     /// The convolution they were packed for, without what they do not depend on.
     made_for: ConvShape,
 }
 
 /// How weights are laid out.
-enum Form {
-    Taps(Packed),
+enum Form<T> {
+    Taps(T),
     Winograd(Transformed),
 }
 
@@ -204,7 +204,42 @@ pub fn forward_packed(s: &ConvShape, x: &[f32], w: &PackedWeight, epilogue: Epil
 /// # Panics
 /// If a slice's length is not what `s` says.
 pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accumulate: bool) {
-    s.check(w);
+    backward_data_packed(s, dy, &PackedBackward::new(s, w), dx, accumulate);
+}
+
+/// Weights laid out for [`backward_data_packed`].
+pub struct PackedBackward {
+    /// Those of each phase, or of all.
+    form: Form<Vec<Packed>>,
+    /// The convolution they were packed for, without the batch.
+    made_for: ConvShape,
+}
+
+impl PackedBackward {
+    /// Packs `w` for any batch.
+    ///
+    /// # Panics
+    /// If the length of `w` is not what `s` says.
+    pub fn new(s: &ConvShape, w: &[f32]) -> Self {
+        s.check(w);
+        let (sizes, kernels) = (backward_sizes(s), s.kernels(w));
+        let kernels = Kernels { output: kernels.input, input: kernels.output, ..kernels };
+        let phase = |phase: &Phase| pack(&sizes, &phase.taps.iter().map(|tap| tap.0).collect::<Vec<_>>(), kernels);
+        let form = if s.suits_winograd() {
+            Form::Winograd(Transformed::new(&sizes, true, kernels))
+        } else {
+            Form::Taps(phases(s).iter().map(phase).collect())
+        };
+        Self { form, made_for: ConvShape { batch: 0, ..*s } }
+    }
+}
+
+/// [`backward_data`] with weights packed before.
+///
+/// # Panics
+/// If a slice's length is not what `s` says, or the weights were packed for another convolution.
+pub fn backward_data_packed(s: &ConvShape, dy: &[f32], w: &PackedBackward, dx: &mut [f32], accumulate: bool) {
+    assert_eq!(w.made_for, ConvShape { batch: 0, ..*s }, "weights packed for {s:?}");
     assert_eq!(dx.len(), s.input_len(), "input gradient length of {s:?}");
     let phases = if s.output_len() == 0 { Vec::new() } else { phases(s) };
     // Positions that no output looks at.
@@ -215,35 +250,25 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
     if s.output_len() == 0 || s.input_len() == 0 {
         return;
     }
-    let forward = sizes(s);
-    let sizes = correlate::Sizes {
-        in_channels: forward.out_channels,
-        out_channels: forward.in_channels,
-        in_area: forward.out_hw[0] * forward.out_hw[1],
-        out_hw: s.in_hw,
-        spread: s.stride,
-        ..forward
-    };
+    let sizes = backward_sizes(s);
     let finish = if accumulate { Finish::Add } else { Finish::Set };
-    let kernels = s.kernels(w);
-    let kernels = Kernels { output: kernels.input, input: kernels.output, ..kernels };
-    if s.suits_winograd() {
-        let kernels = Transformed::new(&sizes, true, kernels);
-        return winograd::run(&sizes, s.out_hw(), s.padding.map(|p| 2 - p), &kernels, dy, finish, dx);
-    }
+    let weights = match &w.form {
+        Form::Winograd(kernels) => {
+            return winograd::run(&sizes, s.out_hw(), s.padding.map(|p| 2 - p), kernels, dy, finish, dx);
+        }
+        Form::Taps(weights) => weights,
+    };
     let largest = [0, 1].map(|a| s.in_hw[a].div_ceil(s.stride[a]));
     let all: Vec<Tap> = phases.iter().flat_map(|p| p.taps.iter().map(|t| t.1)).collect();
     let planes = Planes::new(s.out_hw(), largest, [1, 1], &all, correlate::band(&sizes));
     let mut offsets = planes.offsets.iter();
-    let weights: Vec<Packed> =
-        phases.iter().map(|p| pack(&sizes, &p.taps.iter().map(|t| t.0).collect::<Vec<_>>(), kernels)).collect();
     let pass = |(phase, weights): (&Phase, _)| Pass {
         offsets: offsets.by_ref().take(phase.taps.len()).copied().collect(),
         weights,
         hw: phase.hw,
         phase: phase.phase,
     };
-    let passes: Vec<Pass> = phases.iter().zip(&weights).map(pass).collect();
+    let passes: Vec<Pass> = phases.iter().zip(weights).map(pass).collect();
     correlate::run(&sizes, &planes, &passes, dy, finish, dx);
 }
 
@@ -331,6 +356,19 @@ fn sizes(s: &ConvShape) -> correlate::Sizes {
         in_area: s.in_hw[0] * s.in_hw[1],
         out_hw: s.out_hw(),
         spread: [1, 1],
+    }
+}
+
+/// Those of the data gradient: the channels have exchanged their roles.
+fn backward_sizes(s: &ConvShape) -> correlate::Sizes {
+    let forward = sizes(s);
+    correlate::Sizes {
+        in_channels: forward.out_channels,
+        out_channels: forward.in_channels,
+        in_area: forward.out_hw[0] * forward.out_hw[1],
+        out_hw: s.in_hw,
+        spread: s.stride,
+        ..forward
     }
 }
 
