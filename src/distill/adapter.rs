@@ -49,25 +49,31 @@ impl Adapter {
 
 /// An adapter's matrix laid out for both ways, to run on many images.
 pub(super) struct Prepared {
+    /// Of one image.
     shape: ConvShape,
     widen: PackedWeight,
     narrow: PackedBackward,
 }
 
 impl Prepared {
-    /// An image's features (student, h, w) at the teacher's width.
+    fn shape(&self, features: &[f32]) -> ConvShape {
+        ConvShape { batch: features.len() / self.shape.input_len(), ..self.shape }
+    }
+
+    /// Some images' features (n, student, h, w) at the teacher's width.
     pub(super) fn forward(&self, features: &[f32]) -> Scratch {
-        let mut widened = scratch::take(self.shape.output_len());
-        conv::forward_packed(&self.shape, features, &self.widen, Epilogue::None, &mut widened);
+        let shape = self.shape(features);
+        let mut widened = scratch::take(shape.output_len());
+        conv::forward_packed(&shape, features, &self.widen, Epilogue::None, &mut widened);
         widened
     }
 
-    /// From the gradient of an image's widened features to that of the matrix, which it gives, and to that of the
-    /// features.
+    /// From the gradient of widened features to that of the matrix, which it gives, and to that of the features.
     pub(super) fn backward(&self, features: &[f32], gradient: &[f32], of_features: &mut [f32]) -> Vec<f32> {
-        conv::backward_data_packed(&self.shape, gradient, &self.narrow, of_features, false);
-        let mut of_matrix = vec![0.0; self.shape.weight_len()];
-        conv::backward_weight(&self.shape, features, gradient, &mut of_matrix);
+        let shape = self.shape(features);
+        conv::backward_data_packed(&shape, gradient, &self.narrow, of_features, false);
+        let mut of_matrix = vec![0.0; shape.weight_len()];
+        conv::backward_weight(&shape, features, gradient, &mut of_matrix);
         of_matrix
     }
 }

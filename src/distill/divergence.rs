@@ -3,11 +3,13 @@
 //! All are scaled by the temperature squared, so that their gradients keep their size as the temperature changes
 //! (Hinton, Vinyals and Dean 2015, <https://arxiv.org/abs/1503.02531>).
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::exec::kernels::{
-    lanes::{Each, LANES, sum},
-    logistic::{exp_of_negative, softplus},
+    lanes::{Each, WIDEST, sum},
+    logistic::{exp_of_negated, softplus},
 };
 
 /// T²·scale·Σᵢ wᵢ·KL(σ(tᵢ/T) ‖ σ(sᵢ/T)) of independent logits, such as objectness and class scores. All slices have one
@@ -41,72 +43,98 @@ pub(super) fn over_planes(
 
 /// T²·scale·KL(softmax(t/T) ‖ softmax(s/T)) of one distribution over all the numbers of a slice: where a channel looks
 /// (Shu et al. 2021, Channel-wise Knowledge Distillation for Dense Prediction, <https://arxiv.org/abs/2011.13256>).
-/// `wanted` is a scratch slice of the same length. The gradient overwrites what is there.
+/// The student's logits become the gradient. `wanted` is a scratch slice of the same length.
 pub(super) fn over_places(
     teacher: &[f32],
-    student: &[f32],
+    student: &mut [f32],
     temperature: f32,
     scale: f32,
     wanted: &mut [f32],
-    gradient: &mut [f32],
 ) -> f64 {
     let soften = 1.0 / temperature;
-    let [teacher_most, student_most] = [teacher, student].map(|numbers| Arch::new().dispatch(Most(numbers)));
-    let teacher_sum = sum([teacher; 3], wanted, Power { most: teacher_most, soften });
-    let student_sum = sum([student; 3], gradient, Power { most: student_most, soften });
-    let [wanted_share, found_share] = [teacher_sum, student_sum].map(|sum| 1.0 / sum as f32);
-    let each = Difference { wanted_share, found_share, slope: scale * temperature };
-    let between = sum([teacher, student, wanted], gradient, each);
-    let tops = f64::from(student_most) - f64::from(teacher_most);
-    let divergence = (tops + between) * f64::from(soften) + (student_sum / teacher_sum).ln();
+    wanted.copy_from_slice(teacher);
+    let wanted_powers = powers(wanted, soften);
+    let between = sum([teacher, wanted], student, Between) / wanted_powers.sum;
+    let found_powers = powers(student, soften);
+    let share = |powers: &Powers| (f64::from(scale * temperature) / powers.sum) as f32;
+    sum([&*wanted], student, Derivative { wanted: share(&wanted_powers), found: share(&found_powers) });
+    let tops = f64::from(found_powers.most) - f64::from(wanted_powers.most);
+    let divergence = (tops + between) * f64::from(soften) + (found_powers.sum / wanted_powers.sum).ln();
     divergence * f64::from(scale * temperature * temperature)
 }
 
+/// Turns logits into a softmax that is not normalised, relative to the largest.
+fn powers(logits: &mut [f32], soften: f32) -> Powers {
+    let most = Arch::new().dispatch(Most(logits));
+    Powers { most, sum: sum([], logits, Power { most, soften }) }
+}
+
+/// What a softmax is relative to.
+struct Powers {
+    /// The largest logit.
+    most: f32,
+    /// Of the powers.
+    sum: f64,
+}
+
 /// From a teacher's and a student's logit and their weight, the divergence; adds its derivative.
+#[derive(Clone, Copy)]
 struct Bernoulli {
     soften: f32,
     value: f32,
     slope: f32,
 }
 
-impl Each for Bernoulli {
+impl Each<3> for Bernoulli {
     #[inline(always)]
-    fn at(&self, [t, s, weight]: [f32; 3], gradient: &mut f32) -> f32 {
-        let (t, s) = (t * self.soften, s * self.soften);
-        let ((teacher, wanted), (student, found)) = (softplus(t), softplus(s));
-        *gradient += self.slope * weight * (found - wanted);
-        self.value * weight * (student - teacher + wanted * (t - s))
+    fn at<S: Simd>(self, s: S, [teacher, student, weight]: [S::f32s; 3], gradient: S::f32s) -> [S::f32s; 2] {
+        let [soften, value, slope] = [self.soften, self.value, self.slope].map(|number| s.splat_f32s(number));
+        let [teacher, student] = [teacher, student].map(|logit| s.mul_f32s(logit, soften));
+        let ([whole, wanted], [part, found]) = (softplus(s, teacher), softplus(s, student));
+        let gradient = s.mul_add_e_f32s(s.mul_f32s(slope, weight), s.sub_f32s(found, wanted), gradient);
+        let divergence = s.mul_add_e_f32s(wanted, s.sub_f32s(teacher, student), s.sub_f32s(part, whole));
+        [gradient, s.mul_f32s(s.mul_f32s(value, weight), divergence)]
     }
 }
 
-/// A softmax before it is normalised.
+/// From a logit to its power.
+#[derive(Clone, Copy)]
 struct Power {
     most: f32,
     soften: f32,
 }
 
-impl Each for Power {
+impl Each<0> for Power {
     #[inline(always)]
-    fn at(&self, [logit, ..]: [f32; 3], power: &mut f32) -> f32 {
-        *power = exp_of_negative((logit - self.most) * self.soften);
-        *power
+    fn at<S: Simd>(self, s: S, []: [S::f32s; 0], logit: S::f32s) -> [S::f32s; 2] {
+        let below = s.sub_f32s(s.splat_f32s(self.most), logit);
+        [exp_of_negated(s, s.mul_f32s(below, s.splat_f32s(self.soften))); 2]
     }
 }
 
-/// From a teacher's and a student's logit and the teacher's power, the difference of the logits, weighted as the teacher
-/// does; turns the student's power into the derivative.
-struct Difference {
-    wanted_share: f32,
-    found_share: f32,
-    slope: f32,
+/// The difference of a teacher's and a student's logit, times the teacher's power.
+#[derive(Clone, Copy)]
+struct Between;
+
+impl Each<2> for Between {
+    #[inline(always)]
+    fn at<S: Simd>(self, s: S, [teacher, power]: [S::f32s; 2], student: S::f32s) -> [S::f32s; 2] {
+        [student, s.mul_f32s(power, s.sub_f32s(teacher, student))]
+    }
 }
 
-impl Each for Difference {
+/// From the student's power and the teacher's to the derivative; sums nothing.
+#[derive(Clone, Copy)]
+struct Derivative {
+    wanted: f32,
+    found: f32,
+}
+
+impl Each<1> for Derivative {
     #[inline(always)]
-    fn at(&self, [t, s, wanted]: [f32; 3], place: &mut f32) -> f32 {
-        let wanted = wanted * self.wanted_share;
-        *place = self.slope * (*place * self.found_share - wanted);
-        wanted * (t - s)
+    fn at<S: Simd>(self, s: S, [wanted]: [S::f32s; 1], found: S::f32s) -> [S::f32s; 2] {
+        let wanted = s.mul_f32s(wanted, s.splat_f32s(self.wanted));
+        [s.sub_f32s(s.mul_f32s(found, s.splat_f32s(self.found)), wanted), s.splat_f32s(0.0)]
     }
 }
 
@@ -117,15 +145,10 @@ impl WithSimd for Most<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f32 {
-        let (rows, rest) = self.0.as_chunks::<LANES>();
-        let mut most = [f32::MIN; LANES];
-        for row in rows {
-            for lane in 0..LANES {
-                most[lane] = if row[lane] > most[lane] { row[lane] } else { most[lane] };
-            }
-        }
-        most.iter().chain(rest).copied().fold(f32::MIN, f32::max)
+    fn with_simd<S: Simd>(self, s: S) -> f32 {
+        let (vectors, rest) = S::as_simd_f32s(self.0);
+        let most = vectors.iter().fold(s.splat_f32s(f32::MIN), |most, vector| s.max_f32s(most, *vector));
+        rest.iter().copied().fold(s.reduce_max_f32s(most), f32::max)
     }
 }
 
@@ -142,86 +165,89 @@ impl WithSimd for OverPlanes<'_> {
     type Output = f64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
+    fn with_simd<S: Simd>(self, s: S) -> f64 {
         let OverPlanes { teacher, student, weights, soften, scale, gradient } = self;
         let places = weights.len();
         let bins = teacher.len() / places.max(1);
-        let (mut wanted, mut found) = (vec![[0.0; LANES]; bins], vec![[0.0; LANES]; bins]);
-        let (slope, mut total) = (scale / soften, 0.0);
-        for start in (0..places).step_by(LANES) {
-            let count = LANES.min(places - start);
-            let weights = row(weights, start, count);
-            let mut between = [0.0f32; LANES];
-            let teachers = powers_of_rows(teacher, places, start, count, soften, &mut wanted);
-            let students = powers_of_rows(student, places, start, count, soften, &mut found);
+        let [mut wanted, mut found] = [0, 1].map(|_| vec![s.splat_f32s(0.0); bins]);
+        let mut total = 0.0;
+        for start in (0..places).step_by(S::F32_LANES) {
+            let end = places.min(start + S::F32_LANES);
+            let weight = load(s, &weights[start..end]);
+            let slope = s.mul_f32s(weight, s.splat_f32s(scale / soften));
+            let teachers = powers_of_planes(s, teacher, places, start..end, soften, &mut wanted);
+            let students = powers_of_planes(s, student, places, start..end, soften, &mut found);
+            let [wanted_share, found_share] = [&teachers, &students].map(|all| s.div_f32s(s.splat_f32s(1.0), all.sum));
+            let mut between = s.splat_f32s(0.0);
             for (bin, (wanted, found)) in wanted.iter().zip(&found).enumerate() {
-                let at = bin * places + start;
-                let (t, s) = (row(teacher, at, count), row(student, at, count));
-                let mut slopes = [0.0; LANES];
-                for lane in 0..LANES {
-                    let wanted = wanted[lane] * teachers.share[lane];
-                    between[lane] += wanted * (t[lane] - s[lane]);
-                    slopes[lane] = slope * weights[lane] * (found[lane] * students.share[lane] - wanted);
-                }
-                gradient[at..at + count].iter_mut().zip(slopes).for_each(|(gradient, slope)| *gradient += slope);
+                let at = bin * places + start..bin * places + end;
+                let [t, u] = [teacher, student].map(|from| load(s, &from[at.clone()]));
+                let (wanted, found) = (s.mul_f32s(*wanted, wanted_share), s.mul_f32s(*found, found_share));
+                between = s.mul_add_e_f32s(wanted, s.sub_f32s(t, u), between);
+                let gradient = &mut gradient[at];
+                let sum = s.mul_add_e_f32s(slope, s.sub_f32s(found, wanted), load(s, gradient));
+                store(s, gradient, sum);
             }
-            for lane in 0..count {
-                let divergence = students.normaliser(lane) - teachers.normaliser(lane) + between[lane] * soften;
-                total += f64::from(scale * weights[lane] * divergence);
+            let tops = s.sub_f32s(students.most, teachers.most);
+            let logits = s.mul_f32s(s.add_f32s(tops, between), s.splat_f32s(soften));
+            let (mut of_logits, mut of_sums) = ([0.0; WIDEST], [1.0; WIDEST]);
+            s.partial_store_f32s(&mut of_logits[..end - start], s.mul_f32s(weight, logits));
+            s.partial_store_f32s(&mut of_sums[..end - start], s.div_f32s(students.sum, teachers.sum));
+            for ((weight, logits), sums) in weights[start..end].iter().zip(of_logits).zip(of_sums) {
+                total += f64::from(scale * (logits + weight * sums.ln()));
             }
         }
         total
     }
 }
 
-/// `count` numbers from `at` on; the other lanes are zero.
+/// No more numbers than a vector has; the other lanes are zero.
 #[inline(always)]
-fn row(from: &[f32], at: usize, count: usize) -> [f32; LANES] {
-    let from = &from[at..at + count];
-    from.first_chunk().copied().unwrap_or_else(|| std::array::from_fn(|lane| from.get(lane).copied().unwrap_or(0.0)))
-}
-
-/// What turns powers into softmaxes, lane by lane.
-struct Normalisers {
-    most: [f32; LANES],
-    /// One over the sum of the powers.
-    share: [f32; LANES],
-}
-
-impl Normalisers {
-    /// The logarithm of Σ eˣ.
-    #[inline(always)]
-    fn normaliser(&self, lane: usize) -> f32 {
-        self.most[lane] - self.share[lane].ln()
+fn load<S: Simd>(s: S, from: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(from) {
+        ([vector], _) => *vector,
+        (_, rest) => s.partial_load_f32s(rest),
     }
 }
 
-/// The powers of the planes at `count` places from `start` on, relative to each place's largest.
+/// As [`load`]; lanes that have no place are dropped.
 #[inline(always)]
-fn powers_of_rows(
+fn store<S: Simd>(s: S, to: &mut [f32], numbers: S::f32s) {
+    match S::as_mut_simd_f32s(to) {
+        ([vector], _) => *vector = numbers,
+        (_, rest) => s.partial_store_f32s(rest, numbers),
+    }
+}
+
+/// What makes softmaxes of powers, place by place.
+struct Normaliser<V> {
+    /// The largest logit.
+    most: V,
+    /// Of the powers.
+    sum: V,
+}
+
+/// The powers of the planes at some places, no more than a vector has, relative to each place's largest.
+#[inline(always)]
+fn powers_of_planes<S: Simd>(
+    s: S,
     from: &[f32],
     places: usize,
-    start: usize,
-    count: usize,
+    some: Range<usize>,
     soften: f32,
-    to: &mut [[f32; LANES]],
-) -> Normalisers {
-    let mut most = [f32::MIN; LANES];
+    to: &mut [S::f32s],
+) -> Normaliser<S::f32s> {
+    let mut most = s.splat_f32s(f32::MIN);
     for (bin, to) in to.iter_mut().enumerate() {
-        let logits = row(from, bin * places + start, count);
-        for lane in 0..LANES {
-            to[lane] = logits[lane] * soften;
-            most[lane] = if to[lane] > most[lane] { to[lane] } else { most[lane] };
-        }
+        *to = load(s, &from[bin * places + some.start..bin * places + some.end]);
+        most = s.max_f32s(most, *to);
     }
-    let mut sums = [0.0; LANES];
+    let mut sum = s.splat_f32s(0.0);
     for to in to {
-        for lane in 0..LANES {
-            to[lane] = exp_of_negative(to[lane] - most[lane]);
-            sums[lane] += to[lane];
-        }
+        *to = exp_of_negated(s, s.mul_f32s(s.sub_f32s(most, *to), s.splat_f32s(soften)));
+        sum = s.add_f32s(sum, *to);
     }
-    Normalisers { most, share: sums.map(|sum: f32| 1.0 / sum) }
+    Normaliser { most, sum }
 }
 
 #[cfg(test)]
@@ -301,6 +327,12 @@ mod tests {
     #[test]
     fn one_distribution_over_places() {
         let expected = 9.0 * 0.25 * kl(&probabilities(&wave(0.2), 3.0), &probabilities(&wave(1.1), 3.0));
-        check(&|t, s, gradient| over_places(t, s, 3.0, 0.25, &mut [0.0; COUNT], gradient), expected);
+        check(
+            &|teacher, student, gradient| {
+                gradient.copy_from_slice(student);
+                over_places(teacher, gradient, 3.0, 0.25, &mut [0.0; COUNT])
+            },
+            expected,
+        );
     }
 }

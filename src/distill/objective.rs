@@ -92,7 +92,7 @@ impl Distillation {
         let student = &step.values.taps[&tap];
         let (dims, device) = (student.dims4()?, student.device());
         let (batch, _, height, width) = dims;
-        let channels = teacher.dim(1)?;
+        let maps = [teacher.dim(1)?, height * width];
         let (teacher, student) = (on_cpu(teacher)?, on_cpu(student)?);
         let (wanted, features) = (Numbers::of(&teacher)?, Numbers::of(&student)?);
         let name = Self::adapter_name(pair);
@@ -101,23 +101,28 @@ impl Distillation {
             candle_core::Result::Ok(adapter.prepare([height, width], &Numbers::of(&matrix)?))
         });
         let adapter = prepared.transpose()?;
-        let image = |((teacher, features), of_features): ((&[f32], &[f32]), &mut [f32])| match &adapter {
-            None => (self.compare_planes(teacher, features, of_features, channels), Vec::new()),
+        let compare = |teacher: &[f32], features: &[f32], of_features: &mut [f32]| match &adapter {
+            None => {
+                of_features.copy_from_slice(features);
+                (self.compare_planes(teacher, of_features, maps), Vec::new())
+            }
             Some(adapter) => {
-                let widened = adapter.forward(features);
-                let mut gradient = scratch::take(widened.len());
-                let loss = self.compare_planes(teacher, &widened, &mut gradient, channels);
-                (loss, adapter.backward(features, &gradient, of_features))
+                let mut widened = adapter.forward(features);
+                let loss = self.compare_planes(teacher, &mut widened, maps);
+                (loss, adapter.backward(features, &widened, of_features))
             }
         };
-        let mut of_features = vec![0.0; features.len()];
-        // Image by image, so that what lies between stays in the caches.
-        let [teachers, students] = [&wanted, &features].map(|all| all.par_chunks_exact(all.len() / batch));
-        let images = teachers.zip(students).zip(of_features.par_chunks_exact_mut(features.len() / batch));
-        let (losses, of_matrices): (Vec<f64>, Vec<Vec<f32>>) = images.map(image).unzip();
+        let mut of_features = numbers::zeros(features.len());
+        // Few images at a time, so that what lies between stays in the caches.
+        let [of_teacher, of_student] = [&wanted, &features].map(|all| all.len() / batch);
+        let images = (CACHED / of_teacher).min(batch / (2 * rayon::current_num_threads())).max(1);
+        let teachers = wanted.par_chunks(images * of_teacher);
+        let students = features.par_chunks(images * of_student).zip(of_features.par_chunks_mut(images * of_student));
+        let (losses, of_matrices): (Vec<f64>, Vec<Vec<f32>>) =
+            teachers.zip(students).map(|(teacher, (student, gradient))| compare(teacher, student, gradient)).unzip();
         if let Some(adapter) = &self.adapters[pair] {
             let mut of_matrix = vec![0.0; adapter.teacher * adapter.student];
-            of_matrices.iter().for_each(|image| elementwise::add_assign(&mut of_matrix, image));
+            of_matrices.iter().for_each(|some| elementwise::add_assign(&mut of_matrix, some));
             let shape = (adapter.teacher, adapter.student, 1, 1);
             judgement.tensors.insert(name, Tensor::from_vec(of_matrix, shape, device)?);
         }
@@ -126,14 +131,13 @@ impl Distillation {
         Ok(losses.iter().sum::<f64>() / batch as f64)
     }
 
-    /// Channel-wise distillation of one image's features of one width; overwrites the student's gradient.
-    fn compare_planes(&self, teacher: &[f32], student: &[f32], gradient: &mut [f32], channels: usize) -> f64 {
-        let (scale, places) = (self.options.cwd / channels as f32, teacher.len() / channels);
+    /// Channel-wise distillation of features of one width and size; the student's become their gradient.
+    fn compare_planes(&self, teacher: &[f32], student: &mut [f32], [channels, places]: [usize; 2]) -> f64 {
+        let scale = self.options.cwd / channels as f32;
         let mut buffer = scratch::take(places);
-        let planes = teacher.chunks_exact(places).zip(student.chunks_exact(places));
-        let losses = planes.zip(gradient.chunks_exact_mut(places)).map(|((teacher, student), gradient)| {
-            over_places(teacher, student, self.options.cwd_temperature, scale, &mut buffer, gradient)
-        });
+        let planes = teacher.chunks_exact(places).zip(student.chunks_exact_mut(places));
+        let losses = planes
+            .map(|(teacher, student)| over_places(teacher, student, self.options.cwd_temperature, scale, &mut buffer));
         losses.sum()
     }
 
@@ -164,6 +168,9 @@ impl Distillation {
         Ok(parts.into_iter().sum())
     }
 }
+
+/// Numbers of a teacher's features that are worked on at once.
+const CACHED: usize = 1 << 17;
 
 impl Objective for Distillation {
     fn part_names(&self) -> Vec<String> {

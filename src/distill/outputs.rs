@@ -4,7 +4,10 @@ use rayon::prelude::*;
 
 use super::divergence::{bernoulli, over_planes};
 use crate::{
-    exec::kernels::logistic::sigmoid,
+    exec::kernels::{
+        elementwise::{self, Activation},
+        logistic::sigmoid_of,
+    },
     model::{Detector, Head},
 };
 
@@ -144,8 +147,13 @@ impl<'a> Comparison<'a> {
 
 /// YOLOv5's objectness at every anchor and place.
 fn objectness(map: &Map, classes: usize) -> Vec<f32> {
-    let anchors = map.numbers.chunks_exact((5 + classes) * map.places);
-    anchors.flat_map(|anchor| &anchor[4 * map.places..5 * map.places]).map(|&logit| sigmoid(logit)).collect()
+    let anchor = (5 + classes) * map.places;
+    let mut objects = vec![0.0; map.numbers.len() / (5 + classes)];
+    let anchors = map.numbers.par_chunks_exact(anchor).zip(objects.par_chunks_exact_mut(map.places));
+    anchors.for_each(|(anchor, objects)| {
+        elementwise::activate(Activation::Sigmoid, &anchor[4 * map.places..5 * map.places], objects);
+    });
+    objects
 }
 
 /// YOLOv8's highest class score at every place.
@@ -155,9 +163,9 @@ fn best_scores(map: &Map, batch: usize) -> Vec<f32> {
         for plane in scores.chunks_exact(map.places) {
             best.iter_mut().zip(plane).for_each(|(best, score)| *best = best.max(*score));
         }
-        best.into_iter().map(sigmoid)
+        best.into_iter().map(sigmoid_of)
     };
-    map.numbers.chunks_exact(map.numbers.len() / batch).flat_map(image).collect()
+    map.numbers.par_chunks_exact(map.numbers.len() / batch).flat_map_iter(image).collect()
 }
 
 #[cfg(test)]

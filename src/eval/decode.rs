@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{Corners, Detection, EvalError};
 use crate::{
-    exec::kernels::logistic::sigmoid,
+    exec::kernels::logistic::sigmoid_of,
     model::{Detector, Head},
 };
 
@@ -191,13 +191,14 @@ fn anchor_level(level: &Level, anchors: &[[f32; 2]], stride: f32, passes: Passes
     for (index, anchor) in anchors.iter().enumerate() {
         let base = index * values;
         where_above(level.channel(base + 4), passes.logit, |place| {
-            let objectness = sigmoid(level.at(base + 4, place));
+            let objectness = sigmoid_of(level.at(base + 4, place));
             if objectness <= passes.options.confidence {
                 return;
             }
-            let confidences = (base + 5..base + values).map(|channel| objectness * sigmoid(level.at(channel, place)));
+            let confidences =
+                (base + 5..base + values).map(|channel| objectness * sigmoid_of(level.at(channel, place)));
             push_classes(found, confidences, passes.options, || {
-                let twice = |channel: usize| 2.0 * sigmoid(level.at(base + channel, place));
+                let twice = |channel: usize| 2.0 * sigmoid_of(level.at(base + channel, place));
                 let [column, row] = level.cell(place);
                 let [x, y] = [(twice(0) - 0.5 + column) * stride, (twice(1) - 0.5 + row) * stride];
                 let [w, h] = [twice(2).powi(2) * anchor[0], twice(3).powi(2) * anchor[1]];
@@ -214,7 +215,7 @@ fn distribution_level(sides: &Level, scores: &Level, stride: f32, passes: Passes
         where_above(scores.channel(class), passes.logit, |place| candidates[place] = true);
     }
     for place in candidates.iter().enumerate().filter_map(|(place, &candidate)| candidate.then_some(place)) {
-        let confidences = (0..classes).map(|class| sigmoid(scores.at(class, place)));
+        let confidences = (0..classes).map(|class| sigmoid_of(scores.at(class, place)));
         push_classes(found, confidences, passes.options, || {
             let distance = |side: usize| stride * expectation((0..bins).map(|bin| sides.at(side * bins + bin, place)));
             let [column, row] = scores.cell(place);

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor};
+use rayon::prelude::*;
 
 /// Numbers of a tensor or of a slice, without a copy.
 pub(crate) enum Numbers<'a> {
@@ -47,6 +48,15 @@ impl Deref for Numbers<'_> {
             },
         }
     }
+}
+
+/// Zeros for a tensor to be, which all threads write: one takes as long as many an operation.
+pub(crate) fn zeros(len: usize) -> Vec<f32> {
+    const LINE: usize = 16;
+    let lines = rayon::iter::repeat_n([0.0; LINE], len.div_ceil(LINE)).with_min_len(1 << 12);
+    let mut numbers = lines.collect::<Vec<_>>().into_flattened();
+    numbers.truncate(len);
+    numbers
 }
 
 /// Lets `change` at the numbers of a contiguous fp32 tensor on the CPU; all tensors that share its memory change.

@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::super::{
     kernels::scratch::{self, Scratch},
-    numbers::Numbers,
+    numbers::{self, Numbers},
 };
 use crate::graph::Shape;
 
@@ -32,7 +32,7 @@ impl Value {
         let Shape { channels, height, width } = shape;
         let len = batch * channels * height * width;
         let data = if shared {
-            let mut numbers = vec![0.0; len];
+            let mut numbers = numbers::zeros(len);
             fill(&mut numbers)?;
             Data::Shared(Tensor::from_vec(numbers, (batch, channels, height, width), &Device::Cpu)?)
         } else {

@@ -5,6 +5,7 @@
 //! a band, blocks of positions by input channels stay in the first-level cache while all output channels use them. Within
 //! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
+use super::logistic;
 use super::operands::{self, Multiply, Operands, WithProducts};
 use super::pack::{Packed, Panel};
 use super::planes::{Band, Planes, SLACK};
@@ -379,9 +380,9 @@ fn finish<S: Simd>(s: S, finish: Finish, channel: usize, sums: &[f32], to: &mut 
         Finish::BiasSilu(b) => {
             let bias = s.splat_f32s(b[channel]);
             for (to, sum) in to.iter_mut().zip(sums) {
-                *to = simd::silu(s, s.add_f32s(*sum, bias));
+                *to = logistic::silu(s, s.add_f32s(*sum, bias));
             }
-            let last = simd::silu(s, s.add_f32s(s.partial_load_f32s(sums_rest), bias));
+            let last = logistic::silu(s, s.add_f32s(s.partial_load_f32s(sums_rest), bias));
             s.partial_store_f32s(to_rest, last);
         }
     }

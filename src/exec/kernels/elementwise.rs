@@ -1,6 +1,6 @@
 //! Element by element: activations and their gradients, sums, nearest upsampling, copies of channel ranges.
 
-use super::simd;
+use super::{logistic, simd};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -59,12 +59,12 @@ impl Curve for Identity {
 
 #[derive(Clone, Copy)]
 pub(super) struct Silu;
-curve!(Silu, _, |s, x| simd::silu(s, x), simd::silu_slope(s, x));
+curve!(Silu, _, |s, x| logistic::silu(s, x), logistic::silu_slope(s, x));
 
 #[derive(Clone, Copy)]
 pub(super) struct Sigmoid;
-curve!(Sigmoid, _, |s, x| simd::sigmoid(s, x), {
-    let g = simd::sigmoid(s, x);
+curve!(Sigmoid, _, |s, x| logistic::sigmoid(s, x), {
+    let g = logistic::sigmoid(s, x);
     s.mul_f32s(g, s.sub_f32s(s.splat_f32s(1.0), g))
 });
 

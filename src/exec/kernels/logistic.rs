@@ -1,52 +1,75 @@
-//! The logistic function and its kin, number by number, without branches or calls, so that loops over them become vector
-//! code (within [`pulp::Arch::dispatch`]).
+//! The logistic function and its kin: of vectors, without branches or calls, and of single numbers.
 
-/// ln(1 + eˣ) and its derivative σ(x), without branches or calls, so that loops over it become vector code.
-#[inline(always)]
-pub(crate) fn softplus(x: f32) -> (f32, f32) {
-    let decay = exp_of_negative(-x.abs());
-    let sigmoid = if x >= 0.0 { 1.0 } else { decay } / (1.0 + decay);
-    // ln(1 + e) = 2 artanh(e / (2 + e)), whose argument is at most 1/3.
-    let ratio = decay / (2.0 + decay);
-    let square = ratio * ratio;
-    let mut series = 1.0 / 13.0;
-    for odd in [11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
-        series = series * square + 1.0 / odd;
-    }
-    // The last term is 0, or no number where x is none, which the clamps would hide.
-    (x.max(0.0) + 2.0 * ratio * series + 0.0 * x, sigmoid)
-}
+use pulp::Simd;
 
-/// eˣ for x ≤ 0, to about 2e-7: x = n · ln 2 + r (Cody and Waite), a polynomial for eʳ, and n put into the exponent.
+/// e⁻ˣ for x in [-88, 87], to which others are clamped; relative error below 2.5e-7.
+///
+/// Cody and Waite's reduction −x = n·ln 2 − r, then a polynomial of degree 5 in r (minimax on |r| ≤ ln 2 / 2), pairwise,
+/// so that few products wait for each other, then n is put into the exponent by integer arithmetic.
 #[inline(always)]
-pub(crate) fn exp_of_negative(x: f32) -> f32 {
+pub(crate) fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     // 1.5·2²³: adding it rounds to an integer, which then sits in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    // Not `max`, which would make a number of what is none.
-    let x = if x < -87.0 { -87.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let mut power = 1.0 / 720.0;
-    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        power = power * r + coefficient;
-    }
-    f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23))
+    let x = s.min_f32s(s.max_f32s(x, s.splat_f32s(-88.0)), s.splat_f32s(87.0));
+    let shifted = s.mul_add_e_f32s(x, s.splat_f32s(-std::f32::consts::LOG2_E), s.splat_f32s(ROUND));
+    let n = s.sub_f32s(shifted, s.splat_f32s(ROUND));
+    let r = s.mul_add_e_f32s(n, s.splat_f32s(0.693_359_4), x);
+    let r = s.mul_add_e_f32s(n, s.splat_f32s(-2.121_944_4e-4), r);
+    let line = |slope: f32, start: f32| s.mul_add_e_f32s(r, s.splat_f32s(slope), s.splat_f32s(start));
+    let square = s.mul_f32s(r, r);
+    let power = s.mul_add_e_f32s(line(-8.290_272e-3, 4.189_816e-2), square, line(-0.166_676_39, 0.499_991_48));
+    let power = s.mul_add_e_f32s(power, square, line(-0.999_999_7, 1.0));
+    let exponent = s.wrapping_dyn_shl_u32s(s.transmute_u32s_f32s(shifted), s.splat_u32s(23));
+    s.transmute_f32s_u32s(s.add_u32s(s.transmute_u32s_f32s(power), exponent))
 }
 
-/// 1 / (1 + e⁻ˣ).
+/// The logistic function 1 / (1 + e⁻ˣ).
 #[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    softplus(x).1
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let one = s.splat_f32s(1.0);
+    s.div_f32s(one, s.add_f32s(one, exp_of_negated(s, x)))
 }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn sigmoids_far_out_and_of_no_number() {
-        for (x, expected) in [(-200.0, 0.0), (200.0, 1.0), (0.0, 0.5), (f32::NEG_INFINITY, 0.0), (f32::INFINITY, 1.0)] {
-            assert!((super::sigmoid(x) - expected).abs() < 1e-7, "{x}");
-        }
-        assert!(super::sigmoid(f32::NAN).is_nan());
+/// SiLU, x·σ(x) (Elfwing et al. 2017, <https://arxiv.org/abs/1702.03118>).
+#[inline(always)]
+pub(crate) fn silu<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let one = s.splat_f32s(1.0);
+    s.div_f32s(x, s.add_f32s(one, exp_of_negated(s, x)))
+}
+
+/// dSiLU/dx = σ(x)·(1 + x·(1 − σ(x))).
+#[inline(always)]
+pub(crate) fn silu_slope<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let one = s.splat_f32s(1.0);
+    let g = sigmoid(s, x);
+    s.mul_f32s(g, s.mul_add_e_f32s(x, s.sub_f32s(one, g), one))
+}
+
+/// ln(1 + eˣ) and its derivative σ(x).
+#[inline(always)]
+pub(crate) fn softplus<S: Simd>(s: S, x: S::f32s) -> [S::f32s; 2] {
+    let [zero, one, two] = [0.0, 1.0, 2.0].map(|number| s.splat_f32s(number));
+    let decay = exp_of_negated(s, s.abs_f32s(x));
+    let share = s.div_f32s(one, s.add_f32s(one, decay));
+    let sigmoid = s.select_f32s(s.less_than_f32s(x, zero), s.mul_f32s(decay, share), share);
+    // ln(1 + e) = 2 artanh(e / (2 + e)), whose argument is at most 1/3.
+    let ratio = s.div_f32s(decay, s.add_f32s(two, decay));
+    let square = s.mul_f32s(ratio, ratio);
+    let mut series = s.splat_f32s(2.0 / 13.0);
+    for odd in [11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        series = s.mul_add_e_f32s(series, square, s.splat_f32s(2.0 / odd));
     }
+    // The last term is 0, or no number where x is none, which the clamps would hide.
+    let line = s.mul_add_e_f32s(x, zero, s.max_f32s(x, zero));
+    [s.mul_add_e_f32s(ratio, series, line), sigmoid]
+}
+
+/// ln(1 + eˣ) of one number.
+pub(crate) fn softplus_of(x: f32) -> f32 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// 1 / (1 + e⁻ˣ) of one number.
+pub(crate) fn sigmoid_of(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }

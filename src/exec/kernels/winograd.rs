@@ -9,6 +9,7 @@
 //! cache.
 
 use super::correlate::{Finish, Sizes};
+use super::logistic;
 use super::operands::Singles;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Band, Planes, SLACK};
@@ -298,7 +299,7 @@ unsafe fn transform_products<S: Simd>(
             let column = along([rows[0][x], rows[1][x], rows[2][x], rows[3][x]]);
             for y in 0..2 {
                 let value = s.add_f32s(column[y], bias);
-                let value = if silu { simd::silu(s, value) } else { value };
+                let value = if silu { logistic::silu(s, value) } else { value };
                 // SAFETY: the vectors fit in a quarter of `squares` (checked above).
                 unsafe { simd::store(s, to.add((2 * y + x) * width + at), value) };
             }

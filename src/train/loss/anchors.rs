@@ -8,7 +8,7 @@ use super::{
     ciou::{Corners, ciou},
     maps::{Extent, Maps, background, bce, by_image},
 };
-use crate::exec::kernels::logistic::sigmoid;
+use crate::exec::kernels::logistic::sigmoid_of;
 
 /// Weights of the YOLOv5 loss and the rule of its matching.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +163,7 @@ impl AnchorLoss {
             let place = row * extent.width + column;
             let at = |attribute: usize| (anchor * attributes + attribute) * cells + place;
             let [anchor_w, anchor_h] = self.anchors[level][*anchor];
-            let [x, y, w, h] = [0, 1, 2, 3].map(|attribute| sigmoid(logits[at(attribute)]));
+            let [x, y, w, h] = [0, 1, 2, 3].map(|attribute| sigmoid_of(logits[at(attribute)]));
             let (width, height) = (4.0 * w * w * anchor_w, 4.0 * h * h * anchor_h);
             let prediction = Corners::around(2.0 * x - 0.5, 2.0 * y - 0.5, width, height);
             let (overlap, [x1, y1, x2, y2]) = ciou(&prediction, target);

@@ -9,7 +9,7 @@ use super::{
     ciou::{Corners, ciou},
     maps::{Extent, Maps, background, by_image},
 };
-use crate::exec::kernels::logistic::sigmoid;
+use crate::exec::kernels::logistic::sigmoid_of;
 
 /// Weights of the YOLOv8 loss and the rule of its assignment.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +111,7 @@ impl DistributionLoss {
             let image = Image::new(extents, slices, index);
             let score = |cell: usize, class: usize| {
                 let (level, place) = cells.locate(cell);
-                sigmoid(image.maps[2 * level + 1][class * extents[2 * level].cells() + place])
+                sigmoid_of(image.maps[2 * level + 1][class * extents[2 * level].cells() + place])
             };
             let mut bins = vec![0.0; self.reg_max];
             let bins = std::cell::RefCell::new(&mut bins);

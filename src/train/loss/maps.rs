@@ -1,11 +1,12 @@
 //! The head's maps as flat slices, and gradients of the same shapes.
 
 use candle_core::{Device, Result, Tensor};
+use pulp::Simd;
 
 use crate::exec::{
     kernels::{
         lanes::{Each, sum},
-        logistic::softplus,
+        logistic::{sigmoid_of, softplus, softplus_of},
     },
     numbers::Numbers,
 };
@@ -80,27 +81,26 @@ pub(super) fn by_image<'a>(buffers: &'a mut [Vec<f32>], extents: &[Extent], batc
 
 /// Binary cross-entropy of a logit with a target in [0, 1], and its derivative σ(x) − target.
 pub(super) fn bce(logit: f32, target: f32) -> (f32, f32) {
-    let (softplus, sigmoid) = softplus(logit);
-    (softplus - logit * target, sigmoid - target)
+    (softplus_of(logit) - logit * target, sigmoid_of(logit) - target)
 }
 
 /// Binary cross-entropy of many logits with the target 0: gives the sum, writes `scale` · σ(x) as gradient. Most of a
 /// detector's maps is background, so losses run this over whole maps and then correct the few other places: a target t
 /// takes t · x from the loss and `scale` · t from the gradient.
 pub(super) fn background(logits: &[f32], scale: f32, gradient: &mut [f32]) -> f64 {
-    sum([logits; 3], gradient, Background { scale })
+    sum([logits], gradient, Background { scale })
 }
 
+#[derive(Clone, Copy)]
 struct Background {
     scale: f32,
 }
 
-impl Each for Background {
+impl Each<1> for Background {
     #[inline(always)]
-    fn at(&self, [logit, ..]: [f32; 3], gradient: &mut f32) -> f32 {
-        let (value, slope) = softplus(logit);
-        *gradient = self.scale * slope;
-        value
+    fn at<S: Simd>(self, s: S, [logit]: [S::f32s; 1], _: S::f32s) -> [S::f32s; 2] {
+        let [value, slope] = softplus(s, logit);
+        [s.mul_f32s(slope, s.splat_f32s(self.scale)), value]
     }
 }
 
