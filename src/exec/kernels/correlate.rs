@@ -213,24 +213,18 @@ impl Job<'_> {
         operands::dispatch(self.operands, Blocks { job: self, panels: &self.panels[panels] });
     }
 
-    /// How many tiles of `width` side by side, and how many input channels, to work on at once: what such a block reads,
-    /// at every tap, should stay in the first-level cache while all output channels use it. Wide blocks if all channels
-    /// fit, otherwise enough channels to be worth keeping sums for.
-    fn block(&self, width: usize) -> (usize, usize) {
+    /// How many input channels to work on at once, in blocks as wide as [`TILES`] tiles of `width`: what such a block
+    /// reads, at every tap, should stay in the first-level cache while all output channels use it; but there must be
+    /// enough channels to be worth keeping sums for. (Narrower blocks of more channels would read the weights, which
+    /// come from further away, more often.)
+    fn depth(&self, width: usize) -> usize {
         let mut offsets = self.offsets.to_vec();
         offsets.sort_unstable();
-        let most = |tiles: usize| {
-            let floats = tiles * width + 16;
-            let apart = offsets.windows(2).map(|pair| (pair[1] - pair[0]).min(floats)).sum::<usize>();
-            CACHE / (floats + apart)
-        };
-        for tiles in [TILES, TILES / 2] {
-            if most(tiles) >= self.channels {
-                return (tiles, self.channels);
-            }
-        }
-        let depth = most(2).max(64 / self.offsets.len()).clamp(1, self.channels);
-        (2, self.channels.div_ceil(self.channels.div_ceil(depth)))
+        let floats = TILES * width + 16;
+        let apart = offsets.windows(2).map(|pair| (pair[1] - pair[0]).min(floats)).sum::<usize>();
+        let most = (CACHE / (floats + apart)).max(96 / self.offsets.len()).clamp(1, self.channels);
+        // As equal as can be.
+        self.channels.div_ceil(self.channels.div_ceil(most))
     }
 
     /// Plans where the range's sums go: for each tile of `width`, straight to the output from there on if the whole tile
@@ -268,9 +262,9 @@ impl Job<'_> {
 }
 
 /// Floats of input that a block may occupy in the first-level cache.
-const CACHE: usize = 5120;
+const CACHE: usize = 7168;
 
-/// Tiles side by side in a block, at most.
+/// Tiles side by side in a block.
 const TILES: usize = 8;
 
 /// Consecutive sums of a block that are consecutive outputs.
@@ -292,8 +286,8 @@ impl WithProducts for Blocks<'_> {
         let Blocks { job, panels } = self;
         let (lanes, taps) = (S::F32_LANES, job.offsets.len());
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
-        let (tiles, depth) = job.block(most * lanes);
-        let (width, positions) = (tiles * most * lanes, job.positions());
+        let depth = job.depth(most * lanes);
+        let (width, positions) = (TILES * most * lanes, job.positions());
         // Sums wait for the channels to come: those of all panels, or else only those of the panel at work.
         let (wait, first_row) = (depth < job.channels, panels.first().map_or(0, |panel| panel.first));
         let rows = panels.iter().map(|panel| panel.rows);
