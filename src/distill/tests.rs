@@ -87,6 +87,35 @@ fn other_widths_get_adapters_that_learn() {
 }
 
 #[test]
+fn features_of_a_batch_are_compared_as_those_of_each_image() {
+    let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
+    let options = DistillOptions { logits: 0.0, boxes: 0.0, cwd: 20.0, ..DistillOptions::default() };
+    let objective = Distillation::new(&teacher, &student, &options, &Gains::default()).unwrap();
+    const COUNT: usize = 13;
+    let images = Tensor::rand(0f32, 1f32, (COUNT, 3, 64, 64), &candle_core::Device::Cpu).unwrap();
+    let (found, all) = distances(&objective, &student, &images);
+    let each = (0..COUNT).map(|index| distances(&objective, &student, &images.narrow(0, index, 1).unwrap()));
+    let (parts, each): (Vec<Vec<f32>>, Vec<_>) = each.unzip();
+    let mean = parts.iter().map(|parts| parts[2]).sum::<f32>() / COUNT as f32;
+    assert!((found[2] - mean).abs() < 1e-4 * mean, "{} against {mean}", found[2]);
+    let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let near = |what: &str, found: &Tensor, expected: &Tensor| {
+        let (found, expected) = (numbers(found), numbers(expected));
+        let scale = expected.iter().fold(0.0f32, |scale, number| scale.max(number.abs()));
+        let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(scale > 0.0 && apart < 1e-4 * scale, "{what}: {apart} apart, largest {scale}");
+    };
+    for (tap, gradient) in &all.gradients.taps {
+        let one_by_one: Vec<_> = each.iter().map(|judgement| &judgement.gradients.taps[tap]).collect();
+        near("features", gradient, &Tensor::cat(&one_by_one, 0).unwrap());
+    }
+    for (name, gradient) in &all.tensors {
+        let one_by_one: Vec<_> = each.iter().map(|judgement| &judgement.tensors[name]).collect();
+        near(name, gradient, &Tensor::stack(&one_by_one, 0).unwrap().sum(0).unwrap());
+    }
+}
+
+#[test]
 fn distances_shrink_and_are_reported() {
     let options = DistillOptions { logits: 500.0, boxes: 10.0, cwd: 10.0, ..DistillOptions::default() };
     let distiller = Distiller::new(&model("yolov8n", 0.125, 1), &model("yolov8n", 0.0625, 2), options).unwrap();

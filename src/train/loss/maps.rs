@@ -110,16 +110,24 @@ mod tests {
 
     #[test]
     fn cross_entropy_is_accurate_over_the_whole_range() {
-        for step in -4000..=4000 {
-            let x = step as f32 / 40.0;
+        let logits: Vec<f32> = (-4000..=4000).map(|step| step as f32 / 40.0).collect();
+        let mut slopes = vec![0.0; logits.len()];
+        background(&logits, 1.0, &mut slopes);
+        for (&x, slope) in logits.iter().zip(slopes) {
             let exact = f64::from(x);
-            let (value, slope) = bce(x, 0.25);
-            let expected = exact.max(0.0) + (-exact.abs()).exp().ln_1p() - exact * 0.25;
-            assert!((f64::from(value) - expected).abs() < 1e-6 * expected.abs().max(0.1), "{x}: {value}");
-            let expected = 1.0 / (1.0 + (-exact).exp()) - 0.25;
-            assert!((f64::from(slope) - expected).abs() < 5e-7, "{x}: {slope} against {expected}");
+            let softplus = exact.max(0.0) + (-exact.abs()).exp().ln_1p();
+            let near = |found: f64, expected: f64| (found - expected).abs() < 1e-6 * expected.abs().max(0.1);
+            let (value, alone) = bce(x, 0.25);
+            assert!(near(value.into(), softplus - exact * 0.25), "{x}: {value}");
+            let value = background(&[x], 1.0, &mut [0.0]);
+            assert!(near(value, softplus), "{x}: {value}");
+            let sigmoid = 1.0 / (1.0 + (-exact).exp());
+            for slope in [slope, alone + 0.25] {
+                assert!((f64::from(slope) - sigmoid).abs() < 5e-7, "{x}: {slope} against {sigmoid}");
+            }
         }
         assert!(bce(f32::NAN, 0.0).0.is_nan() && bce(f32::INFINITY, 1.0).0.is_nan());
+        assert!(background(&[0.0, f32::NAN], 1.0, &mut [0.0; 2]).is_nan());
     }
 
     #[test]
