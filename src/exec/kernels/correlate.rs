@@ -213,14 +213,13 @@ impl Job<'_> {
         operands::dispatch(self.operands, Blocks { job: self, panels: &self.panels[panels] });
     }
 
-    /// How many input channels to work on at once, in blocks as wide as [`TILES`] tiles of `width`: what such a block
-    /// reads, at every tap, should stay in the first-level cache while all output channels use it; but there must be
-    /// enough channels to be worth keeping sums for. (Narrower blocks of more channels would read the weights, which
-    /// come from further away, more often.)
+    /// How many input channels to work on at once, in blocks of `width`: what such a block reads, at every tap, should
+    /// stay in the first-level cache while all output channels use it; but there must be enough channels to be worth
+    /// keeping sums for.
     fn depth(&self, width: usize) -> usize {
         let mut offsets = self.offsets.to_vec();
         offsets.sort_unstable();
-        let floats = TILES * width + 16;
+        let floats = width + 16;
         let apart = offsets.windows(2).map(|pair| (pair[1] - pair[0]).min(floats)).sum::<usize>();
         let most = (CACHE / (floats + apart)).max(96 / self.offsets.len()).clamp(1, self.channels);
         // As equal as can be.
@@ -264,8 +263,12 @@ impl Job<'_> {
 /// Floats of input that a block may occupy in the first-level cache.
 const CACHE: usize = 7168;
 
-/// Tiles side by side in a block.
-const TILES: usize = 8;
+/// Positions of a block, in whole tiles. In narrower blocks of more channels the weights, which come from further away
+/// than the inputs, would be read more often.
+const WIDTH: usize = 128;
+
+/// Tiles side by side in a block, at most.
+const TILES: usize = 16;
 
 /// Consecutive sums of a block that are consecutive outputs.
 struct Run {
@@ -286,8 +289,9 @@ impl WithProducts for Blocks<'_> {
         let Blocks { job, panels } = self;
         let (lanes, taps) = (S::F32_LANES, job.offsets.len());
         let most = MOST_VECTORS[usize::from(S::REGISTER_COUNT >= 32)];
-        let depth = job.depth(most * lanes);
-        let (width, positions) = (TILES * most * lanes, job.positions());
+        let step = most * lanes;
+        let (width, positions) = ((WIDTH / step).clamp(1, TILES) * step, job.positions());
+        let depth = job.depth(width);
         // Sums wait for the channels to come: those of all panels, or else only those of the panel at work.
         let (wait, first_row) = (depth < job.channels, panels.first().map_or(0, |panel| panel.first));
         let rows = panels.iter().map(|panel| panel.rows);
@@ -297,7 +301,7 @@ impl WithProducts for Blocks<'_> {
         let mut runs = Vec::new();
         for start in (0..positions).step_by(width) {
             let end = positions.min(start + width);
-            let direct = job.plan(start..end, most * lanes, &mut runs);
+            let direct = job.plan(start..end, step, &mut runs);
             for first in (0..job.channels).step_by(depth) {
                 let channels = depth.min(job.channels - first);
                 let input = &job.input[first * job.channel..];
@@ -313,7 +317,7 @@ impl WithProducts for Blocks<'_> {
                     let weights = job.weights[panel.start + first * taps * panel.rows..].as_ptr();
                     let kept = if wait { panel.first - first_row } else { 0 };
                     let sums = &mut sums[kept * width..][..panel.rows * width];
-                    for (at, direct) in (0..end - start).step_by(most * lanes).zip(&direct) {
+                    for (at, direct) in (0..end - start).step_by(step).zip(&direct) {
                         let vectors = (end - start - at).div_ceil(lanes).min(most);
                         // SAFETY: `Task::job` checked that every tap of every channel is readable for all positions and
                         // SLACK more (`columns` is as wide as a block), that the weights are complete, and that the
