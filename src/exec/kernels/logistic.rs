@@ -73,3 +73,14 @@ pub(crate) fn softplus_of(x: f32) -> f32 {
 pub(crate) fn sigmoid_of(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sigmoids_far_out_and_of_no_number() {
+        for (x, expected) in [(-200.0, 0.0), (200.0, 1.0), (0.0, 0.5), (f32::NEG_INFINITY, 0.0), (f32::INFINITY, 1.0)] {
+            assert!((super::sigmoid_of(x) - expected).abs() < 1e-7, "{x}");
+        }
+        assert!(super::sigmoid_of(f32::NAN).is_nan());
+    }
+}
