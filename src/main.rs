@@ -53,24 +53,8 @@ const SCRIPT_ERROR: u8 = 1;
 /// Interrupted by the user.
 const INTERRUPTED: u8 = 130;
 
-/// Makes the allocator keep what is freed: a training loop asks for the same large tensors in every step, and glibc would
-/// give their memory back to the system and fault it in again, page by page.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn keep_freed_memory() {
-    /// The most that glibc takes.
-    const LARGEST_HEAP_BUFFER: libc::c_int = 32 << 20;
-    // SAFETY: sets two numbers of the allocator, before there are other threads.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_HEAP_BUFFER);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn keep_freed_memory() {}
-
 fn main() -> ExitCode {
-    keep_freed_memory();
+    espalier_kernels::allocator::keep_freed_memory();
     let mut arguments = Arguments::parse();
     if arguments.code.is_some() {
         // With code there is no file: what stands in its place is the first argument.

@@ -2,14 +2,12 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-use crate::exec::{
-    Operands,
-    kernels::{
-        conv::{self, ConvShape, Epilogue, PackedBackward, PackedWeight},
-        scratch::{self, Scratch},
-    },
+use espalier_kernels::{
+    conv::{self, ConvShape, Epilogue, PackedBackward, PackedWeight},
+    scratch::{self, Scratch},
 };
+
+use crate::exec::ComputeDtype;
 
 /// A matrix (teacher's channels, student's channels) applied at every place.
 pub(super) struct Adapter {
@@ -27,7 +25,7 @@ impl Adapter {
 
     fn shape(&self, [height, width]: [usize; 2]) -> ConvShape {
         ConvShape {
-            operands: Operands::Fp32,
+            dtype: ComputeDtype::Fp32,
             batch: 1,
             in_channels: self.student,
             out_channels: self.teacher,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::exec::kernels::{
+use espalier_kernels::{
     lanes::{Each, WIDEST, sum},
     logistic::{exp_of_negated, softplus},
 };

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::{
     data::Dataset,
     eval::{BenchOptions, BenchReport},
-    exec::{ExecError, Operands},
+    exec::{ExecError, ComputeDtype},
     graph::GraphError,
     model::Model,
     progress::Progress,
@@ -177,7 +177,7 @@ impl Distiller {
     /// As [`crate::train::bench`].
     pub fn bench(
         &self,
-        precision: Operands,
+        precision: ComputeDtype,
         options: &BenchOptions,
         progress: &dyn Progress,
     ) -> Result<BenchReport, DistillError> {

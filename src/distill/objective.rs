@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use espalier_kernels::{elementwise, scratch};
 
 use super::{
     DistillError, DistillOptions,
@@ -12,7 +13,6 @@ use super::{
 use crate::{
     exec::{
         Inference,
-        kernels::{elementwise, scratch},
         numbers::{self, Numbers},
     },
     graph::{Graph, NodeId},

@@ -1,15 +1,13 @@
 //! Distillation of a detector's outputs: objectness, class scores and boxes.
 
 use rayon::prelude::*;
+use espalier_kernels::{
+    elementwise::{self, Activation},
+    logistic::sigmoid_of,
+};
 
 use super::divergence::{bernoulli, over_planes};
-use crate::{
-    exec::kernels::{
-        elementwise::{self, Activation},
-        logistic::sigmoid_of,
-    },
-    model::{Detector, Head},
-};
+use crate::model::{Detector, Head};
 
 /// Weight of each level's objectness in the YOLOv5 loss, finest first; the finest has most places and fewest objects.
 const OBJECTNESS_BALANCE: [f32; 3] = [4.0, 1.0, 0.4];

@@ -10,12 +10,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use espalier_kernels::logistic::sigmoid_of;
 
 use super::{Corners, Detection, EvalError};
-use crate::{
-    exec::kernels::logistic::sigmoid_of,
-    model::{Detector, Head},
-};
+use crate::model::{Detector, Head};
 
 /// Which boxes are worth decoding.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+use espalier_kernels::peak;
 
 use super::layer_times::{LayerTime, layer_times};
 use super::{
@@ -11,7 +12,7 @@ use super::{
     options::{check_size, within},
 };
 use crate::{
-    exec::{Inference, StepTimes, kernels::peak},
+    exec::{Inference, StepTimes},
     model::Model,
     progress::Progress,
 };

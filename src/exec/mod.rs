@@ -1,10 +1,9 @@
 //! Runs a graph on tensors, forwards and backwards.
 //!
 //! Two paths give the same numbers: the reference path, candle's own operations with its autograd, which runs on every
-//! device, and the fast path, our own kernels with their own way back, on the CPU. [`Path::for_device`] chooses.
+//! device, and the fast path, our own kernels with a backward of their own, on the CPU. [`Backend::for_device`] chooses.
 
 mod fast;
-pub mod kernels;
 pub(crate) mod numbers;
 mod reference;
 mod threads;
@@ -14,7 +13,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use thiserror::Error;
 
-pub use kernels::operands::Operands;
+pub use espalier_kernels::dtype::ComputeDtype;
 
 use threads::on_the_pool;
 
@@ -25,32 +24,32 @@ use crate::{
 
 /// Which implementation of the operations runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
+pub enum Backend {
     /// Candle's own operations, on any device.
     Reference,
     /// Our own kernels, on the CPU, whose convolutions multiply such numbers.
-    Fast(Operands),
+    Fast(ComputeDtype),
 }
 
-impl Path {
+impl Backend {
     /// The fastest path for a device, in fp32.
     pub fn for_device(device: &Device) -> Self {
         match device {
-            Device::Cpu => Path::Fast(Operands::Fp32),
-            Device::Cuda(_) | Device::Metal(_) => Path::Reference,
+            Device::Cpu => Backend::Fast(ComputeDtype::Fp32),
+            Device::Cuda(_) | Device::Metal(_) => Backend::Reference,
         }
     }
 
-    /// The fastest path for training on a device with such operands.
+    /// The fastest path for training on a device with such dtype.
     ///
     /// # Errors
     /// For bf16, without a CPU that has instructions for it.
-    pub fn for_training(device: &Device, operands: Operands) -> Result<Self, ExecError> {
-        match (operands, device) {
-            (Operands::Fp32, _) => Ok(Self::for_device(device)),
-            (Operands::Bf16, Device::Cpu) if operands.are_native() => Ok(Path::Fast(operands)),
-            (Operands::Bf16, Device::Cpu) => Err(ExecError::Precision { lacking: "this processor has none" }),
-            (Operands::Bf16, _) => Err(ExecError::Precision { lacking: "the model is on another device" }),
+    pub fn for_training(device: &Device, dtype: ComputeDtype) -> Result<Self, ExecError> {
+        match (dtype, device) {
+            (ComputeDtype::Fp32, _) => Ok(Self::for_device(device)),
+            (ComputeDtype::Bf16, Device::Cpu) if dtype.is_native() => Ok(Backend::Fast(dtype)),
+            (ComputeDtype::Bf16, Device::Cpu) => Err(ExecError::Precision { lacking: "this processor has none" }),
+            (ComputeDtype::Bf16, _) => Err(ExecError::Precision { lacking: "the model is on another device" }),
         }
     }
 }
@@ -177,17 +176,17 @@ impl Inference {
     /// # Errors
     /// Where tensors cannot be read.
     pub fn new(model: &Model, taps: &[NodeId]) -> Result<Self, ExecError> {
-        Self::with_path(Path::for_device(&model.device()), model, taps)
+        Self::with_backend(Backend::for_device(&model.device()), model, taps)
     }
 
-    /// [`Inference::new`] on a chosen path.
+    /// [`Inference::new`] on a chosen backend.
     ///
     /// # Errors
     /// As [`Inference::new`].
-    pub fn with_path(path: Path, model: &Model, taps: &[NodeId]) -> Result<Self, ExecError> {
-        let prepared = match path {
-            Path::Fast(operands) => Some(fast::Prepared::new(model, taps, operands)?),
-            Path::Reference => None,
+    pub fn with_backend(backend: Backend, model: &Model, taps: &[NodeId]) -> Result<Self, ExecError> {
+        let prepared = match backend {
+            Backend::Fast(dtype) => Some(fast::Prepared::new(model, taps, dtype)?),
+            Backend::Reference => None,
         };
         Ok(Self { model: model.clone(), taps: taps.to_vec(), prepared })
     }
@@ -244,18 +243,18 @@ pub fn infer(model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Values, 
 /// # Errors
 /// As [`infer`].
 pub fn train(model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Tape, ExecError> {
-    train_with(Path::for_device(images.device()), model, images, taps)
+    train_with(Backend::for_device(images.device()), model, images, taps)
 }
 
-/// [`train`] on a chosen path.
+/// [`train`] on a chosen backend.
 ///
 /// # Errors
 /// As [`infer`].
-pub fn train_with(path: Path, model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Tape, ExecError> {
+pub fn train_with(backend: Backend, model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Tape, ExecError> {
     check_images(&model.graph, images)?;
-    match path {
-        Path::Reference => reference::train(&model.graph, &model.tensors, images, taps),
-        Path::Fast(operands) => on_the_pool(|| fast::train(model, images, taps, operands)),
+    match backend {
+        Backend::Reference => reference::train(&model.graph, &model.tensors, images, taps),
+        Backend::Fast(dtype) => on_the_pool(|| fast::train(model, images, taps, dtype)),
     }
 }
 

@@ -90,7 +90,7 @@ fn compare(what: &str, graph: Graph, images: [usize; 4], taps: &[&str]) {
     let taps: Vec<NodeId> = taps.iter().map(|name| model.graph.find(name).unwrap()).collect();
     let images = random_tensor(&images, 3);
     let run = |path| {
-        let inferred = Inference::with_path(path, &model, &taps).unwrap().run(&images).unwrap();
+        let inferred = Inference::with_backend(path, &model, &taps).unwrap().run(&images).unwrap();
         let tape = train_with(path, &model, &images, &taps).unwrap();
         let seeded = |(index, value): (usize, &Tensor)| Some(random_tensor(value.dims(), 11 + index as u64));
         let gradients = ValueGradients {
@@ -100,7 +100,7 @@ fn compare(what: &str, graph: Graph, images: [usize; 4], taps: &[&str]) {
         let (values, running) = (tape.values.clone(), tape.running.clone());
         (inferred, values, running, tape.backward(&gradients).unwrap())
     };
-    let (reference, fast) = (run(Path::Reference), run(Path::Fast(Operands::Fp32)));
+    let (reference, fast) = (run(Backend::Reference), run(Backend::Fast(ComputeDtype::Fp32)));
     for (mode, found, expected) in [("infer", &fast.0, &reference.0), ("train", &fast.1, &reference.1)] {
         for (index, (a, b)) in found.outputs.iter().zip(&expected.outputs).enumerate() {
             assert_close(&format!("{what} {mode} output {index}"), a, b);
@@ -156,9 +156,9 @@ fn the_paths_agree_on_every_operation() {
 #[test]
 fn convolutions_take_their_normalisation_along() {
     let model = model(branches(Activation::Silu), 1);
-    assert_eq!(Inference::with_path(Path::Fast(Operands::Fp32), &model, &[]).unwrap().ways().fused, 2);
+    assert_eq!(Inference::with_backend(Backend::Fast(ComputeDtype::Fp32), &model, &[]).unwrap().ways().fused, 2);
     let tapped = model.graph.find("stem.bn").unwrap();
-    assert_eq!(Inference::with_path(Path::Fast(Operands::Fp32), &model, &[tapped]).unwrap().ways().fused, 1);
+    assert_eq!(Inference::with_backend(Backend::Fast(ComputeDtype::Fp32), &model, &[tapped]).unwrap().ways().fused, 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use candle_core::Device;
 
 use super::*;
-use crate::exec::Operands;
+use crate::exec::ComputeDtype;
 use crate::progress::Silent;
 use crate::report::{Cell, Column, Table};
 
@@ -276,7 +276,7 @@ fn speed_is_told_as_a_whole_and_by_layers() {
         let report = desk.fails(&format!("{call} precision: \"bf61\" }})"));
         assert!(report.message.contains("bf16"), "{report:?}");
         let call = format!("{call} precision: \"bf16\" }}).seconds");
-        if Operands::Bf16.are_native() {
+        if ComputeDtype::Bf16.is_native() {
             assert!(desk.shows(&call).trim().parse::<f64>().unwrap() > 0.0);
         } else {
             let report = desk.fails(&call);

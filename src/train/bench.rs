@@ -6,7 +6,7 @@ use super::{FitOptions, Objective, Rates, TrainError, Trainer};
 use crate::{
     data::Target,
     eval::{BenchOptions, BenchReport, EvalError, Measured, measure, noise},
-    exec::{self, Operands, StepTimes, ValueGradients},
+    exec::{self, ComputeDtype, StepTimes, ValueGradients},
     model::Model,
     progress::Progress,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub fn bench(
     model: &Model,
     objective: &dyn Objective,
-    precision: Operands,
+    precision: ComputeDtype,
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<BenchReport, TrainError> {
@@ -40,8 +40,8 @@ pub fn bench(
 pub const BOXES: usize = 12;
 
 /// Both ways through the network, with gradients of one everywhere.
-fn profile(model: &Model, images: &Tensor, precision: Operands) -> Result<StepTimes, EvalError> {
-    let path = exec::Path::for_training(images.device(), precision)?;
+fn profile(model: &Model, images: &Tensor, precision: ComputeDtype) -> Result<StepTimes, EvalError> {
+    let path = exec::Backend::for_training(images.device(), precision)?;
     let tape = exec::train_with(path, model, images, &[])?;
     let ones = tape.values.outputs.iter().map(Tensor::ones_like).collect::<candle_core::Result<Vec<_>>>()?;
     let gradients = ValueGradients { outputs: ones.into_iter().map(Some).collect(), ..ValueGradients::default() };
@@ -76,7 +76,7 @@ mod tests {
         let model = tiny_detector(2);
         let objective = Detection::new(&model.detector, &Gains::default()).unwrap();
         let options = BenchOptions { size: 64, batch: 2, runs: 3, warm_up: 1, threads: Some(2) };
-        let report = bench(&model, &objective, Operands::Fp32, &options, &Silent).unwrap();
+        let report = bench(&model, &objective, ComputeDtype::Fp32, &options, &Silent).unwrap();
         assert_eq!((report.timing.runs(), report.threads), (3, 2));
         let forward = model.cost(64).unwrap().macs as f64;
         assert!((report.macs_per_second / (3.0 * forward * report.images_per_second) - 1.0).abs() < 1e-9);

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use espalier_kernels::optim;
 
 use super::parameters::GROUPS;
-use crate::exec::kernels::optim;
 
 /// Which optimiser trains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

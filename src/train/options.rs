@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{OptimizerKind, Schedule, TrainError, loss::Gains};
 use crate::{
     data::{Augment, Dataset},
-    exec::{self, Operands},
+    exec::{self, ComputeDtype},
     model::{Model, Tensors},
 };
 
@@ -22,7 +22,7 @@ pub struct FitOptions {
     /// Height and width of the images in pixels; a multiple of the model's largest stride.
     pub size: usize,
     /// What convolutions multiply. Weights, sums, statistics and validation are fp32 in any case.
-    pub precision: Operands,
+    pub precision: ComputeDtype,
     /// Learning rate after warming up.
     pub lr: f32,
     /// Share of `lr` left at the end.
@@ -73,7 +73,7 @@ impl Default for FitOptions {
             epochs: 30,
             batch: 16,
             size: 320,
-            precision: Operands::Fp32,
+            precision: ComputeDtype::Fp32,
             lr: 0.01,
             lrf: 0.01,
             optimizer: OptimizerKind::Sgd,
@@ -138,7 +138,7 @@ impl FitOptions {
             }
         }
         self.augment.validate()?;
-        exec::Path::for_training(&model.device(), self.precision)?;
+        exec::Backend::for_training(&model.device(), self.precision)?;
         let (model_classes, data_classes) = (&model.detector.classes, &data.names);
         if model_classes.len() != data_classes.len() {
             return Err(TrainError::Classes {

@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use super::{loss::*, *};
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset, ShapesOptions, Target, shapes},
-    exec::{self, Operands, ValueGradients},
+    exec::{self, ComputeDtype, ValueGradients},
     io,
     model::{Model, Tensors},
     progress::{Progress, Silent},
@@ -353,15 +353,15 @@ fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
     let options = BatchOptions { size, batch: 4, augment: Augment::none(), ..BatchOptions::default() };
     let batch = Batches::train(data.split("train").unwrap(), &options).unwrap().next().unwrap().unwrap();
     let rates = Rates { lr: [1e-3; 3], momentum: 0.9 };
-    let curve = |path: exec::Path| -> Vec<f64> {
+    let curve = |path: exec::Backend| -> Vec<f64> {
         let trainer = Trainer::new(model, &Tensors::new(), &FitOptions::default(), 20);
-        let mut trainer = trainer.unwrap().with_path(path);
+        let mut trainer = trainer.unwrap().with_backend(path);
         let mut step = || trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().total;
         (0..20).map(|_| step()).collect()
     };
-    let (fast, reference) = (curve(exec::Path::Fast(Operands::Fp32)), curve(exec::Path::Reference));
+    let (fast, reference) = (curve(exec::Backend::Fast(ComputeDtype::Fp32)), curve(exec::Backend::Reference));
     assert!(fast[19] < 0.95 * fast[0], "nothing is learnt: {fast:?}");
-    let in_bf16 = curve(exec::Path::Fast(Operands::Bf16));
+    let in_bf16 = curve(exec::Backend::Fast(ComputeDtype::Bf16));
     assert_ne!(in_bf16, fast);
     for (step, ((fast, in_bf16), reference)) in fast.iter().zip(&in_bf16).zip(&reference).enumerate() {
         let within = |found: &f64, share| (found - reference).abs() <= share * reference;
@@ -372,9 +372,9 @@ fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
 
 #[test]
 fn bf16_is_refused_where_the_processor_lacks_it() {
-    let options = FitOptions { epochs: 1, precision: Operands::Bf16, ..quick() };
+    let options = FitOptions { epochs: 1, precision: ComputeDtype::Bf16, ..quick() };
     let run = fit(&tiny("yolov8n"), &dataset(3), &options, &Silent);
-    if Operands::Bf16.are_native() {
+    if ComputeDtype::Bf16.is_native() {
         assert_eq!(run.unwrap().history.len(), 1);
     } else {
         let error = run.err().map(|error| error.to_string()).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! One step of training: forwards, judged, backwards, the weights moved.
 
 use candle_core::Tensor;
+use espalier_kernels::optim;
 
 use super::{
     FitOptions, Judgement, Objective, Rates, Step, TrainError,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     data::Target,
-    exec::{self, kernels::optim},
+    exec,
     model::{Model, Tensors},
 };
 
@@ -27,7 +28,7 @@ pub struct Trainer {
     mask: Option<Vec<f32>>,
     clip: f32,
     decay: Decay,
-    path: exec::Path,
+    backend: exec::Backend,
 }
 
 /// What a step came to.
@@ -77,15 +78,15 @@ impl Trainer {
             mask,
             clip: options.clip,
             decay: Decay::new(steps),
-            path: exec::Path::for_training(&model.device(), options.precision)?,
+            backend: exec::Backend::for_training(&model.device(), options.precision)?,
         };
         trainer.refresh()?;
         Ok(trainer)
     }
 
-    /// The same, run on a chosen path.
-    pub fn with_path(self, path: exec::Path) -> Self {
-        Self { path, ..self }
+    /// The same, run on a chosen backend.
+    pub fn with_backend(self, backend: exec::Backend) -> Self {
+        Self { backend, ..self }
     }
 
     /// The model as trained so far.
@@ -114,7 +115,7 @@ impl Trainer {
         rates: &Rates,
         progress: f64,
     ) -> Result<StepReport, TrainError> {
-        let tape = exec::train_with(self.path, &self.model, images, objective.taps())?;
+        let tape = exec::train_with(self.backend, &self.model, images, objective.taps())?;
         let step = Step { images, targets, values: &tape.values, tensors: &self.extra, progress };
         let Judgement { total, parts, gradients, tensors: own } = objective.judge(&step)?;
         if !total.is_finite() {

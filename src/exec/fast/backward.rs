@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};
+use espalier_kernels::{
+            conv, elementwise, norm, pool,
+            scratch::{self, Scratch},
+        };
 
 use super::{
     super::{
         ExecError, StepTimes, ValueGradients,
-        kernels::{
-            conv, elementwise, norm, pool,
-            scratch::{self, Scratch},
-        },
     },
     Value, conv_shape, function,
     fuse::Step,
@@ -182,7 +182,7 @@ impl Recorded {
         trained: &mut Tensors,
     ) -> Result<()> {
         let input = self.value(node.inputs[0])?;
-        let shape = conv_shape(conv, self.operands, self.batch, input.shape);
+        let shape = conv_shape(conv, self.dtype, self.batch, input.shape);
         let mut weight_gradient = vec![0.0; conv.weight_shape().iter().product()];
         conv::backward_weight(&shape, &input.numbers()?, gradient, &mut weight_gradient);
         let tensor = Tensor::from_vec(weight_gradient, &conv.weight_shape()[..], &Device::Cpu)?;

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{super::kernels::elementwise, function};
+use espalier_kernels::elementwise;
+
+use super::function;
 use crate::graph::{Activation, Graph, NodeId, Op};
 
 /// One or more nodes that run as one step. A step's value is the value of its last node; the values in between are

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use candle_core::{Result, Tensor};
+use espalier_kernels::{
+            conv::{self, Epilogue, PackedWeight},
+            elementwise, norm, pool,
+        };
 
 use super::{
     super::{
-        ConvolutionWays, ExecError, Operands, StepTimes, Values,
-        kernels::{
-            conv::{self, Epilogue, PackedWeight},
-            elementwise, norm, pool,
-        },
+        ConvolutionWays, ExecError, ComputeDtype, StepTimes, Values,
     },
     Value, conv_shape, function,
     fuse::{self, Step},
@@ -23,7 +23,7 @@ use crate::{
 
 /// A model made ready to run many times.
 pub(in crate::exec) struct Prepared {
-    operands: Operands,
+    dtype: ComputeDtype,
     steps: Vec<(Step, Work)>,
     taps: Vec<NodeId>,
     /// For each node, how many steps read its value (outputs and taps count as a reader that never comes).
@@ -85,7 +85,7 @@ fn numbers(graph: &Graph, tensors: &Tensors, id: NodeId, suffix: &str) -> Result
 
 impl Prepared {
     /// Folds and plans.
-    pub(in crate::exec) fn new(model: &Model, taps: &[NodeId], operands: Operands) -> Result<Self> {
+    pub(in crate::exec) fn new(model: &Model, taps: &[NodeId], dtype: ComputeDtype) -> Result<Self> {
         let graph = &model.graph;
         let steps = fuse::for_inference(graph, taps);
         let mut readers = vec![0; graph.nodes().len()];
@@ -93,9 +93,9 @@ impl Prepared {
             graph.node(step.first()).inputs.iter().for_each(|&input| readers[input] += 1);
         }
         graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
-        let work = |step: Step| Ok((step, work(graph, &model.tensors, step, operands)?));
+        let work = |step: Step| Ok((step, work(graph, &model.tensors, step, dtype)?));
         let steps = steps.into_iter().map(work).collect::<Result<_>>()?;
-        Ok(Self { operands, steps, taps: taps.to_vec(), readers })
+        Ok(Self { dtype, steps, taps: taps.to_vec(), readers })
     }
 
     /// Runs on images (n, channels, h, w).
@@ -149,7 +149,7 @@ impl Prepared {
                     Some(bias) => Epilogue::Bias(bias),
                     None => Epilogue::None,
                 };
-                let shape = conv_shape(conv, self.operands, batch, inputs[0].shape);
+                let shape = conv_shape(conv, self.dtype, batch, inputs[0].shape);
                 conv::forward_packed(&shape, &inputs[0].numbers()?, weight, epilogue, result);
             }
             Work::Norm { norm, owned, activation } => {
@@ -180,7 +180,7 @@ impl Prepared {
     }
 }
 
-fn work(graph: &Graph, tensors: &Tensors, step: Step, operands: Operands) -> Result<Work> {
+fn work(graph: &Graph, tensors: &Tensors, step: Step, dtype: ComputeDtype) -> Result<Work> {
     match (step, &graph.node(step.first()).op) {
         (Step::ConvBlock { conv: id, norm, activation }, Op::Conv(conv)) => {
             let mut weight = numbers(graph, tensors, id, "weight")?;
@@ -196,7 +196,7 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step, operands: Operands) -> Res
             }
             let bias = bias.or_else(|| activation.map(|_| vec![0.0; conv.out_channels]));
             let image = Shape { channels: conv.in_channels, height: 1, width: 1 };
-            let weight = PackedWeight::new(&conv_shape(conv, operands, 1, image), &weight);
+            let weight = PackedWeight::new(&conv_shape(conv, dtype, 1, image), &weight);
             Ok(Work::Conv { conv: *conv, weight, bias, silu: activation.is_some() })
         }
         (step, Op::BatchNorm(norm)) => {

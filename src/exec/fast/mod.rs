@@ -16,15 +16,13 @@ pub(super) use inference::Prepared;
 pub(super) use training::{Recorded, train};
 use value::Value;
 
-use super::{
-    Operands,
-    kernels::{
-        conv::ConvShape,
-        elementwise::{self, ChannelRange},
-        pool::PoolShape,
-    },
-    numbers::Numbers,
+use espalier_kernels::{
+    conv::ConvShape,
+    elementwise::{self, ChannelRange},
+    pool::PoolShape,
 };
+
+use super::{ComputeDtype, numbers::Numbers};
 use crate::graph::{Activation, Conv, Graph, MaxPool, Node, NodeId, Shape};
 
 /// The numbers of an fp32 tensor on the CPU.
@@ -33,9 +31,9 @@ fn with_numbers<R>(tensor: &Tensor, use_numbers: impl FnOnce(&[f32]) -> R) -> Re
     Ok(use_numbers(&Numbers::of(&tensor)?))
 }
 
-fn conv_shape(conv: &Conv, operands: Operands, batch: usize, input: Shape) -> ConvShape {
+fn conv_shape(conv: &Conv, dtype: ComputeDtype, batch: usize, input: Shape) -> ConvShape {
     ConvShape {
-        operands,
+        dtype,
         batch,
         in_channels: conv.in_channels,
         out_channels: conv.out_channels,

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use candle_core::{Device, Result, Tensor};
+use espalier_kernels::{
+            conv::{self, Epilogue},
+            norm,
+        };
 
 use super::{
     super::{
-        Backward, ExecError, Operands, StepTimes, Tape, Values,
-        kernels::{
-            conv::{self, Epilogue},
-            norm,
-        },
+        Backward, ExecError, ComputeDtype, StepTimes, Tape, Values,
     },
     Value, conv_shape,
     fuse::{self, Step},
@@ -24,7 +24,7 @@ use crate::{
 /// What a run leaves for the way back.
 pub(in crate::exec) struct Recorded {
     pub(super) model: Model,
-    pub(super) operands: Operands,
+    pub(super) dtype: ComputeDtype,
     pub(super) steps: Vec<Step>,
     pub(super) batch: usize,
     pub(super) shapes: Vec<Shape>,
@@ -46,7 +46,7 @@ pub(in crate::exec) fn train(
     model: &Model,
     images: &Tensor,
     taps: &[NodeId],
-    operands: Operands,
+    dtype: ComputeDtype,
 ) -> std::result::Result<Tape, ExecError> {
     let graph = &model.graph;
     let (batch, shapes) = shapes(graph, images)?;
@@ -54,7 +54,7 @@ pub(in crate::exec) fn train(
     let mut readers = readers(graph, &steps);
     let mut recorded = Recorded {
         model: model.clone(),
-        operands,
+        dtype,
         steps: Vec::new(),
         batch,
         values: shapes.iter().map(|_| None).collect(),
@@ -141,7 +141,7 @@ impl Recorded {
     }
 
     fn convolve(&self, conv: &Conv, node: &Node, input: &Value, result: &mut [f32]) -> Result<()> {
-        let shape = conv_shape(conv, self.operands, self.batch, input.shape);
+        let shape = conv_shape(conv, self.dtype, self.batch, input.shape);
         let numbers = input.numbers()?;
         let run = |epilogue: Epilogue, result: &mut [f32]| {
             self.owned(node, "weight", |weight| conv::forward(&shape, &numbers, weight, epilogue, result))

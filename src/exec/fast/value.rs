@@ -2,11 +2,12 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::super::{
-    kernels::scratch::{self, Scratch},
-    numbers::{self, Numbers},
+use espalier_kernels::scratch::{self, Scratch};
+
+use crate::{
+    exec::numbers::{self, Numbers},
+    graph::Shape,
 };
-use crate::graph::Shape;
 
 /// A value while the graph runs: channels and size, and (n, c, h, w) numbers.
 pub(super) struct Value {

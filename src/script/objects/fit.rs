@@ -9,7 +9,7 @@ use rhai::plugin::*;
 use super::model::short;
 use super::{Answer, side};
 use crate::data::{Augment, Dataset};
-use crate::exec::Operands;
+use crate::exec::ComputeDtype;
 use crate::model::Model;
 use crate::report::plot_run;
 use crate::script::engine::Api;
@@ -85,8 +85,8 @@ pub const PRECISIONS: [&str; 2] = ["fp32", "bf16"];
 pub const PRECISION: &str = "what convolutions multiply in training; bf16 needs a CPU with AVX-512 BF16";
 
 /// The precision that was read.
-pub fn read_precision(options: &Options) -> Operands {
-    if options.text("precision") == "bf16" { Operands::Bf16 } else { Operands::Fp32 }
+pub fn read_precision(options: &Options) -> ComputeDtype {
+    if options.text("precision") == "bf16" { ComputeDtype::Bf16 } else { ComputeDtype::Fp32 }
 }
 
 /// The training options that were read.

@@ -2,13 +2,13 @@
 
 use candle_core::Tensor;
 use rayon::prelude::*;
+use espalier_kernels::logistic::sigmoid_of;
 
 use super::{
     Loss, LossError, Target,
     ciou::{Corners, ciou},
     maps::{Extent, Maps, background, bce, by_image},
 };
-use crate::exec::kernels::logistic::sigmoid_of;
 
 /// Weights of the YOLOv5 loss and the rule of its matching.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 use rayon::prelude::*;
+use espalier_kernels::logistic::sigmoid_of;
 
 use super::{
     Loss, LossError, Target,
@@ -9,7 +10,6 @@ use super::{
     ciou::{Corners, ciou},
     maps::{Extent, Maps, background, by_image},
 };
-use crate::exec::kernels::logistic::sigmoid_of;
 
 /// Weights of the YOLOv8 loss and the rule of its assignment.
 #[derive(Clone, Debug, PartialEq)]

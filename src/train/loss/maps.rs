@@ -2,14 +2,12 @@
 
 use candle_core::{Device, Result, Tensor};
 use pulp::Simd;
-
-use crate::exec::{
-    kernels::{
-        lanes::{Each, sum},
-        logistic::{sigmoid_of, softplus, softplus_of},
-    },
-    numbers::Numbers,
+use espalier_kernels::{
+    lanes::{Each, sum},
+    logistic::{sigmoid_of, softplus, softplus_of},
 };
+
+use crate::exec::numbers::Numbers;
 
 /// Output maps on the CPU, contiguous fp32; from another device they are copied.
 pub(super) struct Maps {

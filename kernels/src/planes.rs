@@ -10,7 +10,7 @@
 //!
 //! An image is worked through in bands of rows whose padded planes stay in the second-level cache.
 
-use super::operands::{self, Operands};
+use super::dtype::{self, ComputeDtype};
 use super::scratch;
 use super::simd;
 use pulp::{Simd, WithSimd};
@@ -22,7 +22,7 @@ pub(super) type Tap = [isize; 2];
 /// The layout of one padded channel (or two, in bf16), and where each tap starts in it.
 #[derive(Debug)]
 pub(super) struct Planes {
-    operands: Operands,
+    dtype: ComputeDtype,
     in_hw: [usize; 2],
     step: [usize; 2],
     /// Input coordinate of padded row and column 0.
@@ -60,7 +60,7 @@ struct Phase {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Band {
     /// What the planes hold.
-    pub operands: Operands,
+    pub dtype: ComputeDtype,
     /// Channels to be padded, and channels of the outputs' size that should share the cache with them.
     pub channels: usize,
     pub more_channels: usize,
@@ -88,7 +88,7 @@ impl Planes {
         let spans = phases.iter().map(|p| span(in_hw[1], step[1], p[1], origin[1], columns));
         let (lead, end) = spans.fold((columns, 0), |(l, e), (from, to)| (l.min(from), e.max(to)));
         let pitch = out_hw[1].max(end).max(columns - lead.min(columns));
-        let row = pitch * (band.operands.words(band.channels) * phases.len() + band.more_channels);
+        let row = pitch * (band.dtype.words(band.channels) * phases.len() + band.more_channels);
         let fits = (band.floats / row.max(1)).saturating_sub(reach[0]).max(band.positions.div_ceil(pitch)).max(1);
         let bands = out_hw[0].div_ceil(fits).max(band.at_least);
         let height = out_hw[0].div_ceil(bands).max(1);
@@ -108,7 +108,7 @@ impl Planes {
             Phase { row, column, inputs: first..end }
         });
         Planes {
-            operands: band.operands,
+            dtype: band.dtype,
             in_hw,
             step,
             origin,
@@ -127,7 +127,7 @@ impl Planes {
     pub(super) fn same(&self) -> bool {
         let out = [self.out_rows, self.pitch];
         let plain = self.offsets == [0] && self.origin == [0, 0] && self.step == [1, 1];
-        plain && out == self.in_hw && self.operands == Operands::Fp32
+        plain && out == self.in_hw && self.dtype == ComputeDtype::Fp32
     }
 
     /// Number of bands.
@@ -144,15 +144,15 @@ impl Planes {
     /// Writes what a band needs of each channel of `from` (`in_hw` floats each), with borders, into `to`
     /// (`self.channel` words each, or for each two).
     pub(super) fn fill(&self, band: usize, from: &[f32], to: &mut [f32]) {
-        match self.operands {
-            Operands::Fp32 => simd::dispatch(Fill { planes: self, band, from, to }),
-            Operands::Bf16 => {
+        match self.dtype {
+            ComputeDtype::Fp32 => simd::dispatch(Fill { planes: self, band, from, to }),
+            ComputeDtype::Bf16 => {
                 let area = self.in_hw[0] * self.in_hw[1];
                 let mut both = scratch::take(2 * self.channel);
                 for (from, to) in from.chunks(2 * area).zip(to.chunks_exact_mut(self.channel)) {
                     let filled = &mut both[..from.len() / area * self.channel];
                     simd::dispatch(Fill { planes: self, band, from, to: filled });
-                    operands::pair_rows(filled, self.channel, to);
+                    dtype::pair_rows(filled, self.channel, to);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::super::{
     conv::{self, ConvShape, Epilogue, PackedWeight},
-    operands::Operands,
+    dtype::ComputeDtype,
 };
 use super::{close, pick, random, rng};
 use half::bf16;
@@ -31,18 +31,18 @@ fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// A convolution with either kind of operands.
+/// A convolution with either kind of dtype.
 fn check_convolution(s: &ConvShape, seed: u64) {
-    for operands in [Operands::Fp32, Operands::Bf16] {
-        check_with_operands(&ConvShape { operands, ..*s }, seed);
+    for dtype in [ComputeDtype::Fp32, ComputeDtype::Bf16] {
+        check_with_operands(&ConvShape { dtype, ..*s }, seed);
     }
 }
 
 /// Numbers as they are multiplied.
-fn as_operands(operands: Operands, numbers: &[f32]) -> Vec<f64> {
-    let rounded = |&number: &f32| match operands {
-        Operands::Fp32 => f64::from(number),
-        Operands::Bf16 => bf16::from_f32(number).to_f64(),
+fn as_operands(dtype: ComputeDtype, numbers: &[f32]) -> Vec<f64> {
+    let rounded = |&number: &f32| match dtype {
+        ComputeDtype::Fp32 => f64::from(number),
+        ComputeDtype::Bf16 => bf16::from_f32(number).to_f64(),
     };
     numbers.iter().map(rounded).collect()
 }
@@ -58,7 +58,7 @@ fn check_with_operands(s: &ConvShape, seed: u64) {
     let mut y64 = vec![0f64; dy.len()];
     let mut dx64 = vec![0f64; x.len()];
     let mut dw64 = vec![0f64; w.len()];
-    let [x64, w64, dy64] = [&x, &w, &dy].map(|numbers| as_operands(s.operands, numbers));
+    let [x64, w64, dy64] = [&x, &w, &dy].map(|numbers| as_operands(s.dtype, numbers));
     products(s, |o, i, k| {
         y64[o] += x64[i] * w64[k];
         dx64[i] += dy64[o] * w64[k];
@@ -100,7 +100,7 @@ fn check_with_operands(s: &ConvShape, seed: u64) {
 
 fn shape(ci: usize, co: usize, hw: [usize; 2], k: usize, stride: usize, padding: usize) -> ConvShape {
     ConvShape {
-        operands: Operands::Fp32,
+        dtype: ComputeDtype::Fp32,
         batch: 2,
         in_channels: ci,
         out_channels: co,

@@ -9,12 +9,13 @@
 // Register tiles are indexed by constants, so that they stay in registers.
 #![allow(clippy::needless_range_loop)]
 
+pub mod allocator;
 pub mod conv;
 pub mod elementwise;
-pub(crate) mod lanes;
-pub(crate) mod logistic;
+pub mod lanes;
+pub mod logistic;
 pub mod norm;
-pub mod operands;
+pub mod dtype;
 pub mod optim;
 pub mod peak;
 pub mod pool;
@@ -22,7 +23,7 @@ pub mod pool;
 mod correlate;
 mod pack;
 mod planes;
-pub(crate) mod scratch;
+pub mod scratch;
 mod simd;
 mod tile;
 mod weight_gradient;

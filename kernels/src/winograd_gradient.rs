@@ -4,7 +4,7 @@
 //! With a square's 4×4 inputs d and 2×2 gradients y, its part of the gradient is Aᵀ·[(G·y·Gᵀ) ⊙ (Bᵀ·d·B)]·A. The product
 //! ⊙ is summed over all squares, by the tiles of module `weight_gradient`, before the outer transformation.
 
-use super::operands::Singles;
+use super::dtype::Singles;
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;

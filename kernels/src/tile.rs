@@ -1,6 +1,6 @@
 //! The tile: `R` output channels by `V` vectors of consecutive outputs, all in registers.
 
-use super::operands::Multiply;
+use super::dtype::Multiply;
 use super::simd;
 use pulp::Simd;
 
@@ -9,7 +9,7 @@ use pulp::Simd;
 pub(super) const MOST_VECTORS: [usize; 2] = [2, 3];
 pub(super) const MOST_ROWS: [usize; 2] = [6, 8];
 
-/// What a tile needs: its inputs and weights (words, see module `operands`), and where its sums go (`row` floats from one channel's to the next's).
+/// What a tile needs: its inputs and weights (words, see module `dtype`), and where its sums go (`row` floats from one channel's to the next's).
 #[derive(Clone, Copy)]
 pub(super) struct Part<'a> {
     pub plane: *const f32,

@@ -6,13 +6,13 @@ use super::simd;
 
 /// What is summed at every place; it may change the number there. It is no closure, for those are not always inlined, and
 /// then don't become vector code; implementations are to be `#[inline(always)]`.
-pub(crate) trait Each<const N: usize>: Copy {
+pub trait Each<const N: usize>: Copy {
     /// The place's new number, and what is summed.
     fn at<S: Simd>(self, s: S, from: [S::f32s; N], place: S::f32s) -> [S::f32s; 2];
 }
 
 /// The sum of `each` over the numbers of some slices, and the places of another, of one length.
-pub(crate) fn sum<const N: usize>(from: [&[f32]; N], places: &mut [f32], each: impl Each<N>) -> f64 {
+pub fn sum<const N: usize>(from: [&[f32]; N], places: &mut [f32], each: impl Each<N>) -> f64 {
     assert!(from.iter().all(|numbers| numbers.len() == places.len()), "lengths");
     simd::dispatch(Sum { from, places, each })
 }
@@ -58,4 +58,4 @@ impl<const N: usize, E: Each<N>> WithSimd for Sum<'_, N, E> {
 }
 
 /// Numbers of the widest vectors.
-pub(crate) const WIDEST: usize = 16;
+pub const WIDEST: usize = 16;

@@ -13,7 +13,7 @@ use super::simd;
 /// The precision of the numbers that convolutions multiply. Sums and everything else are fp32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Operands {
+pub enum ComputeDtype {
     /// As they are.
     #[default]
     Fp32,
@@ -22,23 +22,23 @@ pub enum Operands {
     Bf16,
 }
 
-impl Operands {
+impl ComputeDtype {
     /// Whether this processor has instructions for it.
-    pub fn are_native(self) -> bool {
+    pub fn is_native(self) -> bool {
         match self {
-            Operands::Fp32 => true,
+            ComputeDtype::Fp32 => true,
             #[cfg(target_arch = "x86_64")]
-            Operands::Bf16 => native::processor().is_some(),
+            ComputeDtype::Bf16 => native::processor().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
-            Operands::Bf16 => false,
+            ComputeDtype::Bf16 => false,
         }
     }
 
     /// Numbers in a word.
     pub(super) fn in_word(self) -> usize {
         match self {
-            Operands::Fp32 => 1,
-            Operands::Bf16 => 2,
+            ComputeDtype::Fp32 => 1,
+            ComputeDtype::Bf16 => 2,
         }
     }
 
@@ -67,10 +67,10 @@ pub(super) trait WithProducts {
 
 /// Does `work` on such words with the best instruction set of this machine.
 #[inline]
-pub(super) fn dispatch<W: WithProducts>(operands: Operands, work: W) -> W::Output {
-    match operands {
-        Operands::Fp32 => simd::dispatch(InFp32(work)),
-        Operands::Bf16 => {
+pub(super) fn dispatch<W: WithProducts>(dtype: ComputeDtype, work: W) -> W::Output {
+    match dtype {
+        ComputeDtype::Fp32 => simd::dispatch(InFp32(work)),
+        ComputeDtype::Bf16 => {
             #[cfg(target_arch = "x86_64")]
             if let Some(processor) = native::processor() {
                 // SAFETY: the processor has the instructions.

@@ -25,13 +25,13 @@ struct Free {
 const KEEP: Duration = Duration::from_secs(10);
 
 /// A borrowed buffer; it goes back to the free list when dropped.
-pub(crate) struct Scratch {
+pub struct Scratch {
     lines: Vec<Line>,
     len: usize,
 }
 
 /// A buffer of `len` floats, aligned to 64 bytes, whose contents are arbitrary (but initialised).
-pub(crate) fn take(len: usize) -> Scratch {
+pub fn take(len: usize) -> Scratch {
     let need = len.div_ceil(16);
     // A buffer much larger than what is asked would be missed by the one who needs it.
     let most = need + need / 4 + 64;
@@ -45,7 +45,7 @@ pub(crate) fn take(len: usize) -> Scratch {
 }
 
 /// A buffer of `len` zeros.
-pub(crate) fn take_zeroed(len: usize) -> Scratch {
+pub fn take_zeroed(len: usize) -> Scratch {
     let mut scratch = take(len);
     scratch.fill(0.0);
     scratch

@@ -1,7 +1,7 @@
 //! Weights packed for the tiles.
 
 use super::correlate::Sizes;
-use super::operands::{self, Operands};
+use super::dtype::{self, ComputeDtype};
 use super::scratch::{self, Scratch};
 use super::simd;
 use super::tile::MOST_ROWS;
@@ -84,15 +84,15 @@ pub(super) fn pack(sizes: &Sizes, taps: &[usize], kernels: Kernels) -> Packed {
                 let Kernels { numbers, input, .. } = kernels;
                 let numbers = &numbers[kernels.start(g, panel.first + row, 0)..];
                 let mut at = row;
-                for channel in (0..sizes.in_channels).step_by(sizes.operands.in_word()) {
+                for channel in (0..sizes.in_channels).step_by(sizes.dtype.in_word()) {
                     let here = channel * input;
                     for &tap in taps {
-                        part[at] = match sizes.operands {
-                            Operands::Fp32 => numbers[here + tap],
-                            Operands::Bf16 if channel + 1 == sizes.in_channels => {
-                                operands::word(numbers[here + tap], 0.0)
+                        part[at] = match sizes.dtype {
+                            ComputeDtype::Fp32 => numbers[here + tap],
+                            ComputeDtype::Bf16 if channel + 1 == sizes.in_channels => {
+                                dtype::word(numbers[here + tap], 0.0)
                             }
-                            Operands::Bf16 => operands::word(numbers[here + tap], numbers[here + input + tap]),
+                            ComputeDtype::Bf16 => dtype::word(numbers[here + tap], numbers[here + input + tap]),
                         };
                         at += panel.rows;
                     }

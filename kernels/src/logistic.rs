@@ -7,7 +7,7 @@ use pulp::Simd;
 /// Cody and Waite's reduction −x = n·ln 2 − r, then a polynomial of degree 5 in r (minimax on |r| ≤ ln 2 / 2), pairwise,
 /// so that few products wait for each other, then n is put into the exponent by integer arithmetic.
 #[inline(always)]
-pub(crate) fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+pub fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     // 1.5·2²³: adding it rounds to an integer, which then sits in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = s.min_f32s(s.max_f32s(x, s.splat_f32s(-88.0)), s.splat_f32s(87.0));
@@ -25,21 +25,21 @@ pub(crate) fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
 
 /// The logistic function 1 / (1 + e⁻ˣ).
 #[inline(always)]
-pub(crate) fn sigmoid<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+pub fn sigmoid<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
     s.div_f32s(one, s.add_f32s(one, exp_of_negated(s, x)))
 }
 
 /// SiLU, x·σ(x) (Elfwing et al. 2017, <https://arxiv.org/abs/1702.03118>).
 #[inline(always)]
-pub(crate) fn silu<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+pub fn silu<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
     s.div_f32s(x, s.add_f32s(one, exp_of_negated(s, x)))
 }
 
 /// dSiLU/dx = σ(x)·(1 + x·(1 − σ(x))).
 #[inline(always)]
-pub(crate) fn silu_slope<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+pub fn silu_slope<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
     let g = sigmoid(s, x);
     s.mul_f32s(g, s.mul_add_e_f32s(x, s.sub_f32s(one, g), one))
@@ -47,7 +47,7 @@ pub(crate) fn silu_slope<S: Simd>(s: S, x: S::f32s) -> S::f32s {
 
 /// ln(1 + eˣ) and its derivative σ(x).
 #[inline(always)]
-pub(crate) fn softplus<S: Simd>(s: S, x: S::f32s) -> [S::f32s; 2] {
+pub fn softplus<S: Simd>(s: S, x: S::f32s) -> [S::f32s; 2] {
     let [zero, one, two] = [0.0, 1.0, 2.0].map(|number| s.splat_f32s(number));
     let decay = exp_of_negated(s, s.abs_f32s(x));
     let share = s.div_f32s(one, s.add_f32s(one, decay));
@@ -65,12 +65,12 @@ pub(crate) fn softplus<S: Simd>(s: S, x: S::f32s) -> [S::f32s; 2] {
 }
 
 /// ln(1 + eˣ) of one number.
-pub(crate) fn softplus_of(x: f32) -> f32 {
+pub fn softplus_of(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// 1 / (1 + e⁻ˣ) of one number.
-pub(crate) fn sigmoid_of(x: f32) -> f32 {
+pub fn sigmoid_of(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 

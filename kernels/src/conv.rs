@@ -10,7 +10,7 @@
 //! Winograd's way (modules `winograd` and `winograd_gradient`).
 
 use super::correlate::{self, Finish, Pass};
-use super::operands::Operands;
+use super::dtype::ComputeDtype;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Planes, Tap};
 use super::weight_gradient;
@@ -22,7 +22,7 @@ use rayon::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// What is multiplied.
-    pub operands: Operands,
+    pub dtype: ComputeDtype,
     /// Images.
     pub batch: usize,
     /// Channels of the input, a multiple of `groups`.
@@ -87,10 +87,10 @@ impl ConvShape {
     }
 
     /// Whether module `winograd` can run it, and is the faster way: there must be enough products to a square to pay for
-    /// transforming it. Operands are not rounded that way: bf16 would lose accuracy in the transformations.
-    pub(in crate::exec) fn suits_winograd(&self) -> bool {
+    /// transforming it. ComputeDtype are not rounded that way: bf16 would lose accuracy in the transformations.
+    pub fn suits_winograd(&self) -> bool {
         let plain = self.kernel == [3, 3] && self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
-        let exact = self.operands == Operands::Fp32;
+        let exact = self.dtype == ComputeDtype::Fp32;
         plain
             && exact
             && self.padding.iter().all(|&p| p <= 2)
@@ -157,7 +157,7 @@ impl PackedWeight {
     }
 
     /// Whether they are for Winograd's way.
-    pub(in crate::exec) fn is_winograd(&self) -> bool {
+    pub fn is_winograd(&self) -> bool {
         matches!(self.form, Form::Winograd(_))
     }
 
@@ -282,7 +282,7 @@ pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         return dw.fill(0.0);
     }
     let sizes = weight_gradient::Sizes {
-        operands: s.operands,
+        dtype: s.dtype,
         batch: s.batch,
         groups: s.groups,
         in_channels: s.in_channels / s.groups,
@@ -348,7 +348,7 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
 
 fn sizes(s: &ConvShape) -> correlate::Sizes {
     correlate::Sizes {
-        operands: s.operands,
+        dtype: s.dtype,
         batch: s.batch,
         groups: s.groups,
         in_channels: s.in_channels / s.groups,

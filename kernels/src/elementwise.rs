@@ -96,7 +96,7 @@ curve!(
 /// Evaluates `$body` with `$curve` bound to the [`Curve`] of `$activation`.
 macro_rules! with_curve {
     ($activation:expr, $curve:ident => $body:expr) => {{
-        use crate::exec::kernels::elementwise as e;
+        use crate::elementwise as e;
         match $activation {
             e::Activation::None => {
                 let $curve = e::Identity;

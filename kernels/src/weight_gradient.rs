@@ -6,7 +6,7 @@
 //!
 //! In bf16 a step is two positions: words hold two neighbours' inputs, and two neighbours' gradients of a channel.
 
-use super::operands::{self, Multiply, Operands, WithProducts};
+use super::dtype::{self, Multiply, ComputeDtype, WithProducts};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
@@ -20,7 +20,7 @@ pub(super) const ROWS: usize = 6;
 /// Sizes of the problem; channels are those of one group.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
-    pub operands: Operands,
+    pub dtype: ComputeDtype,
     pub batch: usize,
     pub groups: usize,
     pub in_channels: usize,
@@ -31,7 +31,7 @@ pub(super) struct Sizes {
 
 /// Overwrites `dw`, `[groups · out_channels][in_channels][taps]`.
 pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let Sizes { operands, batch, groups, in_channels, out_channels, in_area, out_hw } = *sizes;
+    let Sizes { dtype, batch, groups, in_channels, out_channels, in_area, out_hw } = *sizes;
     let (from, area) = (in_channels * in_area, out_hw[0] * out_hw[1]);
     let depth = in_channels * planes.offsets.len();
     assert_eq!(x.len(), batch * groups * from, "input length");
@@ -49,7 +49,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                 // In bf16 the last position's neighbour is read, and multiplied by zero.
                 input[in_channels * planes.channel..].fill(0.0);
                 let mut gradient = scratch::take(tiles.width * positions);
-                let of_words = |numbers: usize| scratch::take(if operands == Operands::Fp32 { 0 } else { numbers });
+                let of_words = |numbers: usize| scratch::take(if dtype == ComputeDtype::Fp32 { 0 } else { numbers });
                 let mut input_words = of_words(input.len().div_ceil(2));
                 let mut gradient_words = of_words(tiles.width * positions.div_ceil(2));
                 for image in chunk * batch / chunks..(chunk + 1) * batch / chunks {
@@ -58,7 +58,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                     for band in 0..planes.bands() {
                         let rows = planes.rows_of(band);
                         let positions = (rows.len() - 1) * planes.pitch + out_hw[1];
-                        let same = planes.same() && operands == Operands::Fp32;
+                        let same = planes.same() && dtype == ComputeDtype::Fp32;
                         let (mut input, channel) = if same {
                             (&x[rows.start * planes.pitch..], in_area)
                         } else {
@@ -67,8 +67,8 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                         };
                         tiles.transpose(dy, out_hw, rows, planes.pitch, positions, &mut gradient);
                         let mut gradient = &*gradient;
-                        if operands == Operands::Bf16 {
-                            operands::round(input, &mut input_words);
+                        if dtype == ComputeDtype::Bf16 {
+                            dtype::round(input, &mut input_words);
                             tiles.pair_positions(gradient, positions, &mut gradient_words);
                             (input, gradient) = (&input_words, &gradient_words);
                         }
@@ -82,7 +82,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                             gradient,
                             sums: &mut sums,
                         };
-                        operands::dispatch(operands, image);
+                        dtype::dispatch(dtype, image);
                     }
                 }
                 sums
@@ -138,7 +138,7 @@ impl Tiles {
         let pairs = positions.div_ceil(2);
         for (first, width) in self.iter() {
             let from = &from[first * positions..][..width * positions];
-            operands::pair_rows(from, width, &mut to[first * pairs..][..width * pairs]);
+            dtype::pair_rows(from, width, &mut to[first * pairs..][..width * pairs]);
         }
     }
 

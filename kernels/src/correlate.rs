@@ -6,7 +6,7 @@
 //! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
 use super::logistic;
-use super::operands::{self, Multiply, Operands, WithProducts};
+use super::dtype::{self, Multiply, ComputeDtype, WithProducts};
 use super::pack::{Packed, Panel};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
@@ -41,7 +41,7 @@ pub(super) struct Pass<'a> {
 /// Sizes of a whole problem; channels are those of one group.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
-    pub operands: Operands,
+    pub dtype: ComputeDtype,
     pub batch: usize,
     pub groups: usize,
     pub in_channels: usize,
@@ -55,7 +55,7 @@ pub(super) struct Sizes {
 impl Sizes {
     /// Words for the input channels at one place.
     pub(super) fn words(&self) -> usize {
-        self.operands.words(self.in_channels)
+        self.dtype.words(self.in_channels)
     }
 }
 
@@ -130,8 +130,8 @@ pub(super) fn band(sizes: &Sizes) -> Band {
     let threads = rayon::current_num_threads();
     let units = sizes.batch * sizes.groups;
     let at_least = if units >= threads { 1 } else { (2 * threads).div_ceil(units.max(1)) };
-    let Sizes { operands, in_channels: channels, .. } = *sizes;
-    Band { operands, channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
+    let Sizes { dtype, in_channels: channels, .. } = *sizes;
+    Band { dtype, channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
 }
 
 /// A band of one image's group: `count` rows of outputs, and the padded planes they read.
@@ -146,7 +146,7 @@ struct Task<'a> {
 
 /// One pass over a task; its channels and weights are words.
 struct Job<'a> {
-    operands: Operands,
+    dtype: ComputeDtype,
     input: &'a [f32],
     /// The input is the image itself, without padding; one tap.
     same: bool,
@@ -171,7 +171,7 @@ impl<'a> Task<'a> {
         let same = planes.same();
         let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
         let job = Job {
-            operands: sizes.operands,
+            dtype: sizes.dtype,
             input,
             same,
             channel: if same { sizes.in_area } else { planes.channel },
@@ -210,7 +210,7 @@ impl Job<'_> {
 
     /// Computes some of the output channels.
     fn run(&self, panels: Range<usize>) {
-        operands::dispatch(self.operands, Blocks { job: self, panels: &self.panels[panels] });
+        dtype::dispatch(self.dtype, Blocks { job: self, panels: &self.panels[panels] });
     }
 
     /// How many input channels to work on at once, in blocks of `width`: what such a block reads, at every tap, should

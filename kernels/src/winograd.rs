@@ -10,7 +10,7 @@
 
 use super::correlate::{Finish, Sizes};
 use super::logistic;
-use super::operands::Singles;
+use super::dtype::Singles;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch;

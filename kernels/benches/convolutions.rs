@@ -1,11 +1,11 @@
 //! Convolution kernels over the layers of YOLOv5n and YOLOv8n at 320 px, batch 16: GFLOP/s forward and both backwards,
 //! in fp32 and, where the processor has it, in bf16.
 //!
-//! `cargo bench --bench kernels -- "3x3 64"` measures those whose name contains the argument.
+//! `cargo bench -p espalier-kernels -- "3x3 64"` measures those whose name contains the argument.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use espalier::exec::Operands;
-use espalier::exec::kernels::conv::{self, ConvShape, Epilogue};
+use espalier_kernels::dtype::ComputeDtype;
+use espalier_kernels::conv::{self, ConvShape, Epilogue};
 use std::hint::black_box;
 
 /// Kernel, stride, input channels, output channels, input height and width.
@@ -26,10 +26,10 @@ const LAYERS: [[usize; 5]; 13] = [
 ];
 
 fn layers(c: &mut Criterion) {
-    let operands = [Operands::Fp32, Operands::Bf16].into_iter().filter(|operands| operands.are_native());
-    for (operands, [kernel, stride, inputs, outputs, size]) in operands.flat_map(|o| LAYERS.map(|layer| (o, layer))) {
+    let dtype = [ComputeDtype::Fp32, ComputeDtype::Bf16].into_iter().filter(|dtype| dtype.is_native());
+    for (dtype, [kernel, stride, inputs, outputs, size]) in dtype.flat_map(|o| LAYERS.map(|layer| (o, layer))) {
         let s = ConvShape {
-            operands,
+            dtype,
             batch: 16,
             in_channels: inputs,
             out_channels: outputs,
@@ -42,7 +42,7 @@ fn layers(c: &mut Criterion) {
         };
         let fill = |len: usize| (0..len).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect::<Vec<f32>>();
         let (mut x, mut w, mut y) = (fill(s.input_len()), fill(s.weight_len()), fill(s.output_len()));
-        let layer = format!("{kernel}x{kernel} {inputs}>{outputs} /{stride} @{size} {operands:?}");
+        let layer = format!("{kernel}x{kernel} {inputs}>{outputs} /{stride} @{size} {dtype:?}");
         let mut group = c.benchmark_group(layer);
         group.sample_size(10).throughput(Throughput::Elements(2 * s.macs() as u64));
         group.bench_function("forward", |b| b.iter(|| conv::forward(&s, black_box(&x), &w, Epilogue::None, &mut y)));
