@@ -4,8 +4,8 @@
 //! `cargo bench -p espalier-kernels -- "3x3 64"` measures those whose name contains the argument.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use espalier_kernels::dtype::ComputeDtype;
 use espalier_kernels::conv::{self, ConvShape, Epilogue};
+use espalier_kernels::dtype::ComputeDtype;
 use std::hint::black_box;
 
 /// Kernel, stride, input channels, output channels, input height and width.

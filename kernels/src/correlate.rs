@@ -5,8 +5,8 @@
 //! a band, blocks of positions by input channels stay in the first-level cache while all output channels use them. Within
 //! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
+use super::dtype::{self, ComputeDtype, Multiply, WithProducts};
 use super::logistic;
-use super::dtype::{self, Multiply, ComputeDtype, WithProducts};
 use super::pack::{Packed, Panel};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};

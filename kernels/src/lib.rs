@@ -11,11 +11,11 @@
 
 pub mod allocator;
 pub mod conv;
+pub mod dtype;
 pub mod elementwise;
 pub mod lanes;
 pub mod logistic;
 pub mod norm;
-pub mod dtype;
 pub mod optim;
 pub mod peak;
 pub mod pool;

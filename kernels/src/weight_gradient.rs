@@ -6,7 +6,7 @@
 //!
 //! In bf16 a step is two positions: words hold two neighbours' inputs, and two neighbours' gradients of a channel.
 
-use super::dtype::{self, Multiply, ComputeDtype, WithProducts};
+use super::dtype::{self, ComputeDtype, Multiply, WithProducts};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;

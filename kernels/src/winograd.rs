@@ -9,8 +9,8 @@
 //! cache.
 
 use super::correlate::{Finish, Sizes};
-use super::logistic;
 use super::dtype::Singles;
+use super::logistic;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch;

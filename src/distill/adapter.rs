@@ -1,11 +1,11 @@
 //! A learned 1×1 convolution from the student's width to the teacher's, so that their features can be compared.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use espalier_kernels::{
     conv::{self, ConvShape, Epilogue, PackedBackward, PackedWeight},
     scratch::{self, Scratch},
 };
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::exec::ComputeDtype;
 

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::{
     data::Dataset,
     eval::{BenchOptions, BenchReport},
-    exec::{ExecError, ComputeDtype},
+    exec::{ComputeDtype, ExecError},
     graph::GraphError,
     model::Model,
     progress::Progress,
@@ -186,18 +186,19 @@ impl Distiller {
     }
 
     fn objective(&self, gains: &Gains, size: usize) -> Result<Distillation, DistillError> {
-        let gains = gains.for_training(&self.student.detector, size);
+        let gains = gains.for_training(self.student.detector(), size);
         Distillation::new(&self.teacher, &self.student, &self.options, &gains)
     }
 }
 
 fn check_pair(teacher: &Model, student: &Model) -> Result<(), DistillError> {
-    if teacher.detector.classes != student.detector.classes {
-        let (teacher, student) = (teacher.detector.classes.clone(), student.detector.classes.clone());
+    if teacher.detector().classes != student.detector().classes {
+        let (teacher, student) = (teacher.detector().classes.clone(), student.detector().classes.clone());
         return Err(DistillError::Classes { teacher, student });
     }
-    if teacher.detector.head != student.detector.head || teacher.detector.strides != student.detector.strides {
-        let describe = |model: &Model| format!("{:?} with strides {:?}", model.detector.head, model.detector.strides);
+    if teacher.detector().head != student.detector().head || teacher.detector().strides != student.detector().strides {
+        let describe =
+            |model: &Model| format!("{:?} with strides {:?}", model.detector().head, model.detector().strides);
         return Err(DistillError::Heads { teacher: describe(teacher), student: describe(student) });
     }
     let (here, there) = (teacher.device(), student.device());

@@ -1,8 +1,8 @@
 //! What a distillation step minimises: the detection loss, and the distance from the teacher.
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use espalier_kernels::{elementwise, scratch};
+use rayon::prelude::*;
 
 use super::{
     DistillError, DistillOptions,
@@ -47,21 +47,21 @@ impl Distillation {
         options.validate()?;
         super::check_pair(teacher, student)?;
         let (teacher_taps, student_taps) = match options.cwd > 0.0 {
-            true => (neck_outputs(&teacher.graph), neck_outputs(&student.graph)),
+            true => (neck_outputs(teacher.graph()), neck_outputs(student.graph())),
             false => (Vec::new(), Vec::new()),
         };
         if teacher_taps.len() != student_taps.len() {
             let [teacher, student] = [teacher_taps.len(), student_taps.len()];
             return Err(DistillError::Necks { teacher, student });
         }
-        let (teacher_widths, student_widths) = (teacher.graph.channels()?, student.graph.channels()?);
+        let (teacher_widths, student_widths) = (teacher.graph().channels()?, student.graph().channels()?);
         let adapter = |(&t, &s): (&NodeId, &NodeId)| {
             let (teacher, student) = (teacher_widths[t], student_widths[s]);
             (teacher != student).then_some(Adapter { student, teacher })
         };
         Ok(Self {
-            detection: Detection::new(&student.detector, gains)?,
-            detector: student.detector.clone(),
+            detection: Detection::new(student.detector(), gains)?,
+            detector: student.detector().clone(),
             teacher: Inference::new(teacher, &teacher_taps)?,
             adapters: teacher_taps.iter().zip(&student_taps).map(adapter).collect(),
             teacher_taps,

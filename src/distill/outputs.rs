@@ -1,10 +1,10 @@
 //! Distillation of a detector's outputs: objectness, class scores and boxes.
 
-use rayon::prelude::*;
 use espalier_kernels::{
     elementwise::{self, Activation},
     logistic::sigmoid_of,
 };
+use rayon::prelude::*;
 
 use super::divergence::{bernoulli, over_planes};
 use crate::model::{Detector, Head};

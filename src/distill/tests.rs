@@ -17,7 +17,7 @@ fn model(variant: &str, width: f64, seed: u64) -> Model {
         let factor = if name.ends_with("bn.weight") { 4.0 } else { 1.0 };
         (name.clone(), (tensor * factor).unwrap())
     };
-    fresh.with_tensors(fresh.tensors.iter().map(louder).collect())
+    fresh.with_tensors(fresh.tensors().iter().map(louder).collect()).unwrap()
 }
 
 fn data() -> Dataset {
@@ -140,14 +140,14 @@ fn distances_shrink_and_are_reported() {
         let losses: Vec<f64> = run.history.iter().map(|epoch| epoch.losses[column]).collect();
         assert!(losses[14] < 0.9 * losses[0], "{name}: {losses:?}");
     }
-    assert_eq!(run.model.tensors.len(), distiller.student().tensors.len(), "adapters stay out of the model");
+    assert_eq!(run.model.tensors().len(), distiller.student().tensors().len(), "adapters stay out of the model");
 }
 
 #[test]
 fn pairs_that_do_not_fit_are_refused() {
     let teacher = model("yolov5n", 0.0625, 1);
-    let mut other = teacher.clone();
-    other.detector.classes[1] = "ring".into();
+    let classes = ["circle", "ring"].map(String::from);
+    let other = crate::train::with_classes(&teacher, &classes, 0).unwrap();
     let error = Distiller::new(&teacher, &other, DistillOptions::default()).unwrap_err().to_string();
     assert!(error.contains("ring") && error.contains("square") && error.contains("same classes"), "{error}");
     let other = model("yolov8n", 0.0625, 1);

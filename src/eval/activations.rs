@@ -74,7 +74,7 @@ pub fn activations(
         Ok(())
     })?;
     let row = |(id, output): (NodeId, NodeId)| ActivationStatistics {
-        name: model.graph.node(id).name.clone(),
+        name: model.graph().node(id).name.clone(),
         activation: tallies.get(&output).copied().unwrap_or_default().statistics(),
     };
     Ok(layers.into_iter().map(row).collect())
@@ -92,7 +92,7 @@ pub fn gradients(
     loss: LossGradients,
     progress: &dyn Progress,
 ) -> Result<Vec<(String, f64)>, EvalError> {
-    let names: Vec<String> = model.convolutions().map(|(id, _)| model.graph.node(id).name.clone()).collect();
+    let names: Vec<String> = model.convolutions().map(|(id, _)| model.graph().node(id).name.clone()).collect();
     let mut tallies = vec![Tally::default(); names.len()];
     over_batches(model, dataset, options, progress, "gradients", |batch| {
         let tape = exec::train(model, &batch.images, &[])?;

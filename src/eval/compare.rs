@@ -57,8 +57,8 @@ pub fn compare(models: &[&Model], what: Compare, progress: &dyn Progress) -> Res
 
 fn row(model: &Model, size: usize) -> Result<Compared, EvalError> {
     let cost = model.cost(size)?;
-    let bytes = model.tensors.values().map(|tensor| 4 * tensor.elem_count() as u64).sum();
-    let name = model.provenance.name.clone();
+    let bytes = model.tensors().values().map(|tensor| 4 * tensor.elem_count() as u64).sum();
+    let name = model.provenance().name.clone();
     Ok(Compared { name, params: cost.params, macs: cost.macs, bytes, latency: None, score: None })
 }
 

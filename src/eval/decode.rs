@@ -9,8 +9,8 @@
 //! most of the maps is never more than looked at.
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use espalier_kernels::logistic::sigmoid_of;
+use rayon::prelude::*;
 
 use super::{Corners, Detection, EvalError};
 use crate::model::{Detector, Head};

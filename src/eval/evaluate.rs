@@ -134,7 +134,7 @@ pub fn evaluate_with(
     seconds.total = start.elapsed().as_secs_f64();
     Ok(Metrics {
         scores,
-        class_names: model.detector.classes.clone(),
+        class_names: model.detector().classes.clone(),
         split: options.split.clone(),
         size: options.size,
         images: judged.len(),
@@ -151,9 +151,9 @@ fn check<'a>(model: &Model, dataset: &'a Dataset, options: &EvaluateOptions) -> 
     within("conf", options.confidence, 0.0..=1.0)?;
     within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
     within("max_det", options.max_detections, 1..=30_000)?;
-    let [known, labelled] = [model.detector.classes.len(), dataset.names.len()];
+    let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
     if known != labelled {
-        let (model, dataset) = (model.provenance.name.clone(), dataset.name.clone());
+        let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
         return Err(EvalError::Classes { model, known, dataset, labelled });
     }
     let split = dataset.split(&options.split)?;
@@ -172,7 +172,7 @@ fn run(
 ) -> Result<(Vec<Judged>, Seconds), EvalError> {
     let device = model.device();
     let network = Inference::new(model, &[])?;
-    let iou = options.iou.unwrap_or(match model.detector.head {
+    let iou = options.iou.unwrap_or(match model.detector().head {
         Head::Anchors { .. } => 0.6,
         Head::Distribution { .. } => 0.7,
     });
@@ -188,7 +188,7 @@ fn run(
         let outputs = network.run(&batch.images.to_device(&device)?)?.outputs;
         device.synchronize()?;
         let run = Instant::now();
-        let candidates = decode(&model.detector, &outputs, decoding)?;
+        let candidates = decode(model.detector(), &outputs, decoding)?;
         let origins = batch.origins.par_iter();
         let images = candidates
             .into_par_iter()

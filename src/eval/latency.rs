@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 use espalier_kernels::peak;
+use serde::{Deserialize, Serialize};
 
 use super::layer_times::{LayerTime, layer_times};
 use super::{

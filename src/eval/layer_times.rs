@@ -42,7 +42,7 @@ pub(super) fn layer_times(
     runs: &[StepTimes],
 ) -> Result<Vec<LayerTime>, EvalError> {
     let image = [options.size; 2];
-    let graph = &model.graph;
+    let graph = model.graph();
     let (shapes, costs) =
         (graph.shapes(image).map_err(ModelError::from)?, graph.costs(image).map_err(ModelError::from)?);
     let forward = medians(runs.iter().flat_map(|run| &run.forward));

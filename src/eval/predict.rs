@@ -55,12 +55,12 @@ pub fn predict_image(model: &Model, image: &RgbImage, options: &PredictOptions) 
     within("max_det", options.max_detections, 1..=30_000)?;
     let (pixels, fit) = letterbox_tensor(image, options.size)?;
     let outputs = exec::infer(model, &pixels.to_device(&model.device())?, &[])?.outputs;
-    let iou = options.iou.unwrap_or(match model.detector.head {
+    let iou = options.iou.unwrap_or(match model.detector().head {
         Head::Anchors { .. } => 0.45,
         Head::Distribution { .. } => 0.7,
     });
     let decoding = DecodeOptions { confidence: options.confidence, multi_label: false };
-    let candidates = decode(&model.detector, &outputs, decoding)?.into_iter().flatten().collect();
+    let candidates = decode(model.detector(), &outputs, decoding)?.into_iter().flatten().collect();
     let nms = NmsOptions { iou, max_detections: options.max_detections, ..NmsOptions::default() };
     let limits = [image.width() as f32, image.height() as f32];
     let in_image = |found: Detection| {

@@ -204,11 +204,11 @@ impl Inference {
     /// # Errors
     /// As [`Inference::run`].
     pub fn run_timed(&self, images: &Tensor) -> Result<(Values, StepTimes), ExecError> {
-        check_images(&self.model.graph, images)?;
+        check_images(self.model.graph(), images)?;
         match &self.prepared {
-            Some(prepared) => on_the_pool(|| prepared.run(&self.model.graph, images)),
+            Some(prepared) => on_the_pool(|| prepared.run(self.model.graph(), images)),
             None => {
-                let values = reference::infer(&self.model.graph, &self.model.tensors, images, &self.taps)?;
+                let values = reference::infer(self.model.graph(), self.model.tensors(), images, &self.taps)?;
                 Ok((values, StepTimes::default()))
             }
         }
@@ -251,9 +251,9 @@ pub fn train(model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Tape, Ex
 /// # Errors
 /// As [`infer`].
 pub fn train_with(backend: Backend, model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Tape, ExecError> {
-    check_images(&model.graph, images)?;
+    check_images(model.graph(), images)?;
     match backend {
-        Backend::Reference => reference::train(&model.graph, &model.tensors, images, taps),
+        Backend::Reference => reference::train(model.graph(), model.tensors(), images, taps),
         Backend::Fast(dtype) => on_the_pool(|| fast::train(model, images, taps, dtype)),
     }
 }

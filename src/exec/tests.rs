@@ -6,7 +6,6 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use super::*;
 use crate::{
     graph::{Activation, BatchNorm, Conv, MaxPool, Op, Role},
-    model::{Detector, Head, Provenance},
     zoo,
 };
 
@@ -30,8 +29,7 @@ fn model(graph: Graph, seed: u64) -> Model {
         let numbers: Vec<f32> = (0..count).map(|_| number(&mut random)).collect();
         tensors.insert(name, Tensor::from_vec(numbers, parameter.shape, &Device::Cpu).unwrap());
     }
-    let detector = Detector { classes: Vec::new(), strides: vec![1], head: Head::Anchors { anchors: Vec::new() } };
-    Model { graph: graph.into(), tensors, detector, provenance: Provenance::default() }
+    crate::model::fixtures::headless(graph, tensors)
 }
 
 fn random_tensor(shape: &[usize], seed: u64) -> Tensor {
@@ -87,7 +85,7 @@ fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
 /// Both paths give the same values, averages and gradients.
 fn compare(what: &str, graph: Graph, images: [usize; 4], taps: &[&str]) {
     let model = model(graph, 7);
-    let taps: Vec<NodeId> = taps.iter().map(|name| model.graph.find(name).unwrap()).collect();
+    let taps: Vec<NodeId> = taps.iter().map(|name| model.graph().find(name).unwrap()).collect();
     let images = random_tensor(&images, 3);
     let run = |path| {
         let inferred = Inference::with_backend(path, &model, &taps).unwrap().run(&images).unwrap();
@@ -157,7 +155,7 @@ fn the_paths_agree_on_every_operation() {
 fn convolutions_take_their_normalisation_along() {
     let model = model(branches(Activation::Silu), 1);
     assert_eq!(Inference::with_backend(Backend::Fast(ComputeDtype::Fp32), &model, &[]).unwrap().ways().fused, 2);
-    let tapped = model.graph.find("stem.bn").unwrap();
+    let tapped = model.graph().find("stem.bn").unwrap();
     assert_eq!(Inference::with_backend(Backend::Fast(ComputeDtype::Fp32), &model, &[tapped]).unwrap().ways().fused, 1);
 }
 
@@ -178,8 +176,8 @@ fn what_does_not_fit_is_named() {
 fn the_reference_matches_finite_differences() {
     let model = model(branches(Activation::Silu), 5);
     let images = random_tensor(&[2, 3, 8, 12], 2);
-    let forward = |tensors: &Tensors| reference::train(&model.graph, tensors, &images, &[]).unwrap();
-    let tape = forward(&model.tensors);
+    let forward = |tensors: &Tensors| reference::train(model.graph(), tensors, &images, &[]).unwrap();
+    let tape = forward(model.tensors());
     let weights: Vec<Tensor> =
         tape.values.outputs.iter().map(|value| random_tensor(value.dims(), value.elem_count() as u64)).collect();
     let loss = |tensors: &Tensors| -> f64 {
@@ -191,16 +189,16 @@ fn the_reference_matches_finite_differences() {
     };
     let outputs = weights.iter().cloned().map(Some).collect();
     let gradients = tape.backward(&ValueGradients { outputs, ..Default::default() }).unwrap();
-    assert_eq!(gradients.len(), model.graph.parameters().filter(|(_, _, p)| p.role.is_trainable()).count());
+    assert_eq!(gradients.len(), model.graph().parameters().filter(|(_, _, p)| p.role.is_trainable()).count());
     for (name, gradient) in &gradients {
         let analytic = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let base = model.tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let base = model.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for index in [0, base.len() / 2, base.len() - 1] {
             let shifted = |delta: f32| {
                 let mut numbers = base.clone();
                 numbers[index] += delta;
-                let mut changed = model.tensors.clone();
-                let shape = model.tensors[name].dims();
+                let mut changed = model.tensors().clone();
+                let shape = model.tensors()[name].dims();
                 changed.insert(name.clone(), Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap());
                 loss(&changed)
             };

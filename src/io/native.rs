@@ -107,9 +107,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
 pub(super) fn save(model: &Model, path: &Path, precision: Precision) -> Result<(), IoError> {
     let failed = |error: String| IoError::Write { path: path.into(), source: std::io::Error::other(error) };
     let description = Description {
-        graph: (*model.graph).clone(),
-        detector: model.detector.clone(),
-        provenance: model.provenance.clone(),
+        graph: model.graph().clone(),
+        detector: model.detector().clone(),
+        provenance: model.provenance().clone(),
     };
     let description = serde_json::to_string(&description).map_err(|error| failed(error.to_string()))?;
     let metadata = HashMap::from([
@@ -117,8 +117,8 @@ pub(super) fn save(model: &Model, path: &Path, precision: Precision) -> Result<(
         (VERSION_KEY.to_owned(), VERSION.to_string()),
         (MODEL_KEY.to_owned(), description),
     ]);
-    let mut tensors = Vec::with_capacity(model.tensors.len());
-    for (name, tensor) in &model.tensors {
+    let mut tensors = Vec::with_capacity(model.tensors().len());
+    for (name, tensor) in model.tensors() {
         tensors.push((name, Raw::new(tensor, precision).map_err(|error| failed(error.to_string()))?));
     }
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| failed(error.to_string()))?;

@@ -20,7 +20,7 @@ fn largest_difference(found: &Tensor, expected: &Tensor) -> f32 {
 /// A head's maps in the shapes of the reference: anchors and their numbers apart for YOLOv5, all places one after
 /// another for YOLOv8.
 fn heads(model: &Model, outputs: &[Tensor]) -> Vec<Tensor> {
-    match &model.detector.head {
+    match &model.detector().head {
         crate::model::Head::Anchors { anchors } => {
             let split = |(map, level): (&Tensor, &Vec<[f32; 2]>)| {
                 let (n, c, h, w) = map.dims4().unwrap();
@@ -50,7 +50,7 @@ fn checkpoints_give_the_reference_outputs() {
         let taps: Vec<(String, usize)> = goldens
             .keys()
             .filter_map(|key| key.strip_prefix("tap."))
-            .map(|path| (path.to_owned(), model.graph.module_output(path).unwrap()))
+            .map(|path| (path.to_owned(), model.graph().module_output(path).unwrap()))
             .collect();
         assert!(taps.len() >= 5);
         let ids: Vec<usize> = taps.iter().map(|(_, id)| *id).collect();
@@ -101,16 +101,16 @@ fn checkpoints_have_the_reference_parameters_macs_and_facts() {
         let model = load(shared(&format!("models/{name}.pt")).unwrap()).unwrap();
         let cost = model.cost(640).unwrap();
         assert_eq!((cost.params, cost.macs), (facts.params, facts.macs_640), "{name}");
-        assert_eq!(model.detector.classes, facts.names);
-        let strides: Vec<f64> = model.detector.strides.iter().map(|&stride| stride as f64).collect();
+        assert_eq!(model.detector().classes, facts.names);
+        let strides: Vec<f64> = model.detector().strides.iter().map(|&stride| stride as f64).collect();
         assert_eq!(strides, facts.stride);
-        match &model.detector.head {
+        match &model.detector().head {
             crate::model::Head::Anchors { anchors } => assert_eq!(Some(anchors), facts.anchors.as_ref()),
             crate::model::Head::Distribution { reg_max } => assert_eq!(Some(*reg_max), facts.reg_max),
         }
-        let costs = model.graph.costs([640, 640]).unwrap();
-        let shapes = model.graph.shapes([640, 640]).unwrap();
-        let nodes = model.graph.nodes().iter().enumerate();
+        let costs = model.graph().costs([640, 640]).unwrap();
+        let shapes = model.graph().shapes([640, 640]).unwrap();
+        let nodes = model.graph().nodes().iter().enumerate();
         let convs: Vec<_> = nodes.filter(|(_, node)| matches!(node.op, crate::graph::Op::Conv(_))).collect();
         assert_eq!(convs.len(), facts.convs.len());
         for ((id, node), expected) in convs.into_iter().zip(&facts.convs) {
@@ -128,7 +128,7 @@ fn checkpoints_have_the_reference_parameters_macs_and_facts() {
 }
 
 fn check_weights(model: &Model, expected: &ConvFacts) {
-    let weight = &model.tensors[&format!("{}.weight", expected.name)];
+    let weight = &model.tensors()[&format!("{}.weight", expected.name)];
     let values: Vec<f64> = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -148,9 +148,9 @@ fn small() -> Model {
 }
 
 fn assert_same_tensors(found: &Model, expected: &Model, tolerance: f32) {
-    assert_eq!(found.tensors.keys().collect::<Vec<_>>(), expected.tensors.keys().collect::<Vec<_>>());
-    for (name, tensor) in &expected.tensors {
-        let difference = largest_difference(&found.tensors[name], tensor);
+    assert_eq!(found.tensors().keys().collect::<Vec<_>>(), expected.tensors().keys().collect::<Vec<_>>());
+    for (name, tensor) in expected.tensors() {
+        let difference = largest_difference(&found.tensors()[name], tensor);
         assert!(difference <= tolerance, "{name}: {difference}");
     }
 }
@@ -166,8 +166,8 @@ fn saved_models_open_as_they_were() {
         save(&model, &path, Precision::Fp32).unwrap();
         let exact = load(&path).unwrap();
         assert_eq!(
-            (&exact.graph, &exact.detector, &exact.provenance),
-            (&model.graph, &model.detector, &model.provenance)
+            (exact.graph(), exact.detector(), exact.provenance()),
+            (model.graph(), model.detector(), model.provenance())
         );
         assert_same_tensors(&exact, &model, 0.0);
         let size = std::fs::metadata(&path).unwrap().len();
@@ -183,12 +183,14 @@ fn saved_models_open_as_they_were() {
 fn half_precision_keeps_numbers_that_it_cannot_hold() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    let mut model = small();
+    let model = small();
     let name = "model.0.bn.running_var";
-    let large = (model.tensors[name].ones_like().unwrap() * 1e6).unwrap();
-    model.tensors.insert(name.into(), large);
+    let large = (model.tensors()[name].ones_like().unwrap() * 1e6).unwrap();
+    let mut tensors = model.tensors().clone();
+    tensors.insert(name.into(), large);
+    let model = model.with_tensors(tensors).unwrap();
     save(&model, &path, Precision::Fp16).unwrap();
-    assert_eq!(largest_difference(&load(&path).unwrap().tensors[name], &model.tensors[name]), 0.0);
+    assert_eq!(largest_difference(&load(&path).unwrap().tensors()[name], &model.tensors()[name]), 0.0);
 }
 
 /// Opens a saved model whose header was changed; what went wrong must mention all of `expected`.

@@ -5,6 +5,13 @@ use candle_core::{Device, Tensor};
 use super::{Detector, Head, Model, Provenance, Tensors};
 use crate::graph::{Activation, BatchNorm, Conv, Graph, Op};
 
+/// A network whose outputs no head reads.
+pub(crate) fn headless(graph: Graph, tensors: Tensors) -> Model {
+    let detector = Detector { classes: Vec::new(), strides: vec![1], head: Head::Anchors { anchors: Vec::new() } };
+    let provenance = Provenance::default();
+    Model { graph: graph.into(), tensors, masks: Tensors::new(), detector, provenance }
+}
+
 /// A small detector with weights from a formula: two convolutions with normalisation between them, stride 8, one anchor a cell.
 pub(crate) fn tiny_detector(classes: usize) -> Model {
     let mut graph = Graph::new();

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::graph::{Cost, Graph, GraphError};
+use crate::graph::{Cost, Graph, GraphError, Parameter};
 
 /// Tensors by their full name (`model.0.conv.weight`).
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -20,14 +20,11 @@ pub type Tensors = BTreeMap<String, Tensor>;
 /// A detector as a value: cloning shares the tensors, and whatever changes a model returns a new one.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// The network.
-    pub graph: Arc<Graph>,
-    /// Every tensor that the graph's operations own, fp32, all on one device.
-    pub tensors: Tensors,
-    /// Classes, strides and how the outputs are read.
-    pub detector: Detector,
-    /// Where the model comes from.
-    pub provenance: Provenance,
+    graph: Arc<Graph>,
+    tensors: Tensors,
+    masks: Tensors,
+    detector: Detector,
+    provenance: Provenance,
 }
 
 /// What is known of a detector beside its network.
@@ -100,6 +97,19 @@ pub enum ModelError {
         /// The tensor.
         name: String,
     },
+    /// A mask that fits no trained tensor.
+    #[error("the mask for `{name}` has shape {mask:?}, and {}", match tensor {
+        Some(shape) => format!("the tensor {shape:?}"),
+        None => "the model trains no tensor of that name".into(),
+    })]
+    Mask {
+        /// The tensor.
+        name: String,
+        /// Shape of the mask.
+        mask: Vec<usize>,
+        /// Shape of the tensor, if there is one.
+        tensor: Option<Vec<usize>>,
+    },
     /// A name that is not that of one layer.
     #[error("`{name}`: {reason}")]
     Layer {
@@ -124,17 +134,50 @@ impl Model {
     pub fn new(graph: Graph, tensors: Tensors, detector: Detector, provenance: Provenance) -> Result<Self, ModelError> {
         let to_f32 = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_dtype(DType::F32)?.contiguous()?));
         let tensors = tensors.into_iter().map(to_f32).collect::<Result<_, ModelError>>()?;
-        let model = Self { graph: Arc::new(graph), tensors, detector, provenance };
+        let model = Self { graph: Arc::new(graph), tensors, masks: Tensors::new(), detector, provenance };
         model.validate()?;
         Ok(model)
     }
 
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The network, to be kept beside the model without a copy.
+    pub fn shared_graph(&self) -> Arc<Graph> {
+        Arc::clone(&self.graph)
+    }
+
+    /// Every tensor that the graph's operations own, fp32, all on one device.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    /// Which weights are held at zero: for some of the trained tensors a mask of the same shape, 0 where a weight is held
+    /// and 1 elsewhere. The tensors themselves are zero there.
+    pub fn masks(&self) -> &Tensors {
+        &self.masks
+    }
+
+    /// Classes, strides and how the outputs are read.
+    pub fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
+    /// Where the model comes from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
     /// Checks that graph, tensors and facts fit together.
-    ///
-    /// # Errors
-    /// Names the first thing that does not fit.
-    pub fn validate(&self) -> Result<(), ModelError> {
+    fn validate(&self) -> Result<(), ModelError> {
         self.graph.validate()?;
+        self.validate_tensors()?;
+        self.detector.validate(&self.graph)
+    }
+
+    fn validate_tensors(&self) -> Result<(), ModelError> {
         let mut owned = 0;
         for (id, name, parameter) in self.graph.parameters() {
             let Some(tensor) = self.tensors.get(&name) else {
@@ -153,7 +196,7 @@ impl Model {
                 return Err(ModelError::StrayTensor { name: name.clone() });
             }
         }
-        self.detector.validate(&self.graph)
+        Ok(())
     }
 
     /// The device that the tensors are on.
@@ -168,12 +211,47 @@ impl Model {
     pub fn to_device(&self, device: &Device) -> Result<Self, ModelError> {
         let moved = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
         let tensors = self.tensors.iter().map(moved).collect::<Result<_, ModelError>>()?;
-        Ok(self.with_tensors(tensors))
+        let masks = self.masks.iter().map(moved).collect::<Result<_, ModelError>>()?;
+        Ok(Self { tensors, masks, ..self.clone() })
     }
 
-    /// The same network with other tensors of the same shapes.
-    pub fn with_tensors(&self, tensors: Tensors) -> Self {
-        Self { tensors, ..self.clone() }
+    /// The same network with other tensors of the same names and shapes. Where the model has masks, the tensors given
+    /// must keep what those hold at zero.
+    ///
+    /// # Errors
+    /// Names the first tensor that is missing, is too many, or has another shape.
+    pub fn with_tensors(&self, tensors: Tensors) -> Result<Self, ModelError> {
+        let model = Self { tensors, ..self.clone() };
+        model.validate_tensors()?;
+        Ok(model)
+    }
+
+    /// The same model whose weights are held at zero where a mask (0 or 1, by tensor name, of the tensor's shape) is 0.
+    /// Masks that it had are replaced.
+    ///
+    /// # Errors
+    /// Names a mask that fits no trained tensor.
+    pub fn with_masks(&self, masks: Tensors) -> Result<Self, ModelError> {
+        let mut tensors = self.tensors.clone();
+        for (name, mask) in &masks {
+            let trained =
+                |(_, owned, parameter): &(_, String, Parameter)| owned == name && parameter.role.is_trainable();
+            let tensor = tensors.get_mut(name).filter(|_| self.graph.parameters().any(|owned| trained(&owned)));
+            match tensor {
+                Some(tensor) if tensor.dims() == mask.dims() => *tensor = tensor.mul(mask)?,
+                found => {
+                    let (name, mask) = (name.clone(), mask.dims().to_vec());
+                    return Err(ModelError::Mask { name, mask, tensor: found.map(|tensor| tensor.dims().to_vec()) });
+                }
+            }
+        }
+        Ok(Self { tensors, masks, ..self.clone() })
+    }
+
+    /// The same model under another name.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.provenance.name = name.into();
+        self
     }
 
     /// The same model with one more line of history.

@@ -32,7 +32,7 @@ pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) 
         Importance::L2 => Ok(per_family(&rows(model, groups, Role::Weight, |w| w * w)?, f64::sqrt)),
         Importance::BnScale => {
             if let Some(family) = groups.families().iter().find(|family| family.norms.is_empty()) {
-                return Err(PruneError::NoNorm { layer: model.graph.node(family.layer).name.clone() });
+                return Err(PruneError::NoNorm { layer: model.graph().node(family.layer).name.clone() });
             }
             Ok(per_family(&rows(model, groups, Role::NormScale, f64::abs)?, |sum| sum))
         }
@@ -59,8 +59,8 @@ type Scalar = fn(f64) -> f64;
 /// # Errors
 /// Where there is no such layer, or the criterion does not look at layers of its kind.
 pub fn filter_scores(model: &Model, layer: &str, importance: Importance) -> Result<Vec<f64>, PruneError> {
-    let id = model.graph.find(layer).ok_or_else(|| no_such_layer(&model.graph, layer))?;
-    let op = &model.graph.node(id).op;
+    let id = model.graph().find(layer).ok_or_else(|| no_such_layer(model.graph(), layer))?;
+    let op = &model.graph().node(id).op;
     let measure: (Scalar, Scalar) = match (importance, op) {
         (Importance::L1, Op::Conv(_)) | (Importance::BnScale, Op::BatchNorm(_)) => (f64::abs, |sum| sum),
         (Importance::L2, Op::Conv(_)) => (|w| w * w, f64::sqrt),
@@ -69,7 +69,7 @@ pub fn filter_scores(model: &Model, layer: &str, importance: Importance) -> Resu
             return Err(PruneError::NotScored { layer, kind, importance });
         }
     };
-    let sums = by_filter(&model.tensors[&model.graph.node(id).tensor_name("weight")], measure.0)?;
+    let sums = by_filter(&model.tensors()[&model.graph().node(id).tensor_name("weight")], measure.0)?;
     Ok(sums.into_iter().map(measure.1).collect())
 }
 
@@ -83,9 +83,9 @@ fn by_filter(tensor: &Tensor, measure: Scalar) -> Result<Vec<f64>, PruneError> {
 /// For every group, the sum of `measure` over the rows it has in parameters of this role.
 fn rows(model: &Model, groups: &Groups, role: Role, measure: Scalar) -> Result<Vec<f64>, PruneError> {
     let mut total = vec![0.0; groups.count()];
-    for (id, name, parameter) in model.graph.parameters() {
+    for (id, name, parameter) in model.graph().parameters() {
         if parameter.role == role {
-            let filters = by_filter(&model.tensors[&name], measure)?;
+            let filters = by_filter(&model.tensors()[&name], measure)?;
             groups.labels(id).iter().zip(filters).for_each(|(&group, score)| total[group] += score);
         }
     }
@@ -95,7 +95,7 @@ fn rows(model: &Model, groups: &Groups, role: Role, measure: Scalar) -> Result<V
 /// Adds to every group Σ w² over the columns in which ungrouped convolutions read its channels.
 fn add_columns(model: &Model, groups: &Groups, total: &mut [f64]) -> Result<(), PruneError> {
     for (id, input) in readers(model) {
-        let weight = &model.tensors[&model.graph.node(id).tensor_name("weight")];
+        let weight = &model.tensors()[&model.graph().node(id).tensor_name("weight")];
         let columns = weight.transpose(0, 1)?;
         let scores = by_filter(&columns, |w| w * w)?;
         groups.labels(input).iter().zip(scores).for_each(|(&group, score)| total[group] += score);
@@ -109,7 +109,7 @@ fn contributions(model: &Model, groups: &Groups) -> Result<Vec<f64>, PruneError>
     let moments = moments(model)?;
     let mut total = vec![0.0; groups.count()];
     for (id, input) in readers(model) {
-        let weight = &model.tensors[&model.graph.node(id).tensor_name("weight")];
+        let weight = &model.tensors()[&model.graph().node(id).tensor_name("weight")];
         let (filters, columns) = (weight.dim(0)?, weight.dim(1)?);
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
         let taps = values.len() / (filters * columns).max(1);
@@ -129,7 +129,7 @@ pub(super) fn readers(model: &Model) -> Vec<(NodeId, NodeId)> {
         Op::Conv(conv) if conv.groups == 1 => Some((id, node.inputs[0])),
         _ => None,
     };
-    model.graph.nodes().iter().enumerate().filter_map(reads).collect()
+    model.graph().nodes().iter().enumerate().filter_map(reads).collect()
 }
 
 /// The keys by which groups are ordered for removal, lowest first: within a family in the order of their scores.

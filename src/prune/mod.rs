@@ -65,8 +65,8 @@ impl Pruner {
     /// An option out of range, a pattern that matches no layer, a graph that does not fit together.
     pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
         options.validate()?;
-        let groups = Groups::of(&model.graph)?;
-        let ignored = options.ignored(&model.graph, &groups)?;
+        let groups = Groups::of(model.graph())?;
+        let ignored = options.ignored(model.graph(), &groups)?;
         Ok(Self { model: model.clone(), options, groups, ignored })
     }
 
@@ -92,7 +92,7 @@ impl Pruner {
     pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
         let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
         let ranking = importance::ranking(&scores, self.options.scope);
-        let costs = cost::CostModel::new(&self.model.graph, &self.groups, self.options.size)?;
+        let costs = cost::CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
         let mut kept: Vec<usize> = self.groups.families().iter().map(|family| family.groups.len()).collect();
         let whole = costs.cost(&kept);
         let mut rows = Vec::new();
@@ -104,7 +104,7 @@ impl Pruner {
             ranking[id].iter().for_each(|&(rank, place)| ranks[place] = rank);
             rows.extend(ranks.into_iter().enumerate().map(|(place, rank)| ScoreRow {
                 family: family.name.clone(),
-                layer: self.model.graph.node(family.layer).name.clone(),
+                layer: self.model.graph().node(family.layer).name.clone(),
                 channel: family.channels[place],
                 score: scores[id][place],
                 rank,
@@ -123,17 +123,17 @@ impl Pruner {
     pub fn plan(&self) -> Result<Plan, PruneError> {
         let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
         let ranking = importance::ranking(&scores, self.options.scope);
-        let costs = cost::CostModel::new(&self.model.graph, &self.groups, self.options.size)?;
+        let costs = cost::CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
         let kept = select::select(&self.groups, &costs, &ranking, &self.ignored, &self.options)?;
         let mut plan = Plan {
-            model: self.model.provenance.name.clone(),
+            model: self.model.provenance().name.clone(),
             asked: self.options.to_string(),
             size: self.options.size,
             ..Plan::default()
         };
         for ((family, kept), order) in self.groups.families().iter().zip(kept).zip(&ranking) {
             let gone = order[..order.len() - kept].iter().map(|&(_, place)| family.channels[place]);
-            let name = &self.model.graph.node(family.layer).name;
+            let name = &self.model.graph().node(family.layer).name;
             let layer = plan
                 .layers
                 .entry(name.clone())

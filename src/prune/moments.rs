@@ -19,7 +19,7 @@ pub(super) struct Moments {
 
 /// The moments of every channel of every node's output.
 pub(super) fn moments(model: &Model) -> Result<Vec<Vec<Moments>>, PruneError> {
-    let graph = &model.graph;
+    let graph = model.graph();
     let consumers = graph.consumers();
     let mut values: Vec<Vec<Moments>> = Vec::with_capacity(graph.nodes().len());
     for (id, node) in graph.nodes().iter().enumerate() {
@@ -67,7 +67,7 @@ pub(super) fn moments(model: &Model) -> Result<Vec<Vec<Moments>>, PruneError> {
 }
 
 fn owned(model: &Model, node: NodeId, suffix: &str) -> Result<Vec<f64>, PruneError> {
-    let tensor = &model.tensors[&model.graph.node(node).tensor_name(suffix)];
+    let tensor = &model.tensors()[&model.graph().node(node).tensor_name(suffix)];
     Ok(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
@@ -76,7 +76,7 @@ fn zip(mean: &[f64], variance: &[f64]) -> Vec<Moments> {
 }
 
 fn convolve(model: &Model, id: NodeId, input: &[Moments]) -> Result<Vec<Moments>, PruneError> {
-    let Op::Conv(conv) = &model.graph.node(id).op else { return Ok(Vec::new()) };
+    let Op::Conv(conv) = &model.graph().node(id).op else { return Ok(Vec::new()) };
     let weight = owned(model, id, "weight")?;
     let bias = if conv.bias { owned(model, id, "bias")? } else { vec![0.0; conv.out_channels] };
     let [_, columns, height, width] = conv.weight_shape();

@@ -85,7 +85,7 @@ impl Plan {
     /// # Errors
     /// Where the plan does not fit the model.
     pub fn report(&self, model: &Model) -> Result<PlanReport, PruneError> {
-        let graph = &model.graph;
+        let graph = model.graph();
         let pruned = super::apply::prune_graph(graph, &Groups::of(graph)?, &self.removed(model)?)?;
         let image = [self.size; 2];
         let (before, after) = (graph.costs(image)?, pruned.costs(image)?);
@@ -116,13 +116,13 @@ impl Plan {
     /// # Errors
     /// Where the plan names a layer or channel that is not there, that must stay, or that is the last of its family.
     pub(super) fn removed(&self, model: &Model) -> Result<Removed, PruneError> {
-        let groups = Groups::of(&model.graph)?;
+        let groups = Groups::of(model.graph())?;
         let mut gone = vec![false; groups.count()];
         for (layer, plan) in &self.layers {
             let misfit = |reason: String| PruneError::Misfit { layer: layer.clone(), reason };
             let is_conv = |node: &&crate::graph::Node| matches!(node.op, Op::Conv(_));
-            let Some(id) = model.graph.find(layer).filter(|&id| is_conv(&model.graph.node(id))) else {
-                return Err(no_such_layer(&model.graph, layer));
+            let Some(id) = model.graph().find(layer).filter(|&id| is_conv(&model.graph().node(id))) else {
+                return Err(no_such_layer(model.graph(), layer));
             };
             let labels = groups.labels(id);
             if labels.len() != plan.channels {
@@ -147,7 +147,7 @@ impl Plan {
         for family in groups.families() {
             if family.groups.iter().all(|&group: &GroupId| gone[group]) {
                 let reason = format!("all channels of {} are to go; at least one must stay", family.name);
-                return Err(PruneError::Misfit { layer: model.graph.node(family.layer).name.clone(), reason });
+                return Err(PruneError::Misfit { layer: model.graph().node(family.layer).name.clone(), reason });
             }
         }
         Ok(Removed(gone))

@@ -42,7 +42,7 @@ fn removing_equals_zeroing_in_every_model() {
             let plan = Pruner::new(model, options).unwrap().plan().unwrap();
             let (pruned, zeroed) = (apply(model, &plan).unwrap(), zero(model, &plan).unwrap());
             let apart = difference(&zeroed, &pruned, 64);
-            assert!(apart <= 1e-4, "{}: {apart}", model.provenance.name);
+            assert!(apart <= 1e-4, "{}: {apart}", model.provenance().name);
             assert!(difference(model, &pruned, 64) > 1e-3);
         }
     }
@@ -58,7 +58,7 @@ fn targets_are_met_within_half_a_percent() {
                 let options = PruneOptions { importance, scope, amount, ..PruneOptions::default() };
                 Pruner::new(&model, options).unwrap().plan().unwrap().report(&model).unwrap()
             };
-            let what = format!("{} {scope} {importance} {share}", model.provenance.name);
+            let what = format!("{} {scope} {importance} {share}", model.provenance().name);
             let macs = of(Amount::Macs(share)).macs_share();
             assert!((macs - share).abs() <= 0.005, "{what}: {macs}");
             let params = of(Amount::Params(share)).params_share();
@@ -104,14 +104,14 @@ fn filters_score_as_pytorch_says() {
 fn detection_towers_are_pruned_up_to_their_last_convolutions() {
     for model in models() {
         let pruned = Pruner::new(&model, PruneOptions::default()).unwrap().prune().unwrap();
-        assert_eq!(pruned.detector, model.detector);
-        for (&output, &same) in model.graph.outputs().iter().zip(pruned.graph.outputs()) {
-            let (Op::Conv(before), Op::Conv(after)) = (&model.graph.node(output).op, &pruned.graph.node(same).op)
+        assert_eq!(pruned.detector(), model.detector());
+        for (&output, &same) in model.graph().outputs().iter().zip(pruned.graph().outputs()) {
+            let (Op::Conv(before), Op::Conv(after)) = (&model.graph().node(output).op, &pruned.graph().node(same).op)
             else {
                 panic!("outputs are convolutions");
             };
             assert_eq!(before.out_channels, after.out_channels);
-            assert!(after.in_channels < before.in_channels, "{}", model.graph.node(output).name);
+            assert!(after.in_channels < before.in_channels, "{}", model.graph().node(output).name);
         }
     }
 }
@@ -124,10 +124,10 @@ fn a_saved_pruned_model_opens_as_it_was() {
     let path = folder.path().join("slim.safetensors");
     io::save(&pruned, &path, io::Precision::Fp32).unwrap();
     let again = io::load(&path).unwrap();
-    assert_eq!(again.graph, pruned.graph);
+    assert_eq!(again.graph(), pruned.graph());
     let all = |model: &Model| {
         let sum = |sum: f64, tensor: &Tensor| sum + f64::from(tensor.sum_all().unwrap().to_scalar::<f32>().unwrap());
-        model.tensors.values().fold(0.0, sum)
+        model.tensors().values().fold(0.0, sum)
     };
     assert_eq!(all(&again), all(&pruned));
 }

@@ -86,13 +86,13 @@ pub fn recalibrate_on(
     batches: impl IntoIterator<Item = Result<Tensor, PruneError>>,
 ) -> Result<Model, PruneError> {
     // With a momentum of 1 the running averages after a batch are those of the batch alone.
-    let mut graph = (*model.graph).clone();
+    let mut graph = model.graph().clone();
     for id in 0..graph.nodes().len() {
         if let Op::BatchNorm(norm) = graph.op_mut(id) {
             norm.momentum = 1.0;
         }
     }
-    let probe = Model { graph: graph.into(), ..model.clone() };
+    let probe = Model::new(graph, model.tensors().clone(), model.detector().clone(), model.provenance().clone())?;
     let device = model.device();
     let mut sum = Tensors::new();
     let mut count = 0.0;
@@ -107,9 +107,9 @@ pub fn recalibrate_on(
             sum.insert(name, total);
         }
     }
-    let mut tensors = model.tensors.clone();
+    let mut tensors = model.tensors().clone();
     for (name, total) in sum {
         tensors.insert(name, (total / count)?);
     }
-    Ok(model.with_tensors(tensors))
+    Ok(model.with_tensors(tensors)?)
 }

@@ -66,9 +66,9 @@ proptest! {
 #[test]
 fn families_follow_the_structure() {
     let model = fixtures::towers(0, Activation::Silu);
-    let groups = Groups::of(&model.graph).unwrap();
+    let groups = Groups::of(model.graph()).unwrap();
     let family = |name: &str| groups.families().iter().find(|family| family.name == name).unwrap();
-    let names = |ids: &[usize]| ids.iter().map(|&id| model.graph.node(id).name.clone()).collect::<Vec<_>>();
+    let names = |ids: &[usize]| ids.iter().map(|&id| model.graph().node(id).name.clone()).collect::<Vec<_>>();
     // C2f: the first half only goes to the concatenation, the second is the residual stream.
     assert_eq!(names(&family("model.1.cv1.conv[0..8]").producers), ["model.1.cv1.conv"]);
     assert_eq!(
@@ -83,7 +83,7 @@ fn families_follow_the_structure() {
     assert_eq!(names(&family("model.1.cv2.conv").producers), ["model.1.cv2.conv", "model.4.cv3.0.0.conv"]);
     // Detect's last convolutions keep their outputs.
     assert!(groups.families().iter().all(|family| !family.name.ends_with(".2")));
-    let output = model.graph.outputs()[0];
+    let output = model.graph().outputs()[0];
     assert_eq!(groups.family_of(groups.group_of(output, 0).unwrap()), None);
     assert_eq!(groups.family_of(groups.group_of(0, 0).unwrap()), None);
 }
@@ -91,10 +91,10 @@ fn families_follow_the_structure() {
 #[test]
 fn grouped_convolutions_lose_whole_groups() {
     let model = fixtures::grouped(1);
-    let groups = Groups::of(&model.graph).unwrap();
+    let groups = Groups::of(model.graph()).unwrap();
     let plan = Pruner::new(&model, loose(Amount::Ratio(0.5))).unwrap().plan().unwrap();
     let pruned = apply(&model, &plan).unwrap();
-    let conv = |model: &Model, name: &str| match model.graph.node(model.graph.find(name).unwrap()).op {
+    let conv = |model: &Model, name: &str| match model.graph().node(model.graph().find(name).unwrap()).op {
         crate::graph::Op::Conv(conv) => conv,
         _ => unreachable!("{name} is a convolution"),
     };
@@ -186,7 +186,7 @@ fn limits_hold() {
 fn pruning_again_and_pruning_nothing() {
     let model = fixtures::towers(7, Activation::Silu);
     let nothing = Pruner::new(&model, loose(Amount::Macs(1.0))).unwrap().prune().unwrap();
-    assert_eq!(nothing.graph, model.graph);
+    assert_eq!(nothing.graph(), model.graph());
     let once = Pruner::new(&model, loose(Amount::Macs(0.6))).unwrap().prune().unwrap();
     let pruner = Pruner::new(&once, PruneOptions { scope: Scope::Global, ..loose(Amount::Macs(0.6)) }).unwrap();
     let plan = pruner.plan().unwrap();
@@ -194,8 +194,8 @@ fn pruning_again_and_pruning_nothing() {
     assert!(difference(&zero(&once, &plan).unwrap(), &twice, 16) <= 1e-4);
     let share = twice.cost(64).unwrap().macs as f64 / model.cost(64).unwrap().macs as f64;
     assert!((share - 0.36).abs() < 0.03, "{share}");
-    assert_eq!(twice.provenance.history.len(), 2);
-    assert!(model.provenance.history.is_empty());
+    assert_eq!(twice.provenance().history.len(), 2);
+    assert!(model.provenance().history.is_empty());
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn plans_are_seeded_saved_and_replayed() {
     let again = Plan::load(&path).unwrap();
     assert_eq!(again, plan);
     let (a, b) = (apply(&model, &plan).unwrap(), apply(&model, &again).unwrap());
-    assert_eq!(a.graph, b.graph);
+    assert_eq!(a.graph(), b.graph());
     assert_eq!(difference(&a, &b, 16), 0.0);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     std::fs::write(&path, "{\"model\": 3}").unwrap();
@@ -233,7 +233,7 @@ fn edited_plans_are_checked() {
     assert!(edited("model.0.conv", 8, vec![0, 5]).is_ok());
     // A residual partner names the same groups.
     let by_partner = edited("model.2.m.1.cv2.conv", 8, vec![2]).unwrap();
-    assert_eq!(by_partner.graph, edited("model.2.cv1.conv", 8, vec![2]).unwrap().graph);
+    assert_eq!(by_partner.graph(), edited("model.2.cv1.conv", 8, vec![2]).unwrap().graph());
     let text = |result: Result<Model, PruneError>| result.unwrap_err().to_string();
     assert!(text(edited("model.0.convv", 8, vec![0])).contains("\"model.0.conv\""));
     assert!(text(edited("model.0.conv", 16, vec![0])).contains("16 channels"));
@@ -290,10 +290,10 @@ fn recalibration_measures_the_batches_statistics() {
     }
     let image = images(32);
     let twice = recalibrate_on(&model, [Ok(image.clone()), Ok((image * 0.5).unwrap())]).unwrap();
-    let mean = |model: &Model| model.tensors["model.0.bn.running_mean"].to_vec1::<f32>().unwrap();
+    let mean = |model: &Model| model.tensors()["model.0.bn.running_mean"].to_vec1::<f32>().unwrap();
     for (one, two) in mean(&once).iter().zip(mean(&twice)) {
         assert!((0.75 * one - two).abs() < 1e-4, "{one} {two}");
     }
-    let Model { graph, .. } = &twice;
-    assert_eq!(**graph, *model.graph);
+    let graph = twice.graph();
+    assert_eq!(graph, model.graph());
 }

@@ -24,7 +24,7 @@ pub fn bench(
     progress: &dyn Progress,
 ) -> Result<BenchReport, TrainError> {
     options.validate(model)?;
-    let (images, targets) = (noise(model, options)?, targets(options.batch, model.detector.classes.len()));
+    let (images, targets) = (noise(model, options)?, targets(options.batch, model.detector().classes.len()));
     let (device, training) = (model.device(), FitOptions { precision, ..FitOptions::default() });
     let rates = Rates { lr: [1e-6; 3], momentum: training.momentum };
     let mut trainer = Trainer::new(model, &objective.tensors(), &training, options.warm_up + options.runs)?;
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_step_is_timed_layer_by_layer() {
         let model = tiny_detector(2);
-        let objective = Detection::new(&model.detector, &Gains::default()).unwrap();
+        let objective = Detection::new(model.detector(), &Gains::default()).unwrap();
         let options = BenchOptions { size: 64, batch: 2, runs: 3, warm_up: 1, threads: Some(2) };
         let report = bench(&model, &objective, ComputeDtype::Fp32, &options, &Silent).unwrap();
         assert_eq!((report.timing.runs(), report.threads), (3, 2));

@@ -83,9 +83,9 @@ pub(super) fn save(
     let model = trainer.model();
     let description = Description {
         version: VERSION,
-        graph: (*model.graph).clone(),
-        detector: model.detector.clone(),
-        provenance: model.provenance.clone(),
+        graph: model.graph().clone(),
+        detector: model.detector().clone(),
+        provenance: model.provenance().clone(),
         options: options.clone(),
         parts: parts.to_vec(),
         extra: trainer.extra().iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect(),

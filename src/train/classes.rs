@@ -22,16 +22,16 @@ pub fn with_classes(model: &Model, names: &[String], seed: u64) -> Result<Model,
     if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name) {
         return Err(ModelError::Detector(format!("class `{name}` is named twice")));
     }
-    let old = &model.detector;
+    let old = model.detector();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut graph, mut tensors) = ((*model.graph).clone(), model.tensors.clone());
-    for (output, &node) in model.graph.outputs().iter().enumerate() {
+    let (mut graph, mut tensors) = (model.graph().clone(), model.tensors().clone());
+    for (output, &node) in model.graph().outputs().iter().enumerate() {
         let Some(rows) = rows(old, output, names) else { continue };
         replace(&mut graph, &mut tensors, node, &rows, &mut rng)?;
     }
     let detector = Detector { classes: names.to_vec(), ..old.clone() };
     let step = format!("classes {} → {}", old.classes.len(), names.len());
-    Ok(Model::new(graph, tensors, detector, model.provenance.clone())?.with_step(step))
+    Ok(Model::new(graph, tensors, detector, model.provenance().clone())?.with_step(step))
 }
 
 /// A filter of a new last convolution.

@@ -24,7 +24,7 @@ use crate::{
 /// As [`fit_with`].
 pub fn fit(model: &Model, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, TrainError> {
     let options = effective_options(options)?;
-    let objective = Detection::new(&model.detector, &options.gains.for_training(&model.detector, options.size))?;
+    let objective = Detection::new(model.detector(), &options.gains.for_training(model.detector(), options.size))?;
     fit_with(model, data, &options, &objective, progress)
 }
 
@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
         }
         let batches = split.samples.len().div_ceil(options.batch);
         let mut trainer = Trainer::new(model, &objective.tensors(), &options, options.epochs * batches)?;
-        let loss = DetectionLoss::new(&model.detector, &options.gains.for_training(&model.detector, options.size))?;
+        let loss = DetectionLoss::new(model.detector(), &options.gains.for_training(model.detector(), options.size))?;
         let (folder, place, best) = match resumed {
             Some((folder, checkpoint)) => {
                 let place = checkpoint.restore(&folder.checkpoint(), &mut trainer)?;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
 use espalier_kernels::optim;
+use serde::{Deserialize, Serialize};
 
 use super::parameters::GROUPS;
 

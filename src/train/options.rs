@@ -139,7 +139,7 @@ impl FitOptions {
         }
         self.augment.validate()?;
         exec::Backend::for_training(&model.device(), self.precision)?;
-        let (model_classes, data_classes) = (&model.detector.classes, &data.names);
+        let (model_classes, data_classes) = (&model.detector().classes, &data.names);
         if model_classes.len() != data_classes.len() {
             return Err(TrainError::Classes {
                 model: model_classes.clone(),
@@ -148,7 +148,7 @@ impl FitOptions {
             });
         }
         for (name, mask) in &self.masks {
-            match model.tensors.get(name) {
+            match model.tensors().get(name) {
                 Some(tensor) if tensor.dims() == mask.dims() => {}
                 found => {
                     return Err(TrainError::Mask {

@@ -52,7 +52,7 @@ impl Layout {
             Role::RunningMean | Role::RunningVar => GROUPS,
         };
         let mut tensors: Vec<(usize, String, Vec<usize>, bool)> = model
-            .graph
+            .graph()
             .parameters()
             .map(|(_, name, parameter)| (group(parameter.role), name, parameter.shape, false))
             .chain(

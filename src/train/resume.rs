@@ -51,7 +51,7 @@ pub(super) fn check(
     objective: &dyn Objective,
 ) -> Result<(), TrainError> {
     let fail = |reason: String| Err(TrainError::Resume { path: folder.checkpoint(), reason });
-    if checkpoint.graph != *model.graph || checkpoint.detector != model.detector {
+    if checkpoint.graph != *model.graph() || checkpoint.detector != *model.detector() {
         let name = &checkpoint.provenance.name;
         return fail(format!("the run trains another network (`{name}`); give the model that it began with"));
     }

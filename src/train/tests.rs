@@ -35,7 +35,7 @@ fn losses_and_gradients_match_the_goldens() {
         let batch = candle_core::safetensors::load(batch, &Device::Cpu).unwrap();
         let targets: Vec<Target> = batch["targets"].to_vec2::<f32>().unwrap().iter().map(|row| target(row)).collect();
         let tape = exec::train(&model, &batch["images"], &[]).unwrap();
-        let loss = DetectionLoss::new(&model.detector, &Gains::default()).unwrap();
+        let loss = DetectionLoss::new(model.detector(), &Gains::default()).unwrap();
         let found = loss.compute(&tape.values.outputs, &targets).unwrap();
         let close = |what: &str, found: f64, expected: &serde_json::Value| {
             let expected = expected.as_f64().unwrap();
@@ -79,7 +79,7 @@ fn quick() -> FitOptions {
 
 fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
     let flat = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.flatten_all().unwrap().to_vec1().unwrap());
-    model.tensors.iter().map(flat).collect()
+    model.tensors().iter().map(flat).collect()
 }
 
 /// Asks to stop once so many steps are done.
@@ -218,14 +218,14 @@ fn masked_weights_stay_zero_and_the_rest_moves() {
     let data = dataset(3);
     let model = tiny("yolov8n");
     let name = "model.0.conv.weight";
-    let shape = model.tensors[name].dims().to_vec();
+    let shape = model.tensors()[name].dims().to_vec();
     let count: usize = shape.iter().product();
     let mask: Vec<f32> = (0..count).map(|index| (index % 2) as f32).collect();
     let masks = Tensors::from([(name.to_string(), Tensor::from_slice(&mask, shape, &Device::Cpu).unwrap())]);
     let options = FitOptions { masks: masks.clone(), epochs: 2, validate: false, ..quick() };
     let run = fit(&model, &data, &options, &Silent).unwrap();
-    let found: Vec<f32> = run.last.tensors[name].flatten_all().unwrap().to_vec1().unwrap();
-    let before: Vec<f32> = model.tensors[name].flatten_all().unwrap().to_vec1().unwrap();
+    let found: Vec<f32> = run.last.tensors()[name].flatten_all().unwrap().to_vec1().unwrap();
+    let before: Vec<f32> = model.tensors()[name].flatten_all().unwrap().to_vec1().unwrap();
     for index in 0..count {
         assert_eq!(found[index] == 0.0, index % 2 == 0, "{index}");
         assert!(index % 2 == 0 || found[index] != before[index]);
@@ -271,7 +271,7 @@ impl Objective for Drawn {
 fn an_objective_trains_tensors_of_its_own_and_a_loss_that_is_no_number_ends_the_run() {
     let data = dataset(6);
     let model = tiny("yolov5n");
-    let detection = Detection::new(&model.detector, &Gains::default()).unwrap();
+    let detection = Detection::new(model.detector(), &Gains::default()).unwrap();
     let objective = Drawn { detection, fails_at: 0.75 };
     let options = FitOptions { epochs: 4, validate: false, ..quick() };
     let error = fit_with(&model, &data, &options, &objective, &Silent).unwrap_err();
@@ -349,7 +349,7 @@ fn both_paths_give_the_same_loss_curve() {
 }
 
 fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
-    let objective = Detection::new(&model.detector, &Gains::default()).unwrap();
+    let objective = Detection::new(model.detector(), &Gains::default()).unwrap();
     let options = BatchOptions { size, batch: 4, augment: Augment::none(), ..BatchOptions::default() };
     let batch = Batches::train(data.split("train").unwrap(), &options).unwrap().next().unwrap().unwrap();
     let rates = Rates { lr: [1e-3; 3], momentum: 0.9 };

@@ -50,13 +50,13 @@ impl Trainer {
     /// # Errors
     /// Where the objective's tensors have names of the model's, tensors cannot be read, or the precision is not to be had.
     pub fn new(model: &Model, extra: &Tensors, options: &FitOptions, steps: usize) -> Result<Self, TrainError> {
-        if let Some(name) = extra.keys().find(|name| model.tensors.contains_key(*name)) {
+        if let Some(name) = extra.keys().find(|name| model.tensors().contains_key(*name)) {
             let reason = "has the name of one of the model's tensors".into();
             return Err(TrainError::Extra { what: "tensor", name: name.clone(), reason });
         }
         let layout = Layout::new(model, extra);
         let mut values = vec![0.0; layout.len()];
-        layout.gather(|name| model.tensors.get(name).or_else(|| extra.get(name)), &mut values, false)?;
+        layout.gather(|name| model.tensors().get(name).or_else(|| extra.get(name)), &mut values, false)?;
         let mask = match options.masks.is_empty() {
             true => None,
             false => {
@@ -100,7 +100,7 @@ impl Trainer {
     /// Where the tensors cannot be put on the model's device.
     pub fn averaged(&self) -> Result<Model, TrainError> {
         let Some(average) = &self.average else { return Ok(self.model.clone()) };
-        Ok(self.model.with_tensors(self.layout.scatter(average)?.0))
+        Ok(self.model.with_tensors(self.layout.scatter(average)?.0)?)
     }
 
     /// Makes one step. `progress` is the share of the run that is done.
@@ -184,7 +184,7 @@ impl Trainer {
     /// Makes the model's tensors from the flat values.
     pub(super) fn refresh(&mut self) -> Result<(), TrainError> {
         let (own, extra) = self.layout.scatter(&self.values)?;
-        self.model.tensors = own;
+        self.model = self.model.with_tensors(own)?;
         self.extra = extra;
         Ok(())
     }

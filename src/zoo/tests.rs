@@ -32,7 +32,7 @@ fn variants_have_their_published_sizes() {
 fn fresh_models_are_initialised_from_their_seed() {
     let make = |seed| yolo("yolov5n", &Fresh { seed, ..Fresh::numbered(3) }).unwrap();
     let [first, again, other] = [make(1), make(1), make(2)];
-    let values = |model: &Model, name: &str| model.tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let values = |model: &Model, name: &str| model.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let weight = "model.1.conv.weight";
     assert_eq!(values(&first, weight), values(&again, weight));
     assert_ne!(values(&first, weight), values(&other, weight));
@@ -50,8 +50,8 @@ fn fresh_models_are_initialised_from_their_seed() {
 #[test]
 fn width_and_depth_can_be_chosen() {
     let model = yolo("yolov8n", &Fresh { width: Some(0.125), depth: Some(1.0), ..Fresh::numbered(2) }).unwrap();
-    assert_eq!(model.tensors["model.0.conv.weight"].dims(), [8, 3, 3, 3]);
-    assert!(model.graph.find("model.4.m.5.cv1.conv").is_some());
+    assert_eq!(model.tensors()["model.0.conv.weight"].dims(), [8, 3, 3, 3]);
+    assert!(model.graph().find("model.4.m.5.cv1.conv").is_some());
     assert!(model.cost(640).unwrap().params < 3_011_417);
 }
 

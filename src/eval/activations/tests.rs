@@ -22,7 +22,7 @@ fn activations_are_those_of_the_units() {
     let rows = activations(&model, &data, &options(5, 2), &Silent).unwrap();
     assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["model.0.conv", "model.1.m.0"]);
     let batch = Batches::eval(data.split("train").unwrap(), 32, 5).unwrap().next().unwrap().unwrap();
-    let active = model.graph.find("model.0.act").unwrap();
+    let active = model.graph().find("model.0.act").unwrap();
     let value = exec::infer(&model, &batch.images, &[active]).unwrap().taps.remove(&active).unwrap();
     let expected = Statistics::of(&value.flatten_all().unwrap().to_vec1().unwrap());
     let found = rows[0].activation;
@@ -43,7 +43,7 @@ fn gradients_are_those_of_the_loss() {
     let ones: LossGradients = &|_, outputs| Ok(vec![outputs[0].ones_like()?]);
     let found = gradients(&model, &data, &options(2, 2), ones, &Silent).unwrap();
     let batch = Batches::eval(data.split("train").unwrap(), 32, 2).unwrap().next().unwrap().unwrap();
-    let active = model.graph.find("model.0.act").unwrap();
+    let active = model.graph().find("model.0.act").unwrap();
     let value = exec::train(&model, &batch.images, &[active]).unwrap().values.taps.remove(&active).unwrap();
     let sums: Vec<f32> = value.sum((0, 2, 3)).unwrap().to_vec1().unwrap();
     let expected = sums.iter().map(|sum| f64::from(sum.abs())).sum::<f64>() / sums.len() as f64;

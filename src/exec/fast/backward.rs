@@ -4,14 +4,12 @@ use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};
 use espalier_kernels::{
-            conv, elementwise, norm, pool,
-            scratch::{self, Scratch},
-        };
+    conv, elementwise, norm, pool,
+    scratch::{self, Scratch},
+};
 
 use super::{
-    super::{
-        ExecError, StepTimes, ValueGradients,
-    },
+    super::{ExecError, StepTimes, ValueGradients},
     Value, conv_shape, function,
     fuse::Step,
     in_layer, pool_shape, range,
@@ -53,7 +51,7 @@ impl Recorded {
         mut self,
         given: &ValueGradients,
     ) -> std::result::Result<(Tensors, StepTimes), ExecError> {
-        let graph = self.model.graph.clone();
+        let graph = self.model.graph().clone();
         let mut pending = Pending { gradients: self.shapes.iter().map(|_| None).collect() };
         let outputs = graph.outputs().iter().zip(&given.outputs);
         let outputs = outputs.filter_map(|(&id, gradient)| Some((id, gradient.as_ref()?)));
@@ -95,7 +93,7 @@ impl Recorded {
 
     fn value(&self, id: NodeId) -> Result<&Value> {
         let missing =
-            || candle_core::Error::Msg(format!("the value of `{}` was not kept", self.model.graph.node(id).name));
+            || candle_core::Error::Msg(format!("the value of `{}` was not kept", self.model.graph().node(id).name));
         self.values[id].as_ref().ok_or_else(missing)
     }
 
@@ -192,7 +190,7 @@ impl Recorded {
             conv::backward_bias(&shape, gradient, &mut bias_gradient);
             trained.insert(node.tensor_name("bias"), Tensor::from_vec(bias_gradient, conv.out_channels, &Device::Cpu)?);
         }
-        let reads_images = matches!(self.model.graph.node(node.inputs[0]).op, Op::Input { .. });
+        let reads_images = matches!(self.model.graph().node(node.inputs[0]).op, Op::Input { .. });
         if !reads_images {
             self.owned(node, "weight", |weight| {
                 pending.contribute(node.inputs[0], shape.input_len(), |sum, accumulate| {

@@ -4,14 +4,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use candle_core::{Result, Tensor};
 use espalier_kernels::{
-            conv::{self, Epilogue, PackedWeight},
-            elementwise, norm, pool,
-        };
+    conv::{self, Epilogue, PackedWeight},
+    elementwise, norm, pool,
+};
 
 use super::{
-    super::{
-        ConvolutionWays, ExecError, ComputeDtype, StepTimes, Values,
-    },
+    super::{ComputeDtype, ConvolutionWays, ExecError, StepTimes, Values},
     Value, conv_shape, function,
     fuse::{self, Step},
     in_layer, is_shared, pool_shape, range, shapes, with_numbers,
@@ -86,14 +84,14 @@ fn numbers(graph: &Graph, tensors: &Tensors, id: NodeId, suffix: &str) -> Result
 impl Prepared {
     /// Folds and plans.
     pub(in crate::exec) fn new(model: &Model, taps: &[NodeId], dtype: ComputeDtype) -> Result<Self> {
-        let graph = &model.graph;
+        let graph = model.graph();
         let steps = fuse::for_inference(graph, taps);
         let mut readers = vec![0; graph.nodes().len()];
         for step in &steps {
             graph.node(step.first()).inputs.iter().for_each(|&input| readers[input] += 1);
         }
         graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
-        let work = |step: Step| Ok((step, work(graph, &model.tensors, step, dtype)?));
+        let work = |step: Step| Ok((step, work(graph, model.tensors(), step, dtype)?));
         let steps = steps.into_iter().map(work).collect::<Result<_>>()?;
         Ok(Self { dtype, steps, taps: taps.to_vec(), readers })
     }

@@ -4,14 +4,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use candle_core::{Device, Result, Tensor};
 use espalier_kernels::{
-            conv::{self, Epilogue},
-            norm,
-        };
+    conv::{self, Epilogue},
+    norm,
+};
 
 use super::{
-    super::{
-        Backward, ExecError, ComputeDtype, StepTimes, Tape, Values,
-    },
+    super::{Backward, ComputeDtype, ExecError, StepTimes, Tape, Values},
     Value, conv_shape,
     fuse::{self, Step},
     in_layer, inference, is_shared, shapes, with_numbers,
@@ -48,7 +46,7 @@ pub(in crate::exec) fn train(
     taps: &[NodeId],
     dtype: ComputeDtype,
 ) -> std::result::Result<Tape, ExecError> {
-    let graph = &model.graph;
+    let graph = model.graph();
     let (batch, shapes) = shapes(graph, images)?;
     let steps = fuse::for_training(graph, taps);
     let mut readers = readers(graph, &steps);
@@ -123,7 +121,7 @@ impl Recorded {
             Op::Conv(conv) => self.convolve(conv, node, inputs[0], result),
             Op::BatchNorm(norm) => {
                 let found = self.normalise(norm, node, step, inputs[0], result)?;
-                update_averages(norm, node, &found, self.batch * inputs[0].area(), &self.model.tensors, running)?;
+                update_averages(norm, node, &found, self.batch * inputs[0].area(), self.model.tensors(), running)?;
                 statistics = Some(found);
                 Ok(())
             }
@@ -137,7 +135,7 @@ impl Recorded {
 
     /// The numbers of a tensor that a node owns.
     pub(super) fn owned<R>(&self, node: &Node, suffix: &str, use_numbers: impl FnOnce(&[f32]) -> R) -> Result<R> {
-        with_numbers(&self.model.tensors[&node.tensor_name(suffix)], use_numbers)
+        with_numbers(&self.model.tensors()[&node.tensor_name(suffix)], use_numbers)
     }
 
     fn convolve(&self, conv: &Conv, node: &Node, input: &Value, result: &mut [f32]) -> Result<()> {
@@ -179,7 +177,7 @@ impl Recorded {
                     gamma,
                     beta,
                     eps: norm.eps as f32,
-                    activation: step.activation(&self.model.graph),
+                    activation: step.activation(self.model.graph()),
                 });
             })
         })?

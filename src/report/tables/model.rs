@@ -15,7 +15,7 @@ pub struct Extras {
 
 /// A model in a line: name, classes, convolutions, parameters, MACs at 640 pixels.
 pub fn headline(model: &Model) -> String {
-    let (classes, convolutions) = (model.detector.classes.len(), model.convolutions().count());
+    let (classes, convolutions) = (model.detector().classes.len(), model.convolutions().count());
     let cost = match model.cost(HEADLINE_SIZE) {
         Ok(cost) => format!(
             "{} parameters · {}MACs @{HEADLINE_SIZE}",
@@ -30,7 +30,7 @@ pub fn headline(model: &Model) -> String {
         candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     };
     let plural = if classes == 1 { "class" } else { "classes" };
-    format!("{} · {classes} {plural} · {convolutions} convolutions · {cost} · {device}", model.provenance.name)
+    format!("{} · {classes} {plural} · {convolutions} convolutions · {cost} · {device}", model.provenance().name)
 }
 
 /// The size at which MACs are told where none is asked for.
@@ -40,16 +40,16 @@ const HEADLINE_SIZE: usize = 640;
 pub fn summary(model: &Model, size: usize) -> Result<Table, ModelError> {
     let cost = model.cost(size)?;
     let mut table = Table::new(headline(model), ["fact", "value"]);
-    let head = match &model.detector.head {
+    let head = match &model.detector().head {
         Head::Anchors { anchors } => format!("YOLOv5, {} anchors a level", anchors.first().map_or(0, Vec::len)),
         Head::Distribution { reg_max } => format!("YOLOv8, {reg_max} bins a side"),
     };
-    let strides: Vec<String> = model.detector.strides.iter().map(usize::to_string).collect();
+    let strides: Vec<String> = model.detector().strides.iter().map(usize::to_string).collect();
     let rows = [
-        ("classes", Cell::Text(model.detector.classes.join(", "))),
+        ("classes", Cell::Text(model.detector().classes.join(", "))),
         ("head", head.into()),
         ("strides", strides.join(", ").into()),
-        ("layers", model.graph.nodes().len().into()),
+        ("layers", model.graph().nodes().len().into()),
         ("convolutions", model.convolutions().count().into()),
         ("parameters", Cell::Count(cost.params)),
         ("MACs", Cell::Count(cost.macs)),
@@ -59,7 +59,7 @@ pub fn summary(model: &Model, size: usize) -> Result<Table, ModelError> {
     for (fact, value) in rows {
         table.push([fact.into(), value]);
     }
-    for step in &model.provenance.history {
+    for step in &model.provenance().history {
         table.push(["history".into(), step.as_str().into()]);
     }
     Ok(table)
@@ -101,7 +101,7 @@ pub fn layers(model: &Model, size: usize, rows: &[LayerStatistics], extras: Opti
     let gradients: HashMap<&str, f64> = extras
         .map(|extras| extras.gradients.iter().map(|(name, gradient)| (name.as_str(), *gradient)).collect())
         .unwrap_or_default();
-    let mut table = Table::new(format!("{} at {size} px", model.provenance.name), columns);
+    let mut table = Table::new(format!("{} at {size} px", model.provenance().name), columns);
     for row in rows {
         let shape = |shape: &crate::graph::Shape| format!("{}×{}×{}", shape.channels, shape.height, shape.width);
         let pair =

@@ -116,7 +116,7 @@ mod functions {
     pub fn bench(context: NativeCallContext, model: &mut Model, options: Map) -> Answer<Bench> {
         let (given, state) = (BENCH.read(options)?, State::of(&context));
         let (options, progress) = (read_bench(&given), state.progress.as_ref());
-        let name = &model.provenance.name;
+        let name = &model.provenance().name;
         if !given.flag("train") {
             if given.text("precision") != "fp32" {
                 return Err(given.wrong("precision", "\"fp32\" without train: true"));
@@ -124,8 +124,8 @@ mod functions {
             let report = crate::eval::bench(model, &options, progress).map_err(raise)?;
             return Ok(Bench { title: format!("{name}, inference"), report });
         }
-        let gains = Gains::default().for_training(&model.detector, options.size);
-        let objective = Detection::new(&model.detector, &gains).map_err(raise)?;
+        let gains = Gains::default().for_training(model.detector(), options.size);
+        let objective = Detection::new(model.detector(), &gains).map_err(raise)?;
         let report =
             crate::train::bench(model, &objective, read_precision(&given), &options, progress).map_err(raise)?;
         Ok(Bench { title: format!("{name}, training"), report })
@@ -143,7 +143,7 @@ mod functions {
         let (given, state) = (DISTILL.read(options)?, State::of(&context));
         let options = read_bench(&given);
         let report = distiller.bench(read_precision(&given), &options, state.progress.as_ref()).map_err(raise)?;
-        Ok(Bench { title: format!("{}, distillation", distiller.student().provenance.name), report })
+        Ok(Bench { title: format!("{}, distillation", distiller.student().provenance().name), report })
     }
 
     /// The median of the seconds that a batch takes.

@@ -47,8 +47,8 @@ fn compare_all(context: &NativeCallContext, models: &[Model], options: Map) -> A
         eval::compare(&models.iter().collect::<Vec<_>>(), what, State::of(context).progress.as_ref()).map_err(raise)?;
     for (at, row) in rows.iter_mut().enumerate() {
         // Models that come from one another have one name: the last thing done to them tells them apart.
-        let twin = models.iter().enumerate().any(|(other, model)| other != at && model.provenance.name == row.name);
-        if let Some(step) = models[at].provenance.history.last().filter(|_| twin) {
+        let twin = models.iter().enumerate().any(|(other, model)| other != at && model.provenance().name == row.name);
+        if let Some(step) = models[at].provenance().history.last().filter(|_| twin) {
             row.name = format!("{} · {step}", row.name);
         }
     }

@@ -32,7 +32,7 @@ impl Detections {
     /// Looks at an image.
     pub fn find(model: &Model, path: &Path, options: &PredictOptions) -> Result<Self, EvalError> {
         let found = predict_image(model, &read_image(path)?, options)?;
-        Ok(Self { path: path.into(), found, classes: model.detector.classes.clone() })
+        Ok(Self { path: path.into(), found, classes: model.detector().classes.clone() })
     }
 
     fn table(&self) -> Table {

@@ -99,11 +99,11 @@ impl Object for Model {
     fn json(&self) -> Value {
         let cost = self.cost(640).ok();
         json!({
-            "model": self.provenance.name,
-            "classes": self.detector.classes,
+            "model": self.provenance().name,
+            "classes": self.detector().classes,
             "params": cost.map(|cost| cost.params),
             "macs": cost.map(|cost| cost.macs),
-            "history": self.provenance.history,
+            "history": self.provenance().history,
         })
     }
 }
@@ -209,7 +209,7 @@ mod functions {
         let state = State::of(&context);
         let progress = state.progress.as_ref();
         let activations = crate::eval::activations(model, &data, &looked_at, progress).map_err(raise)?;
-        let loss = DetectionLoss::new(&model.detector, &Gains::default()).map_err(raise)?;
+        let loss = DetectionLoss::new(model.detector(), &Gains::default()).map_err(raise)?;
         let of_outputs = |batch: &Batch, outputs: &[Tensor]| Ok(loss.compute(outputs, &batch.targets)?.gradients);
         let gradients = crate::eval::gradients(model, &data, &looked_at, &of_outputs, progress).map_err(raise)?;
         Ok(layers(model, size, &rows, Some(&Extras { activations, gradients })))
@@ -266,27 +266,25 @@ mod functions {
     /// The names of the classes.
     #[rhai_fn(get = "classes", pure)]
     pub fn classes(model: &mut Model) -> Array {
-        model.detector.classes.iter().map(|name| name.clone().into()).collect()
+        model.detector().classes.iter().map(|name| name.clone().into()).collect()
     }
 
     /// The model's name.
     #[rhai_fn(get = "name", pure)]
     pub fn name(model: &mut Model) -> ImmutableString {
-        model.provenance.name.as_str().into()
+        model.provenance().name.as_str().into()
     }
 
     /// The same model under another name, for tables.
     #[rhai_fn(pure)]
     pub fn named(model: &mut Model, name: ImmutableString) -> Model {
-        let mut model = model.clone();
-        model.provenance.name = name.into();
-        model
+        model.clone().with_name(name)
     }
 
     /// What was done to the model, a line a step.
     #[rhai_fn(get = "history", pure)]
     pub fn history(model: &mut Model) -> Array {
-        model.provenance.history.iter().map(|step| step.clone().into()).collect()
+        model.provenance().history.iter().map(|step| step.clone().into()).collect()
     }
 
     /// The device that the model is on.

@@ -56,11 +56,11 @@ impl Object for Pruner {
     const NAME: &'static str = "Pruner";
 
     fn show(&self, _: View) -> String {
-        format!("pruner of {} · {}", self.model().provenance.name, self.options())
+        format!("pruner of {} · {}", self.model().provenance().name, self.options())
     }
 
     fn json(&self) -> Value {
-        json!({ "pruner": self.model().provenance.name, "options": self.options() })
+        json!({ "pruner": self.model().provenance().name, "options": self.options() })
     }
 }
 
@@ -129,7 +129,7 @@ mod functions {
     #[rhai_fn(name = "scores", pure, return_raw)]
     pub fn pruner_scores(pruner: &mut Pruner) -> Answer<Table> {
         let rows = pruner.scores().map_err(raise)?;
-        Ok(scores(&format!("scores of {} · {}", pruner.model().provenance.name, pruner.options()), &rows))
+        Ok(scores(&format!("scores of {} · {}", pruner.model().provenance().name, pruner.options()), &rows))
     }
 
     /// What would go, layer by layer. Nothing is changed.

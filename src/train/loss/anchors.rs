@@ -1,8 +1,8 @@
 //! The YOLOv5 loss: targets matched to anchors by shape, CIoU, objectness and class cross-entropies.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 use espalier_kernels::logistic::sigmoid_of;
+use rayon::prelude::*;
 
 use super::{
     Loss, LossError, Target,

@@ -1,8 +1,8 @@
 //! The YOLOv8 loss: task-aligned assignment, CIoU, distribution focal loss and class cross-entropy.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 use espalier_kernels::logistic::sigmoid_of;
+use rayon::prelude::*;
 
 use super::{
     Loss, LossError, Target,

@@ -1,11 +1,11 @@
 //! The head's maps as flat slices, and gradients of the same shapes.
 
 use candle_core::{Device, Result, Tensor};
-use pulp::Simd;
 use espalier_kernels::{
     lanes::{Each, sum},
     logistic::{sigmoid_of, softplus, softplus_of},
 };
+use pulp::Simd;
 
 use crate::exec::numbers::Numbers;
 
