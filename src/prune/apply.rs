@@ -48,7 +48,7 @@ pub fn zero(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
         match parameter.role {
             Role::Weight | Role::Bias | Role::NormScale | Role::NormShift => {
                 let mask: Vec<f32> =
-                    groups.labels(id).iter().map(|&group| if removed.0[group] { 0.0 } else { 1.0 }).collect();
+                    groups.labels(id).iter().map(|&channel| if removed.0[channel] { 0.0 } else { 1.0 }).collect();
                 let mut shape = vec![1; parameter.shape.len()];
                 shape[0] = mask.len();
                 let tensor = &model.tensors()[&name];

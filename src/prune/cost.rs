@@ -1,6 +1,6 @@
-//! Exact parameters and MACs of a graph as a function of how many groups each family keeps.
+//! Exact parameters and MACs of a graph as a function of how many coupled channels each group keeps.
 
-use super::groups::{FamilyId, Groups};
+use super::groups::{GroupId, Groups};
 use crate::graph::{Cost, Graph, GraphError, NodeId, Op};
 
 /// Counts costs without building the pruned graph.
@@ -10,11 +10,11 @@ pub(super) struct CostModel {
     terms: Vec<Term>,
 }
 
-/// Channels of a value: those that are pinned, and so many for every kept group of a family.
+/// Channels of a value: those that are pinned, and so many for every coupled channel that a group keeps.
 #[derive(Clone, Debug)]
 struct Width {
     pinned: usize,
-    parts: Vec<(FamilyId, usize)>,
+    parts: Vec<(GroupId, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,9 +46,9 @@ impl CostModel {
         let shapes = graph.shapes([size, size])?;
         let mut widths: Vec<Width> =
             shapes.iter().map(|shape| Width { pinned: shape.channels, parts: Vec::new() }).collect();
-        for (id, family) in groups.families().iter().enumerate() {
-            for (&value, &times) in &family.occurs {
-                widths[value].pinned -= times * family.groups.len();
+        for (id, group) in groups.all().iter().enumerate() {
+            for (&value, &times) in &group.occurs {
+                widths[value].pinned -= times * group.coupled.len();
                 widths[value].parts.push((id, times));
             }
         }
@@ -75,11 +75,11 @@ impl CostModel {
         Ok(Self { widths, terms })
     }
 
-    /// Cost of the network when family `f` keeps `kept[f]` groups.
+    /// Cost of the network when group `g` keeps `kept[g]` coupled channels.
     pub(super) fn cost(&self, kept: &[usize]) -> Cost {
         let width = |id: NodeId| {
             let Width { pinned, parts } = &self.widths[id];
-            (pinned + parts.iter().map(|&(family, times)| times * kept[family]).sum::<usize>()) as u64
+            (pinned + parts.iter().map(|&(group, times)| times * kept[group]).sum::<usize>()) as u64
         };
         let of = |term: &Term| {
             let channels = width(term.node);

@@ -74,12 +74,12 @@ pub enum PruneError {
         /// The nearest share, in percent.
         nearest: f64,
     },
-    /// A criterion that a family cannot be scored by.
+    /// A criterion that a group cannot be scored by.
     #[error(
         "`{layer}` has no batch normalisation, so it has no bn_scale score; ignore it or choose another importance"
     )]
     NoNorm {
-        /// The family's layer.
+        /// The group's layer.
         layer: String,
     },
     /// A layer of a kind that a criterion does not look at.

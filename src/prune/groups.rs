@@ -1,55 +1,55 @@
-//! Channel groups: which channels of which values must be kept or removed together.
+//! Groups of coupled layers: which channels of which values must be kept or removed together.
 //!
-//! A union-find over (value, channel) unites what an operation ties; what remains are the groups. Which parameter slices
-//! belong to a group follows from where its channels occur: rows of the operations that produce them, columns of the
-//! convolutions that read them. Groups that occur in the same values, equally often, form a [`Family`] and can be ranked
-//! against each other. Fang et al. 2023 (DepGraph) derive the same coupling from layer pairs.
+//! A union-find over (value, channel) unites what an operation ties; each set that remains is a coupled channel. Which
+//! parameter slices belong to it follows from where its channels occur: rows of the operations that produce them, columns
+//! of the convolutions that read them. Coupled channels that occur in the same values, equally often, form a [`Group`] and
+//! can be ranked against each other. Fang et al. 2023 (DepGraph) derive the same coupling from layer pairs.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::union_find::UnionFind;
 use crate::graph::{Activation, Graph, GraphError, NodeId, Op};
 
-/// A channel group's place: see [`Groups::group_of`].
+/// The number of a coupled channel: see [`Groups::coupled`].
+pub type ChannelId = usize;
+
+/// A group's place in [`Groups::all`].
 pub type GroupId = usize;
 
-/// A family's place in [`Groups::families`].
-pub type FamilyId = usize;
-
-/// The channel groups of a graph.
+/// The groups of a graph and their coupled channels.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    /// For every value, the group of each of its channels.
-    labels: Vec<Vec<GroupId>>,
-    /// For every group, its family and its place there; `None` where it is pinned.
-    member: Vec<Option<(FamilyId, usize)>>,
-    families: Vec<Family>,
+    /// For every value, the coupled channel that each of its channels belongs to.
+    labels: Vec<Vec<ChannelId>>,
+    /// For every coupled channel, its group and its index there; `None` where it is pinned.
+    member: Vec<Option<(GroupId, usize)>>,
+    groups: Vec<Group>,
 }
 
-/// Groups of the same structure, such as all channels that a convolution gives to one reader.
+/// Coupled layers with the channels that tie them, such as all channels that a convolution gives to one reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Family {
+pub struct Group {
     /// Name of its first convolution in graph order, with a channel range where that convolution's channels belong to
-    /// several families: `model.2.cv1.conv[0..16]`.
+    /// several groups: `model.2.cv1.conv[0..16]`.
     pub name: String,
     /// The first convolution that produces its channels.
     pub layer: NodeId,
-    /// Convolutions whose filters belong to the groups, in graph order.
+    /// Convolutions whose filters belong to the group, in graph order.
     pub producers: Vec<NodeId>,
-    /// Normalisations whose channels belong to the groups, in graph order.
+    /// Normalisations whose channels belong to the group, in graph order.
     pub norms: Vec<NodeId>,
-    /// Ungrouped convolutions that read the groups' channels, in graph order.
+    /// Ungrouped convolutions that read the group's channels, in graph order.
     pub consumers: Vec<NodeId>,
-    /// Its groups, in the order of the channels of `layer`.
-    pub groups: Vec<GroupId>,
-    /// Each group's first channel in `layer`, in the same order.
+    /// Its coupled channels, in the order of the channels of `layer`.
+    pub coupled: Vec<ChannelId>,
+    /// The first channel of each in `layer`, in the same order.
     pub channels: Vec<usize>,
-    /// How many channels of which values every one of its groups takes.
+    /// How many channels of which values each of its coupled channels takes.
     pub(super) occurs: BTreeMap<NodeId, usize>,
 }
 
 impl Groups {
-    /// Finds the groups of a graph. Channels of the image and of the graph's outputs are pinned: they belong to no family.
+    /// Finds the groups of a graph. Channels of the image and of the graph's outputs are pinned: they belong to no group.
     ///
     /// # Errors
     /// Where the graph does not fit together.
@@ -76,8 +76,8 @@ impl Groups {
         for &output in graph.outputs() {
             (0..channels[output]).for_each(|channel| sets.unite(offset[output] + channel, pin));
         }
-        let mut number: HashMap<usize, GroupId> = HashMap::new();
-        let mut labels: Vec<Vec<GroupId>> = Vec::with_capacity(channels.len());
+        let mut number: HashMap<usize, ChannelId> = HashMap::new();
+        let mut labels: Vec<Vec<ChannelId>> = Vec::with_capacity(channels.len());
         for (value, &count) in channels.iter().enumerate() {
             let label = |channel| {
                 let next = number.len();
@@ -89,62 +89,62 @@ impl Groups {
         Ok(Self::classify(graph, labels, number.len(), pinned))
     }
 
-    /// Sorts the groups into families by where they occur.
-    fn classify(graph: &Graph, labels: Vec<Vec<GroupId>>, count: usize, pinned: Option<GroupId>) -> Self {
+    /// Sorts the coupled channels into groups by where they occur.
+    fn classify(graph: &Graph, labels: Vec<Vec<ChannelId>>, count: usize, pinned: Option<ChannelId>) -> Self {
         let mut occurs: Vec<Vec<NodeId>> = vec![Vec::new(); count];
-        for (value, groups) in labels.iter().enumerate() {
-            groups.iter().for_each(|&group| occurs[group].push(value));
+        for (value, channels) in labels.iter().enumerate() {
+            channels.iter().for_each(|&channel| occurs[channel].push(value));
         }
-        let mut families: Vec<Family> = Vec::new();
-        let mut known: HashMap<&[NodeId], FamilyId> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut known: HashMap<&[NodeId], GroupId> = HashMap::new();
         let mut member = vec![None; count];
-        for (group, values) in occurs.iter().enumerate() {
+        for (channel, values) in occurs.iter().enumerate() {
             let Some(layer) = values.iter().copied().find(|&id| matches!(graph.node(id).op, Op::Conv(_))) else {
                 continue;
             };
-            if Some(group) == pinned {
+            if Some(channel) == pinned {
                 continue;
             }
-            let family = *known.entry(values).or_insert_with(|| {
-                families.push(Family::at(graph, layer, values));
-                families.len() - 1
+            let group = *known.entry(values).or_insert_with(|| {
+                groups.push(Group::at(graph, layer, values));
+                groups.len() - 1
             });
-            member[group] = Some((family, families[family].groups.len()));
-            let channel = labels[layer].iter().position(|&label| label == group).unwrap_or_default();
-            families[family].groups.push(group);
-            families[family].channels.push(channel);
+            member[channel] = Some((group, groups[group].coupled.len()));
+            let first = labels[layer].iter().position(|&label| label == channel).unwrap_or_default();
+            groups[group].coupled.push(channel);
+            groups[group].channels.push(first);
         }
-        name_families(graph, &mut families);
-        Self { labels, member, families }
+        name_groups(graph, &mut groups);
+        Self { labels, member, groups }
     }
 
-    /// The families that can be pruned, in graph order.
-    pub fn families(&self) -> &[Family] {
-        &self.families
+    /// The groups that can be pruned, in graph order.
+    pub fn all(&self) -> &[Group] {
+        &self.groups
     }
 
-    /// The group that a channel of a node's output belongs to.
-    pub fn group_of(&self, node: NodeId, channel: usize) -> Option<GroupId> {
+    /// The coupled channel that a channel of a node's output belongs to.
+    pub fn coupled(&self, node: NodeId, channel: usize) -> Option<ChannelId> {
         self.labels.get(node)?.get(channel).copied()
     }
 
-    /// The groups of every channel of a node's output.
-    pub(super) fn labels(&self, node: NodeId) -> &[GroupId] {
+    /// The coupled channels that the channels of a node's output belong to.
+    pub(super) fn labels(&self, node: NodeId) -> &[ChannelId] {
         &self.labels[node]
     }
 
-    /// A group's family and its place there, or `None` where it must stay.
-    pub fn family_of(&self, group: GroupId) -> Option<(FamilyId, usize)> {
-        self.member.get(group).copied().flatten()
+    /// A coupled channel's group and its index there, or `None` where it must stay.
+    pub fn group_of(&self, channel: ChannelId) -> Option<(GroupId, usize)> {
+        self.member.get(channel).copied().flatten()
     }
 
-    /// How many groups there are, pinned ones included.
+    /// How many coupled channels there are, pinned ones included.
     pub fn count(&self) -> usize {
         self.member.len()
     }
 }
 
-impl Family {
+impl Group {
     fn at(graph: &Graph, layer: NodeId, values: &[NodeId]) -> Self {
         let mut occurs = BTreeMap::new();
         values.iter().for_each(|&value| *occurs.entry(value).or_insert(0) += 1);
@@ -158,29 +158,29 @@ impl Family {
         };
         let consumers = graph.nodes().iter().enumerate().filter(|(_, node)| reads(node)).map(|(id, _)| id).collect();
         let name = graph.node(layer).name.clone();
-        Self { name, layer, producers, norms, consumers, groups: Vec::new(), channels: Vec::new(), occurs }
+        Self { name, layer, producers, norms, consumers, coupled: Vec::new(), channels: Vec::new(), occurs }
     }
 }
 
-/// Gives families that share their first convolution a channel range, or a number where there is no range.
-fn name_families(graph: &Graph, families: &mut [Family]) {
+/// Gives groups that share their first convolution a channel range, or a number where there is no range.
+fn name_groups(graph: &Graph, groups: &mut [Group]) {
     let mut sharing: HashMap<NodeId, usize> = HashMap::new();
-    families.iter().for_each(|family| *sharing.entry(family.layer).or_insert(0) += 1);
+    groups.iter().for_each(|group| *sharing.entry(group.layer).or_insert(0) += 1);
     let mut seen: HashMap<NodeId, usize> = HashMap::new();
-    for family in families {
-        let number = seen.entry(family.layer).or_insert(0);
+    for group in groups {
+        let number = seen.entry(group.layer).or_insert(0);
         *number += 1;
-        if sharing[&family.layer] > 1 {
-            let first = family.channels[0];
-            let range = family.channels.iter().copied().eq(first..first + family.channels.len());
+        if sharing[&group.layer] > 1 {
+            let first = group.channels[0];
+            let range = group.channels.iter().copied().eq(first..first + group.channels.len());
             let part =
-                if range { format!("[{first}..{}]", first + family.channels.len()) } else { format!("#{number}") };
-            family.name = format!("{}{part}", graph.node(family.layer).name);
+                if range { format!("[{first}..{}]", first + group.channels.len()) } else { format!("#{number}") };
+            group.name = format!("{}{part}", graph.node(group.layer).name);
         }
     }
 }
 
-/// Reports what a node ties its output's channels to: `(value, channel, Some((value, channel)))` are one group,
+/// Reports what a node ties its output's channels to: `(value, channel, Some((value, channel)))` are coupled,
 /// `(value, channel, None)` must stay.
 fn tie(graph: &Graph, id: NodeId, channels: &[usize], mut unite: impl FnMut(NodeId, usize, Option<(NodeId, usize)>)) {
     let node = graph.node(id);

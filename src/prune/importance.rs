@@ -1,4 +1,4 @@
-//! Scores of channel groups.
+//! Scores of coupled channels.
 
 use candle_core::Tensor;
 use rand::{RngExt, SeedableRng};
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     Importance, PruneError, Scope,
-    groups::{Family, Groups},
+    groups::{Group, Groups},
     moments::moments,
     options::no_such_layer,
 };
@@ -15,37 +15,37 @@ use crate::{
     model::Model,
 };
 
-/// A score for every group, by family and place there.
+/// A score for every coupled channel, by group and index there.
 pub type Scores = Vec<Vec<f64>>;
 
-/// Scores every family's groups; see [`Importance`] for the formulas.
+/// Scores every group's coupled channels; see [`Importance`] for the formulas.
 ///
 /// # Errors
-/// Where a family has nothing that the criterion could look at, or a tensor cannot be read.
+/// Where a group has nothing that the criterion could look at, or a tensor cannot be read.
 pub fn score(model: &Model, groups: &Groups, importance: Importance, seed: u64) -> Result<Scores, PruneError> {
-    let per_family = |total: &[f64], finish: fn(f64) -> f64| -> Scores {
-        let of = |family: &Family| family.groups.iter().map(|&group| finish(total[group])).collect();
-        groups.families().iter().map(of).collect()
+    let per_group = |total: &[f64], finish: fn(f64) -> f64| -> Scores {
+        let of = |group: &Group| group.coupled.iter().map(|&channel| finish(total[channel])).collect();
+        groups.all().iter().map(of).collect()
     };
     match importance {
-        Importance::L1 => Ok(per_family(&rows(model, groups, Role::Weight, f64::abs)?, |sum| sum)),
-        Importance::L2 => Ok(per_family(&rows(model, groups, Role::Weight, |w| w * w)?, f64::sqrt)),
+        Importance::L1 => Ok(per_group(&rows(model, groups, Role::Weight, f64::abs)?, |sum| sum)),
+        Importance::L2 => Ok(per_group(&rows(model, groups, Role::Weight, |w| w * w)?, f64::sqrt)),
         Importance::BnScale => {
-            if let Some(family) = groups.families().iter().find(|family| family.norms.is_empty()) {
-                return Err(PruneError::NoNorm { layer: model.graph().node(family.layer).name.clone() });
+            if let Some(group) = groups.all().iter().find(|group| group.norms.is_empty()) {
+                return Err(PruneError::NoNorm { layer: model.graph().node(group.layer).name.clone() });
             }
-            Ok(per_family(&rows(model, groups, Role::NormScale, f64::abs)?, |sum| sum))
+            Ok(per_group(&rows(model, groups, Role::NormScale, f64::abs)?, |sum| sum))
         }
         Importance::GroupNorm => {
             let mut total = rows(model, groups, Role::Weight, |w| w * w)?;
             add_columns(model, groups, &mut total)?;
-            Ok(per_family(&total, f64::sqrt))
+            Ok(per_group(&total, f64::sqrt))
         }
-        Importance::Contribution => Ok(per_family(&contributions(model, groups)?, |sum| sum)),
+        Importance::Contribution => Ok(per_group(&contributions(model, groups)?, |sum| sum)),
         Importance::Random => {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let of = |family: &Family| family.groups.iter().map(|_| random.random::<f64>()).collect();
-            Ok(groups.families().iter().map(of).collect())
+            let of = |group: &Group| group.coupled.iter().map(|_| random.random::<f64>()).collect();
+            Ok(groups.all().iter().map(of).collect())
         }
     }
 }
@@ -80,30 +80,30 @@ fn by_filter(tensor: &Tensor, measure: Scalar) -> Result<Vec<f64>, PruneError> {
     Ok(values.chunks_exact(filter.max(1)).map(|row| row.iter().map(|&w| measure(f64::from(w))).sum()).collect())
 }
 
-/// For every group, the sum of `measure` over the rows it has in parameters of this role.
+/// For every coupled channel, the sum of `measure` over the rows it has in parameters of this role.
 fn rows(model: &Model, groups: &Groups, role: Role, measure: Scalar) -> Result<Vec<f64>, PruneError> {
     let mut total = vec![0.0; groups.count()];
     for (id, name, parameter) in model.graph().parameters() {
         if parameter.role == role {
             let filters = by_filter(&model.tensors()[&name], measure)?;
-            groups.labels(id).iter().zip(filters).for_each(|(&group, score)| total[group] += score);
+            groups.labels(id).iter().zip(filters).for_each(|(&channel, score)| total[channel] += score);
         }
     }
     Ok(total)
 }
 
-/// Adds to every group Σ w² over the columns in which ungrouped convolutions read its channels.
+/// Adds to every coupled channel Σ w² over the columns in which ungrouped convolutions read its channels.
 fn add_columns(model: &Model, groups: &Groups, total: &mut [f64]) -> Result<(), PruneError> {
     for (id, input) in readers(model) {
         let weight = &model.tensors()[&model.graph().node(id).tensor_name("weight")];
         let columns = weight.transpose(0, 1)?;
         let scores = by_filter(&columns, |w| w * w)?;
-        groups.labels(input).iter().zip(scores).for_each(|(&group, score)| total[group] += score);
+        groups.labels(input).iter().zip(scores).for_each(|(&channel, score)| total[channel] += score);
     }
     Ok(())
 }
 
-/// For every group, what its channels contribute to the convolutions that read them: for a channel c and a reader of n
+/// For every coupled channel, what its channels contribute to the convolutions that read them: for a channel c and a reader of n
 /// filters, (1/n) Σⱼ Σₖ w²(j,c,k) · Var[c] / Var[j], summed over readers.
 fn contributions(model: &Model, groups: &Groups) -> Result<Vec<f64>, PruneError> {
     let moments = moments(model)?;
@@ -132,17 +132,17 @@ pub(super) fn readers(model: &Model) -> Vec<(NodeId, NodeId)> {
     model.graph().nodes().iter().enumerate().filter_map(reads).collect()
 }
 
-/// The keys by which groups are ordered for removal, lowest first: within a family in the order of their scores.
-/// Locally the place in the family as a share, globally the score divided by the family's mean.
+/// The keys by which coupled channels are ordered for removal, lowest first: within a group in the order of their scores.
+/// Locally the index in that order as a share, globally the score divided by the group's mean.
 pub(super) fn ranking(scores: &Scores, scope: Scope) -> Vec<Vec<(f64, usize)>> {
-    let rank = |family: &Vec<f64>| {
-        let mut order: Vec<usize> = (0..family.len()).collect();
-        order.sort_by(|&a, &b| family[a].total_cmp(&family[b]).then(a.cmp(&b)));
-        let mean = family.iter().sum::<f64>() / family.len() as f64;
-        let key = |(place, group): (usize, usize)| match scope {
-            Scope::Local => ((place as f64 + 0.5) / family.len() as f64, group),
-            Scope::Global if mean > 0.0 => (family[group] / mean, group),
-            Scope::Global => (0.0, group),
+    let rank = |group: &Vec<f64>| {
+        let mut order: Vec<usize> = (0..group.len()).collect();
+        order.sort_by(|&a, &b| group[a].total_cmp(&group[b]).then(a.cmp(&b)));
+        let mean = group.iter().sum::<f64>() / group.len() as f64;
+        let key = |(place, channel): (usize, usize)| match scope {
+            Scope::Local => ((place as f64 + 0.5) / group.len() as f64, channel),
+            Scope::Global if mean > 0.0 => (group[channel] / mean, channel),
+            Scope::Global => (0.0, channel),
         };
         order.into_iter().enumerate().map(key).collect()
     };

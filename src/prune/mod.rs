@@ -1,7 +1,7 @@
 //! Structural pruning: groups → scores → plan → apply.
 //!
 //! [`Groups`] says which channels must go together, [`score`] how important they are, [`Plan`] which go, and [`apply`]
-//! removes them physically and exactly. [`Pruner`] holds the road together.
+//! removes them physically and exactly. [`Pruner`] does all of it.
 
 mod apply;
 mod cost;
@@ -17,7 +17,7 @@ mod union_find;
 
 pub use apply::{apply, zero};
 pub use error::PruneError;
-pub use groups::{Family, FamilyId, GroupId, Groups};
+pub use groups::{ChannelId, Group, GroupId, Groups};
 pub use importance::{Scores, filter_scores, score};
 pub use options::{Amount, Importance, PruneOptions, Scope};
 pub use plan::{LayerPlan, Plan, PlanReport, PlanRow};
@@ -36,25 +36,25 @@ pub struct Pruner {
     ignored: Vec<bool>,
 }
 
-/// One group's score.
+/// One coupled channel's score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScoreRow {
-    /// Name of the family that it is ranked in.
-    pub family: String,
-    /// The family's first convolution.
+    /// Name of the group that it is ranked in.
+    pub group: String,
+    /// The group's first convolution.
     pub layer: String,
     /// Its channel there.
     pub channel: usize,
     /// Its importance by the criterion.
     pub score: f64,
-    /// Its importance in the ranking; lowest goes first. Locally its place in the family as a share, globally the score
-    /// divided by the family's mean.
+    /// Its importance in the ranking; lowest goes first. Locally its place in the group's order as a share, globally the score
+    /// divided by the group's mean.
     pub rank: f64,
-    /// Whether the family is kept whole because a layer of it is ignored.
+    /// Whether the group is kept whole because a layer of it is ignored.
     pub ignored: bool,
-    /// Parameters that go when this group alone goes.
+    /// Parameters that go when this channel alone goes.
     pub params: u64,
-    /// MACs that go when this group alone goes.
+    /// MACs that go when this channel alone goes.
     pub macs: u64,
 }
 
@@ -80,32 +80,32 @@ impl Pruner {
         &self.options
     }
 
-    /// The channel groups.
+    /// The groups and their coupled channels.
     pub fn groups(&self) -> &Groups {
         &self.groups
     }
 
-    /// Every prunable group's score, by family and channel.
+    /// Every prunable coupled channel's score, by group and channel.
     ///
     /// # Errors
-    /// Where the criterion does not apply to a family.
+    /// Where the criterion does not apply to a group.
     pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
         let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
         let ranking = importance::ranking(&scores, self.options.scope);
         let costs = cost::CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
-        let mut kept: Vec<usize> = self.groups.families().iter().map(|family| family.groups.len()).collect();
+        let mut kept: Vec<usize> = self.groups.all().iter().map(|group| group.coupled.len()).collect();
         let whole = costs.cost(&kept);
         let mut rows = Vec::new();
-        for (id, family) in self.groups.families().iter().enumerate() {
+        for (id, group) in self.groups.all().iter().enumerate() {
             kept[id] -= 1;
             let without = costs.cost(&kept);
             kept[id] += 1;
-            let mut ranks = vec![0.0; family.groups.len()];
+            let mut ranks = vec![0.0; group.coupled.len()];
             ranking[id].iter().for_each(|&(rank, place)| ranks[place] = rank);
             rows.extend(ranks.into_iter().enumerate().map(|(place, rank)| ScoreRow {
-                family: family.name.clone(),
-                layer: self.model.graph().node(family.layer).name.clone(),
-                channel: family.channels[place],
+                group: group.name.clone(),
+                layer: self.model.graph().node(group.layer).name.clone(),
+                channel: group.channels[place],
                 score: scores[id][place],
                 rank,
                 ignored: self.ignored[id],
@@ -131,13 +131,13 @@ impl Pruner {
             size: self.options.size,
             ..Plan::default()
         };
-        for ((family, kept), order) in self.groups.families().iter().zip(kept).zip(&ranking) {
-            let gone = order[..order.len() - kept].iter().map(|&(_, place)| family.channels[place]);
-            let name = &self.model.graph().node(family.layer).name;
+        for ((group, kept), order) in self.groups.all().iter().zip(kept).zip(&ranking) {
+            let gone = order[..order.len() - kept].iter().map(|&(_, place)| group.channels[place]);
+            let name = &self.model.graph().node(group.layer).name;
             let layer = plan
                 .layers
                 .entry(name.clone())
-                .or_insert_with(|| LayerPlan { channels: self.groups.labels(family.layer).len(), remove: Vec::new() });
+                .or_insert_with(|| LayerPlan { channels: self.groups.labels(group.layer).len(), remove: Vec::new() });
             layer.remove.extend(gone);
             layer.remove.sort_unstable();
         }

@@ -10,35 +10,35 @@ use crate::{
     nearest::did_you_mean,
 };
 
-/// How a channel group's importance is measured; low goes first. Sums run over the convolutions (or normalisations) that
-/// the group's channels come from, since a residual stage has several.
+/// How a coupled channel's importance is measured; low goes first. Sums run over the convolutions (or normalisations)
+/// that its channels come from, since a residual stage has several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Importance {
-    /// Σ |w| over the group's filters (Li et al. 2017, Pruning Filters for Efficient ConvNets).
+    /// Σ |w| over its filters (Li et al. 2017, Pruning Filters for Efficient ConvNets).
     L1,
-    /// √Σ w² over the group's filters (He et al. 2018, Soft Filter Pruning).
+    /// √Σ w² over its filters (He et al. 2018, Soft Filter Pruning).
     L2,
-    /// Σ |γ| over the group's normalisations (Liu et al. 2017, Network Slimming).
+    /// Σ |γ| over its normalisations (Liu et al. 2017, Network Slimming).
     BnScale,
-    /// √Σ w² over all that goes with the group: filters and the readers' columns (Fang et al. 2023, DepGraph).
+    /// √Σ w² over all that goes with it: filters and the readers' columns (Fang et al. 2023, DepGraph).
     #[default]
     GroupNorm,
-    /// How much of the variance that the readers of the group's channels see comes from them; the activations' variance
+    /// How much of the variance that the readers of its channels see comes from them; the activations' variance
     /// follows from the normalisations' scales and shifts. Since it has no unit, layers compare without being normalised.
     Contribution,
     /// Uniform noise from the seed: what every other criterion has to beat.
     Random,
 }
 
-/// Which groups compete with each other.
+/// Which coupled channels compete with each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Every family loses the same share of its channels.
+    /// Every group loses the same share of its channels.
     #[default]
     Local,
-    /// All families compete by score, each divided by the family's mean, so that layers of different scale compare.
+    /// All groups compete by score, each divided by the group's mean, so that layers of different scale compare.
     Global,
 }
 
@@ -46,7 +46,7 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {
-    /// Share of the prunable channel groups that goes.
+    /// Share of the prunable coupled channels that goes.
     Ratio(f64),
     /// Share of the network's MACs that stays.
     Macs(f64),
@@ -58,19 +58,19 @@ pub enum Amount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PruneOptions {
-    /// How groups are scored.
+    /// How coupled channels are scored.
     pub importance: Importance,
-    /// Which groups compete.
+    /// Which coupled channels compete.
     pub scope: Scope,
     /// How much goes; by default half of the MACs stay.
     pub amount: Amount,
     /// Side of the square images that MACs are counted for, in pixels; 640.
     pub size: usize,
-    /// Families keep a multiple of this many channels (or all of theirs); 1.
+    /// Groups keep a multiple of this many channels (or all of theirs); 1.
     pub round_to: usize,
-    /// Families never keep fewer channels, unless they have fewer; 4.
+    /// Groups never keep fewer channels, unless they have fewer; 4.
     pub min_channels: usize,
-    /// Largest share of its channels that a family may lose, 0 to 1; 0.75. A ranking of all families would otherwise
+    /// Largest share of its channels that a group may lose, 0 to 1; 0.75. A ranking of all groups would otherwise
     /// empty narrow early layers.
     pub max_ratio: f64,
     /// Glob patterns of layers whose filters all stay: of full names (`model.*.cv3.conv`) or of the modules that hold
@@ -123,7 +123,7 @@ impl PruneOptions {
         }
     }
 
-    /// For every family, whether a pattern of `ignore` keeps it whole.
+    /// For every group, whether a pattern of `ignore` keeps it whole.
     ///
     /// # Errors
     /// A pattern that is none, or that matches no convolution.
@@ -138,7 +138,7 @@ impl PruneOptions {
             patterns.push(pattern);
         }
         let kept = |layer: &usize| patterns.iter().any(|pattern| covers(pattern, &graph.node(*layer).name));
-        Ok(groups.families().iter().map(|family| family.producers.iter().any(kept)).collect())
+        Ok(groups.all().iter().map(|group| group.producers.iter().any(kept)).collect())
     }
 }
 

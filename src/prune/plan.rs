@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     PruneError,
-    groups::{GroupId, Groups},
+    groups::{ChannelId, Groups},
     options::no_such_layer,
 };
 use crate::{
@@ -111,10 +111,10 @@ impl Plan {
         })
     }
 
-    /// For every group of the model, whether it goes.
+    /// For every coupled channel of the model, whether it goes.
     ///
     /// # Errors
-    /// Where the plan names a layer or channel that is not there, that must stay, or that is the last of its family.
+    /// Where the plan names a layer or channel that is not there, that must stay, or that is the last of its group.
     pub(super) fn removed(&self, model: &Model) -> Result<Removed, PruneError> {
         let groups = Groups::of(model.graph())?;
         let mut gone = vec![false; groups.count()];
@@ -130,24 +130,24 @@ impl Plan {
                 return Err(misfit(format!("the plan is for {planned} channels, this model's layer has {found}")));
             }
             for &channel in &plan.remove {
-                let Some(&group) = labels.get(channel) else {
+                let Some(&coupled) = labels.get(channel) else {
                     return Err(misfit(format!(
                         "channel {channel} is to go, but the last one is {}",
                         labels.len() - 1
                     )));
                 };
-                if groups.family_of(group).is_none() {
+                if groups.group_of(coupled).is_none() {
                     return Err(misfit(format!(
                         "channel {channel} is to go, but it is tied to an output of the network and must stay"
                     )));
                 }
-                gone[group] = true;
+                gone[coupled] = true;
             }
         }
-        for family in groups.families() {
-            if family.groups.iter().all(|&group: &GroupId| gone[group]) {
-                let reason = format!("all channels of {} are to go; at least one must stay", family.name);
-                return Err(PruneError::Misfit { layer: model.graph().node(family.layer).name.clone(), reason });
+        for group in groups.all() {
+            if group.coupled.iter().all(|&channel| gone[channel]) {
+                let reason = format!("all channels of {} are to go; at least one must stay", group.name);
+                return Err(PruneError::Misfit { layer: model.graph().node(group.layer).name.clone(), reason });
             }
         }
         Ok(Removed(gone))
@@ -183,13 +183,13 @@ impl Plan {
     }
 }
 
-/// For every group, whether it goes.
+/// For every coupled channel, whether it goes.
 #[derive(Clone, Debug)]
 pub(super) struct Removed(pub(super) Vec<bool>);
 
 impl Removed {
     /// The channels of a value that stay.
-    pub(super) fn kept(&self, labels: &[GroupId]) -> Vec<usize> {
-        labels.iter().enumerate().filter(|(_, group)| !self.0[**group]).map(|(channel, _)| channel).collect()
+    pub(super) fn kept(&self, labels: &[ChannelId]) -> Vec<usize> {
+        labels.iter().enumerate().filter(|(_, coupled)| !self.0[**coupled]).map(|(channel, _)| channel).collect()
     }
 }

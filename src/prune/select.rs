@@ -1,13 +1,13 @@
-//! How many groups every family keeps, so that the amount asked for is met.
+//! How many coupled channels every group keeps, so that the amount asked for is met.
 //!
-//! All groups are put in one order, least important first. What goes is a beginning of that order, within each family's
-//! limits and rounded; its length is found by bisection over exact costs. Single steps of families then close the gap
+//! All coupled channels are put in one order, least important first. What goes is a beginning of that order, within each group's
+//! limits and rounded; its length is found by bisection over exact costs. Single steps of groups then close the gap
 //! that whole channels leave.
 
 use super::{
     Amount, PruneError, PruneOptions,
     cost::CostModel,
-    groups::{FamilyId, Groups},
+    groups::{GroupId, Groups},
 };
 
 /// A gap to the target, as a share of the whole, that is not worth closing.
@@ -15,7 +15,7 @@ const CLOSE: f64 = 5e-4;
 /// A gap that is an error: the steps are too coarse for the target.
 const TOO_FAR: f64 = 0.05;
 
-/// What a family may keep.
+/// What a group may keep.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     floor: usize,
@@ -47,7 +47,7 @@ impl Limits {
     }
 }
 
-/// How many groups every family keeps. `ranking` holds every family's keys in ascending order; `ignored` families keep
+/// How many coupled channels every group keeps. `ranking` holds every group's keys in ascending order; `ignored` groups keep
 /// all.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub(super) fn select(
     ignored: &[bool],
     options: &PruneOptions,
 ) -> Result<Vec<usize>, PruneError> {
-    let full: Vec<usize> = groups.families().iter().map(|family| family.groups.len()).collect();
+    let full: Vec<usize> = groups.all().iter().map(|group| group.coupled.len()).collect();
     let limits: Vec<Limits> =
         full.iter().zip(ignored).map(|(&full, &ignored)| Limits::new(full, ignored, options)).collect();
     let open = |kept: &[usize]| -> f64 {
@@ -101,16 +101,16 @@ struct Search<'a> {
 impl Search<'_> {
     /// The beginning of the order that comes nearest to the target.
     fn bisect(&self, gap: &impl Fn(&[usize]) -> f64) -> Vec<usize> {
-        let mut order: Vec<(f64, FamilyId)> = self
+        let mut order: Vec<(f64, GroupId)> = self
             .ranking
             .iter()
             .enumerate()
-            .flat_map(|(family, keys)| keys.iter().map(move |&(key, _)| (key, family)))
+            .flat_map(|(group, keys)| keys.iter().map(move |&(key, _)| (key, group)))
             .collect();
         order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let kept_after = |count: usize| -> Vec<usize> {
             let mut kept: Vec<usize> = self.limits.iter().map(|limits| limits.full).collect();
-            order[..count].iter().for_each(|&(_, family)| kept[family] -= 1);
+            order[..count].iter().for_each(|&(_, group)| kept[group] -= 1);
             kept.iter().zip(self.limits).map(|(&kept, limits)| limits.nearest(kept)).collect()
         };
         let (mut low, mut high) = (0, order.len());
@@ -122,8 +122,8 @@ impl Search<'_> {
         if gap(&above).abs() < gap(&below).abs() { above } else { below }
     }
 
-    /// Moves single families by a step while that brings the target nearer; of several steps that close the gap, the
-    /// one whose groups are nearest to the threshold.
+    /// Moves single groups by a step while that brings the target nearer; of several steps that close the gap, the
+    /// one whose channels are nearest to the threshold.
     fn close_gap(&self, kept: &mut [usize], gap: &impl Fn(&[usize]) -> f64) {
         loop {
             let now = gap(kept);
@@ -131,24 +131,24 @@ impl Search<'_> {
                 return;
             }
             let down = now > 0.0;
-            let mut best: Option<(f64, f64, FamilyId, usize)> = None;
-            for (family, limits) in self.limits.iter().enumerate() {
-                let Some(next) = limits.step(kept[family], down) else { continue };
-                let before = std::mem::replace(&mut kept[family], next);
+            let mut best: Option<(f64, f64, GroupId, usize)> = None;
+            for (group, limits) in self.limits.iter().enumerate() {
+                let Some(next) = limits.step(kept[group], down) else { continue };
+                let before = std::mem::replace(&mut kept[group], next);
                 let then = gap(kept).abs();
-                kept[family] = before;
+                kept[group] = before;
                 if then >= now.abs() {
                     continue;
                 }
-                let keys = &self.ranking[family];
+                let keys = &self.ranking[group];
                 let key = if down { keys[limits.full - before].0 } else { -keys[limits.full - next].0 };
-                let candidate = (then.max(CLOSE), key, family, next);
+                let candidate = (then.max(CLOSE), key, group, next);
                 if best.is_none_or(|best| (candidate.0, candidate.1) < (best.0, best.1)) {
                     best = Some(candidate);
                 }
             }
-            let Some((_, _, family, next)) = best else { return };
-            kept[family] = next;
+            let Some((_, _, group, next)) = best else { return };
+            kept[group] = next;
         }
     }
 }

@@ -64,28 +64,28 @@ proptest! {
 }
 
 #[test]
-fn families_follow_the_structure() {
+fn groups_follow_the_structure() {
     let model = fixtures::towers(0, Activation::Silu);
     let groups = Groups::of(model.graph()).unwrap();
-    let family = |name: &str| groups.families().iter().find(|family| family.name == name).unwrap();
+    let group = |name: &str| groups.all().iter().find(|group| group.name == name).unwrap();
     let names = |ids: &[usize]| ids.iter().map(|&id| model.graph().node(id).name.clone()).collect::<Vec<_>>();
     // C2f: the first half only goes to the concatenation, the second is the residual stream.
-    assert_eq!(names(&family("model.1.cv1.conv[0..8]").producers), ["model.1.cv1.conv"]);
+    assert_eq!(names(&group("model.1.cv1.conv[0..8]").producers), ["model.1.cv1.conv"]);
     assert_eq!(
-        names(&family("model.1.cv1.conv[8..16]").producers),
+        names(&group("model.1.cv1.conv[8..16]").producers),
         ["model.1.cv1.conv", "model.1.m.0.cv2.conv", "model.1.m.1.cv2.conv"]
     );
     assert_eq!(
-        names(&family("model.1.cv1.conv[8..16]").consumers),
+        names(&group("model.1.cv1.conv[8..16]").consumers),
         ["model.1.m.0.cv1.conv", "model.1.m.1.cv1.conv", "model.1.cv2.conv"]
     );
     // A depthwise tower goes with what it reads.
-    assert_eq!(names(&family("model.1.cv2.conv").producers), ["model.1.cv2.conv", "model.4.cv3.0.0.conv"]);
+    assert_eq!(names(&group("model.1.cv2.conv").producers), ["model.1.cv2.conv", "model.4.cv3.0.0.conv"]);
     // Detect's last convolutions keep their outputs.
-    assert!(groups.families().iter().all(|family| !family.name.ends_with(".2")));
+    assert!(groups.all().iter().all(|group| !group.name.ends_with(".2")));
     let output = model.graph().outputs()[0];
-    assert_eq!(groups.family_of(groups.group_of(output, 0).unwrap()), None);
-    assert_eq!(groups.family_of(groups.group_of(0, 0).unwrap()), None);
+    assert_eq!(groups.group_of(groups.coupled(output, 0).unwrap()), None);
+    assert_eq!(groups.group_of(groups.coupled(0, 0).unwrap()), None);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn grouped_convolutions_lose_whole_groups() {
     let (before, after) = (conv(&model, "model.1.conv"), conv(&pruned, "model.1.conv"));
     assert_eq!([before.groups, before.in_channels, before.out_channels], [4, 12, 16]);
     assert_eq!([after.groups, after.in_channels, after.out_channels], [2, 6, 8]);
-    assert!(groups.families().iter().any(|family| family.name == "model.0.conv" && family.groups.len() == 4));
+    assert!(groups.all().iter().any(|group| group.name == "model.0.conv" && group.coupled.len() == 4));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn targets_are_met_and_costs_are_exact() {
 }
 
 #[test]
-fn local_ratio_takes_the_same_share_of_every_family() {
+fn local_ratio_takes_the_same_share_of_every_group() {
     let model = fixtures::anchored(5);
     let options = PruneOptions { importance: Importance::L1, ..loose(Amount::Ratio(0.5)) };
     let plan = Pruner::new(&model, options).unwrap().plan().unwrap();
@@ -150,8 +150,8 @@ fn the_least_important_go_first() {
             for row in &rows {
                 let gone = &plan.layers[&row.layer].remove;
                 if gone.contains(&row.channel) {
-                    let kept = rows.iter().filter(|other| other.family == row.family && !gone.contains(&other.channel));
-                    assert!(kept.into_iter().all(|other| other.score >= row.score), "{importance} {}", row.family);
+                    let kept = rows.iter().filter(|other| other.group == row.group && !gone.contains(&other.channel));
+                    assert!(kept.into_iter().all(|other| other.score >= row.score), "{importance} {}", row.group);
                 }
             }
         }
@@ -231,7 +231,7 @@ fn edited_plans_are_checked() {
         apply(&model, &plan)
     };
     assert!(edited("model.0.conv", 8, vec![0, 5]).is_ok());
-    // A residual partner names the same groups.
+    // A residual partner names the same coupled channels.
     let by_partner = edited("model.2.m.1.cv2.conv", 8, vec![2]).unwrap();
     assert_eq!(by_partner.graph(), edited("model.2.cv1.conv", 8, vec![2]).unwrap().graph());
     let text = |result: Result<Model, PruneError>| result.unwrap_err().to_string();

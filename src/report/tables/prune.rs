@@ -45,12 +45,12 @@ pub fn plan(plan: &Plan, report: &PlanReport) -> Table {
     table
 }
 
-/// A row for each channel group that could go.
+/// A row for each coupled channel that could go.
 pub fn scores(title: &str, rows: &[ScoreRow]) -> Table {
     let columns = [
         Column::from("layer"),
         Column::from("channel"),
-        Column::from("family"),
+        Column::from("group"),
         Column::from("score"),
         Column::from("rank"),
         Column::from("ignored"),
@@ -62,7 +62,7 @@ pub fn scores(title: &str, rows: &[ScoreRow]) -> Table {
         table.push([
             row.layer.as_str().into(),
             row.channel.into(),
-            row.family.as_str().into(),
+            row.group.as_str().into(),
             Cell::Float(row.score),
             Cell::Float(row.rank),
             row.ignored.into(),
