@@ -39,7 +39,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     drop(buffered);
     temporary.as_file().sync_all()?;
     temporary.persist(&target).map_err(|error| error.error)?;
-    sync_folder(&folder)
+    sync_folder(&folder);
+    Ok(())
 }
 
 fn folder_of(target: &Path) -> PathBuf {
@@ -69,16 +70,12 @@ fn builder(_target: &Path) -> io::Result<tempfile::Builder<'static, 'static>> {
     Ok(builder)
 }
 
-/// Makes the rename itself last. Only some systems can, or need to.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Makes the rename itself survive a power cut, where system and file system can. Where they cannot, the new file is in
+/// place and complete all the same, so that is no error.
+fn sync_folder(folder: &Path) {
     if cfg!(unix) {
-        match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Some file systems do not know how; the file itself is complete all the same.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-            done => return done,
-        }
+        let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
     }
-    Ok(())
 }
 
 #[cfg(test)]

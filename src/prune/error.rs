@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Importance;
-use crate::{data::DataError, exec::ExecError, graph::GraphError, model::ModelError};
+use crate::{data::DataError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError};
 
 /// What can go wrong when pruning.
 #[derive(Debug, Error)]
@@ -103,7 +103,10 @@ pub enum PruneError {
     /// The pruned model does not run as it should: a fault of pruning itself.
     #[error("the pruned model failed its check: {0}")]
     Check(String),
-    /// A plan that could not be read or written.
+    /// A plan that could not be written.
+    #[error(transparent)]
+    Write(#[from] IoError),
+    /// A plan that could not be read.
     #[error("plan file {}: {reason}", path.display())]
     File {
         /// The file.

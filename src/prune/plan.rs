@@ -1,6 +1,6 @@
 //! A plan: which channels go. It can be printed, saved, edited and replayed.
 
-use std::{collections::BTreeMap, io::Write, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     graph::{Cost, NodeId, Op},
+    io::atomic_write,
     model::Model,
 };
 
@@ -153,22 +154,16 @@ impl Plan {
         Ok(Removed(gone))
     }
 
-    /// Writes the plan as JSON, to a temporary file beside `path` that then takes its name.
+    /// Writes the plan as JSON; the file appears whole or not at all.
     ///
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PruneError> {
-        let path = path.as_ref();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|error| PruneError::File { path: path.to_owned(), reason: error.to_string() })
+        let whole = atomic_write(path, |file| {
+            serde_json::to_writer_pretty(&mut *file, self)?;
+            file.write_all(b"\n")
+        });
+        Ok(whole?)
     }
 
     /// Reads a plan that [`Plan::save`] wrote, or that was edited since.

@@ -217,6 +217,10 @@ fn plans_are_seeded_saved_and_replayed() {
     assert_eq!(a.graph(), b.graph());
     assert_eq!(difference(&a, &b, 16), 0.0);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "").unwrap();
+    let permissions = |path| std::fs::metadata(path).unwrap().permissions();
+    assert_eq!(permissions(&path), permissions(&plain));
     std::fs::write(&path, "{\"model\": 3}").unwrap();
     assert!(Plan::load(&path).unwrap_err().to_string().contains("plan.json"));
     assert!(plan.save(folder.path().join("missing/plan.json")).unwrap_err().to_string().contains("missing"));

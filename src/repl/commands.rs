@@ -1,7 +1,7 @@
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::io::{IoError, atomic_write};
 use crate::nearest::did_you_mean;
 use crate::report::{Cell, Table};
 use crate::script::scan;
@@ -106,7 +106,7 @@ impl Command {
                 Ok(())
             }
             Self::Save(path) => {
-                transcript.save(&path).map_err(|error| failure(format!("cannot write {}: {error}", path.display())))?;
+                transcript.save(&path).map_err(|error| failure(error.to_string()))?;
                 show(session, &format!("saved {} lines to {}", transcript.0.len(), path.display()))
             }
             Self::History => show(session, &history().join("\n")),
@@ -168,14 +168,8 @@ impl Transcript {
     }
 
     /// Writes it all to a file, whole or not at all.
-    fn save(&self, path: &Path) -> std::io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        for text in &self.0 {
-            writeln!(file, "{text}")?;
-        }
-        file.persist(path)?;
-        Ok(())
+    fn save(&self, path: &Path) -> Result<(), IoError> {
+        atomic_write(path, |file| self.0.iter().try_for_each(|text| writeln!(file, "{text}")))
     }
 }
 

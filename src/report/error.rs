@@ -1,3 +1,5 @@
+//! What can go wrong in reporting.
+
 use std::path::PathBuf;
 
 use crate::nearest::did_you_mean;
@@ -22,13 +24,8 @@ pub enum Error {
         rows: usize,
     },
     /// A file that couldn't be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] crate::io::IoError),
     /// A plot whose file ending is neither `.svg` nor `.png`.
     #[error("cannot tell the picture format of {}: the name must end in .svg or .png", path.display())]
     PictureFormat {

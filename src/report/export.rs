@@ -1,8 +1,11 @@
+//! Tables as JSON and CSV.
+
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Cell, Error, Result, Table};
+use super::{Cell, Result, Table};
+use crate::io::atomic_write;
 
 impl Table {
     /// Title, rows and totals as one JSON value; each row is an object by column name, in full precision.
@@ -24,33 +27,20 @@ impl Table {
     /// Writes the rows (not the totals) as CSV under the column names, in full precision. The file appears whole or
     /// not at all.
     pub fn csv(&self, path: &Path) -> Result<()> {
-        write_whole(path, |file| {
+        let whole = atomic_write(path, |file| {
             let mut writer = csv::Writer::from_writer(file);
             writer.write_record(self.columns().iter().map(|column| &column.name))?;
             for row in self.rows() {
                 writer.write_record(row.iter().map(Cell::plain))?;
             }
             writer.flush()
-        })
+        });
+        Ok(whole?)
     }
 
     fn object(&self, row: &[Cell]) -> Value {
         self.columns().iter().zip(row).map(|(column, cell)| (column.name.clone(), cell.json())).collect()
     }
-}
-
-/// Writes a file beside its place and renames it there: it appears whole or not at all.
-pub(super) fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let whole = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        write(file.as_file_mut())?;
-        // Temporary files are their owner's alone; results are not secret.
-        #[cfg(unix)]
-        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    whole().map(drop).map_err(|source| Error::Write { path: path.into(), source })
 }
 
 #[cfg(test)]
@@ -82,5 +72,20 @@ mod tests {
         let error = table().csv(&folder.path().join("no/t.csv")).unwrap_err().to_string();
         assert!(error.contains("no/t.csv"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_permissions_of_any_other() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, plain] = ["t.csv", "plain"].map(|name| folder.path().join(name));
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        table().csv(&ours).unwrap();
+        std::fs::write(&plain, "").unwrap();
+        assert_eq!(mode(&ours), mode(&plain));
+        std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o640)).unwrap();
+        table().csv(&ours).unwrap();
+        assert_eq!(mode(&ours), 0o640);
     }
 }

@@ -1,10 +1,12 @@
-use std::io::{Cursor, Write as _};
+//! Pictures to files.
+
+use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, RgbImage};
 
-use super::export::write_whole;
 use super::{Error, Result};
+use crate::io::atomic_write;
 
 /// Writes a picture as PNG, JPEG, WebP or BMP, whichever the file's ending says. The file appears whole or not at all.
 ///
@@ -17,7 +19,7 @@ pub fn save_picture(picture: &RgbImage, path: &Path) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
     let failed = |error: image::ImageError| Error::Draw { path: path.into(), message: error.to_string() };
     picture.write_to(&mut bytes, format).map_err(failed)?;
-    write_whole(path, |file| file.write_all(bytes.get_ref()))
+    Ok(atomic_write(path, |file| file.write_all(bytes.get_ref()))?)
 }
 
 #[cfg(test)]

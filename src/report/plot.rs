@@ -1,10 +1,10 @@
-use std::io::Write as _;
 use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{Error, Result};
+use crate::io::atomic_write;
 
 /// A line over points, such as a loss over epochs. Points that are not finite are left out.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ pub fn plot(panels: &[Panel], path: &Path) -> Result<()> {
         }
         _ => return Err(Error::PictureFormat { path: path.into() }),
     };
-    super::export::write_whole(path, |file| file.write_all(&bytes))
+    Ok(atomic_write(path, |file| file.write_all(&bytes))?)
 }
 
 /// Width and height of a panel in pixels.
