@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, Op};
+use super::{Graph, GraphError, Node, Role, Shape, shape::bad};
 
 /// Cost of a node or a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,13 @@ pub struct Cost {
     pub macs: u64,
 }
 
+impl Cost {
+    fn checked_add(self, other: Cost) -> Option<Cost> {
+        Some(Cost { params: self.params.checked_add(other.params)?, macs: self.macs.checked_add(other.macs)? })
+    }
+}
+
+/// Of parts of one network; see [`Graph::costs`] for why the sum fits.
 impl Add for Cost {
     type Output = Cost;
 
@@ -24,39 +31,40 @@ impl Add for Cost {
 }
 
 impl Graph {
-    /// Cost of every node for images of this height and width.
+    /// Cost of every node for images of this height and width. The sum over all nodes fits too.
     ///
     /// # Errors
-    /// As [`Graph::shapes`].
+    /// As [`Graph::shapes`]; names the layer with which the count goes beyond 64 bits.
     pub fn costs(&self, image: [usize; 2]) -> Result<Vec<Cost>, GraphError> {
         let shapes = self.shapes(image)?;
-        let cost = |(node, shape): (&super::Node, &super::Shape)| {
-            let trained = node.op.parameters().into_iter().filter(|parameter| parameter.role.is_trainable());
-            let params = trained.map(|parameter| parameter.shape.iter().product::<usize>() as u64).sum();
-            let macs = match &node.op {
-                Op::Conv(conv) => {
-                    let filters: usize = conv.weight_shape().iter().product();
-                    (filters * shape.height * shape.width) as u64
-                }
-                Op::Input { .. }
-                | Op::BatchNorm(_)
-                | Op::Activation(_)
-                | Op::MaxPool(_)
-                | Op::Upsample { .. }
-                | Op::Add
-                | Op::Concat
-                | Op::Slice { .. } => 0,
-            };
-            Cost { params, macs }
-        };
-        Ok(self.nodes().iter().zip(&shapes).map(cost).collect())
+        let mut total = Cost::default();
+        let mut costs = Vec::with_capacity(shapes.len());
+        for (node, shape) in self.nodes().iter().zip(&shapes) {
+            let sum = cost(node, shape).and_then(|cost| Some((cost, total.checked_add(cost)?)));
+            let (cost, sum) =
+                sum.ok_or_else(|| bad(node, "the multiply-accumulates up to here are beyond 64 bits".into()))?;
+            total = sum;
+            costs.push(cost);
+        }
+        Ok(costs)
     }
 
     /// Cost of the whole network for images of this height and width.
     ///
     /// # Errors
-    /// As [`Graph::shapes`].
+    /// As [`Graph::costs`].
     pub fn total_cost(&self, image: [usize; 2]) -> Result<Cost, GraphError> {
         Ok(self.costs(image)?.into_iter().fold(Cost::default(), Cost::add))
     }
+}
+
+/// A node's cost, or `None` where the numbers do not fit.
+fn cost(node: &Node, output: &Shape) -> Option<Cost> {
+    let mut cost = Cost::default();
+    for parameter in node.op.parameters().into_iter().filter(|parameter| parameter.role.is_trainable()) {
+        let params = parameter.count() as u64;
+        let positions = if parameter.role == Role::Weight { (output.height * output.width) as u64 } else { 0 };
+        cost = cost.checked_add(Cost { params, macs: params.checked_mul(positions)? })?;
+    }
+    Some(cost)
 }

@@ -2,10 +2,12 @@
 
 mod cost;
 mod op;
+mod parameter;
 mod shape;
 
 pub use cost::Cost;
-pub use op::{Activation, BatchNorm, Conv, MaxPool, Op, Parameter, Role};
+pub use op::{Activation, BatchNorm, Conv, MaxPool, Op};
+pub use parameter::{Axis, Parameter, Role};
 pub use shape::Shape;
 
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,22 @@ pub struct Graph {
     outputs: Vec<NodeId>,
 }
 
+/// A parameter that reads all channels of a value, an index of one of its axes each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// The node that owns it.
+    pub node: NodeId,
+    /// The value whose channels it reads.
+    pub input: NodeId,
+    /// Full name of the tensor.
+    pub name: String,
+    /// Place of the axis that runs over those channels.
+    pub axis: usize,
+}
+
 /// What can be wrong with a graph, or with asking something of it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum GraphError {
     /// Two nodes of one name would own the same tensors.
     #[error("two layers are named `{name}`; every layer needs a name of its own")]
@@ -109,6 +125,11 @@ impl Graph {
         &mut self.nodes[id].op
     }
 
+    /// Channels of the images that the network reads, if it reads any.
+    pub fn image_channels(&self) -> Option<usize> {
+        self.nodes.iter().find_map(|node| if let Op::Input { channels } = node.op { Some(channels) } else { None })
+    }
+
     /// The results, in order.
     pub fn outputs(&self) -> &[NodeId] {
         &self.outputs
@@ -144,6 +165,16 @@ impl Graph {
             let name = move |parameter: Parameter| (id, node.tensor_name(parameter.suffix), parameter);
             node.op.parameters().into_iter().map(name)
         })
+    }
+
+    /// Every parameter with an axis over all channels of its node's input, in graph order: the weights of ungrouped
+    /// convolutions.
+    pub fn readers(&self) -> Vec<Reader> {
+        let reader = |(node, name, parameter): (NodeId, String, Parameter)| {
+            let axis = parameter.input_axis()?;
+            Some(Reader { node, input: self.node(node).inputs[0], name, axis })
+        };
+        self.parameters().filter_map(reader).collect()
     }
 
     /// Checks names, order, arities and channel counts.
@@ -217,5 +248,41 @@ mod tests {
         let mut graph = residual();
         graph.add("model.3", Op::Concat, &[7]);
         assert!(matches!(graph.validate(), Err(GraphError::BadInput { input: 7, .. })));
+    }
+
+    #[test]
+    fn sizes_beyond_reason_are_named_errors() {
+        let error = |graph: Graph| graph.costs([640, 640]).unwrap_err().to_string();
+        // Weights: channels and kernels whose product is beyond 64 bits.
+        let mut graph = residual();
+        let conv = Conv { kernel: [1 << 40; 2], ..Conv::same(8, 8, 1, 1) };
+        graph.add("model.9.huge", Op::Conv(conv), &[4]);
+        let weight = error(graph);
+        assert!(weight.contains("model.9.huge") && weight.contains("too large"), "{weight}");
+        // Channels that need no weights at all.
+        let mut graph = residual();
+        for step in 0..62 {
+            let last = graph.nodes().len() - 1;
+            graph.add(format!("double.{step}"), Op::Concat, &[last, last]);
+        }
+        assert!(error(graph).contains("double.13"));
+        // Maps: upsampling again and again.
+        let mut graph = residual();
+        for step in 0..12 {
+            let last = graph.nodes().len() - 1;
+            graph.add(format!("up.{step}"), Op::Upsample { scale: 64 }, &[last]);
+        }
+        assert!(error(graph).contains("up.1"));
+        // Multiply-accumulates, each layer of which fits.
+        let mut graph = Graph::new();
+        let image = graph.add("images", Op::Input { channels: 1 }, &[]);
+        let wide = graph.add("wide", Op::Conv(Conv { padding: [0; 2], ..Conv::same(1, 1, 1 << 17, 1) }), &[image]);
+        graph.set_outputs(vec![wide]);
+        let error = graph.costs([1 << 18; 2]).unwrap_err().to_string();
+        assert!(error.contains("wide") && error.contains("64 bits"), "{error}");
+        // No channels at all.
+        let mut graph = Graph::new();
+        graph.add("images", Op::Input { channels: 0 }, &[]);
+        assert!(graph.validate().unwrap_err().to_string().contains("0 channels"));
     }
 }

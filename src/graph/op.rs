@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::parameter::{Axis, Parameter, Role};
+
 /// What a node computes. Closed and matched exhaustively: a new operation is found by the compiler wherever something
 /// must be known of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,66 +127,28 @@ pub struct MaxPool {
     pub padding: usize,
 }
 
-/// What a parameter tensor is to its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Role {
-    /// A convolution's weight.
-    Weight,
-    /// A convolution's bias.
-    Bias,
-    /// A normalisation's scale (gamma).
-    NormScale,
-    /// A normalisation's shift (beta).
-    NormShift,
-    /// A normalisation's running mean; not trained.
-    RunningMean,
-    /// A normalisation's running variance; not trained.
-    RunningVar,
-}
-
-impl Role {
-    /// Whether gradients reach it. What is not trained does not count as a parameter either.
-    pub fn is_trainable(self) -> bool {
-        match self {
-            Role::Weight | Role::Bias | Role::NormScale | Role::NormShift => true,
-            Role::RunningMean | Role::RunningVar => false,
-        }
-    }
-
-    /// Whether weight decay applies: to convolution weights only, never to biases or normalisation.
-    pub fn decays(self) -> bool {
-        self == Role::Weight
-    }
-}
-
-/// A tensor that an operation owns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Last part of the tensor's name, such as `weight`; the node's name comes before it.
-    pub suffix: &'static str,
-    /// Shape of the tensor.
-    pub shape: Vec<usize>,
-    /// What it is to the node.
-    pub role: Role,
-}
-
 impl Op {
     /// The tensors this operation owns, in state-dict order.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let parameter = |suffix, shape: &[usize], role| Parameter { suffix, shape: shape.to_vec(), role };
+        let parameter = |suffix, axes, shape: &[usize], role| Parameter { suffix, axes, shape: shape.to_vec(), role };
+        let per_channel = |suffix, channels, role| parameter(suffix, &[Axis::Out], &[channels], role);
         match self {
             Op::Conv(conv) => {
-                let mut owned = vec![parameter("weight", &conv.weight_shape(), Role::Weight)];
+                let axes: &[Axis] = match conv.groups {
+                    1 => &[Axis::Out, Axis::In, Axis::Kernel, Axis::Kernel],
+                    _ => &[Axis::Out, Axis::InGroup, Axis::Kernel, Axis::Kernel],
+                };
+                let mut owned = vec![parameter("weight", axes, &conv.weight_shape(), Role::Weight)];
                 if conv.bias {
-                    owned.push(parameter("bias", &[conv.out_channels], Role::Bias));
+                    owned.push(per_channel("bias", conv.out_channels, Role::Bias));
                 }
                 owned
             }
             Op::BatchNorm(norm) => vec![
-                parameter("weight", &[norm.channels], Role::NormScale),
-                parameter("bias", &[norm.channels], Role::NormShift),
-                parameter("running_mean", &[norm.channels], Role::RunningMean),
-                parameter("running_var", &[norm.channels], Role::RunningVar),
+                per_channel("weight", norm.channels, Role::NormScale),
+                per_channel("bias", norm.channels, Role::NormShift),
+                per_channel("running_mean", norm.channels, Role::RunningMean),
+                per_channel("running_var", norm.channels, Role::RunningVar),
             ],
             Op::Input { .. }
             | Op::Activation(_)
@@ -194,6 +158,22 @@ impl Op {
             | Op::Concat
             | Op::Slice { .. } => Vec::new(),
         }
+    }
+
+    /// The tensor of this role, if the operation owns one.
+    pub fn parameter(&self, role: Role) -> Option<Parameter> {
+        self.parameters().into_iter().find(|parameter| parameter.role == role)
+    }
+
+    /// Whether the operation owns a tensor of this role: [`Role::Weight`] is that of filters, [`Role::NormScale`] that of
+    /// a normalisation.
+    pub fn owns(&self, role: Role) -> bool {
+        self.parameter(role).is_some()
+    }
+
+    /// The attributes of a convolution, or `None` for any other operation.
+    pub fn as_conv(&self) -> Option<&Conv> {
+        if let Op::Conv(conv) = self { Some(conv) } else { None }
     }
 
     /// Short name shown in tables.

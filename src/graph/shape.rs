@@ -4,6 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Graph, GraphError, Node, NodeId, Op};
 
+/// More channels than any detector has. A description from a file could otherwise ask for any amount of memory, since
+/// concatenations need no weights.
+const MAX_CHANNELS: usize = 1 << 16;
+
+/// The largest number of elements in a weight or in a value of one image: 256 GiB of fp32. Sizes in bytes, and products
+/// of a few such numbers with small factors, then fit 64 bits.
+const MAX_ELEMENTS: usize = 1 << 36;
+
 /// Shape of one value without the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
@@ -24,7 +32,8 @@ impl Graph {
         let mut channels: Vec<usize> = Vec::with_capacity(self.nodes().len());
         for node in self.nodes() {
             let inputs: Vec<usize> = node.inputs.iter().map(|&id: &NodeId| channels[id]).collect();
-            channels.push(output_channels(node, &inputs).map_err(|reason| bad(node, reason))?);
+            let output = output_channels(node, &inputs).and_then(|channels| within_limits(node, channels));
+            channels.push(output.map_err(|reason| bad(node, reason))?);
         }
         Ok(channels)
     }
@@ -32,20 +41,41 @@ impl Graph {
     /// Shape of every node's output for images of this height and width.
     ///
     /// # Errors
-    /// Names the first layer whose inputs do not fit, or whose output would be empty.
+    /// Names the first layer whose inputs do not fit, or whose output would be empty or too large.
     pub fn shapes(&self, image: [usize; 2]) -> Result<Vec<Shape>, GraphError> {
         let channels = self.channels()?;
         let mut sizes: Vec<[usize; 2]> = Vec::with_capacity(self.nodes().len());
-        for node in self.nodes() {
+        for (node, &channels) in self.nodes().iter().zip(&channels) {
             let inputs: Vec<[usize; 2]> = node.inputs.iter().map(|&id: &NodeId| sizes[id]).collect();
-            sizes.push(output_size(node, &inputs, image).map_err(|reason| bad(node, reason))?);
+            let size = output_size(node, &inputs, image).and_then(|[height, width]| {
+                let fits = product(&[channels, height, width]).is_some();
+                let reason = || format!("its output would be {channels}×{height}×{width}, which is too large");
+                if fits { Ok([height, width]) } else { Err(reason()) }
+            });
+            sizes.push(size.map_err(|reason| bad(node, reason))?);
         }
         let shape = |(channels, [height, width]): (usize, [usize; 2])| Shape { channels, height, width };
         Ok(channels.into_iter().zip(sizes).map(shape).collect())
     }
 }
 
-fn bad(node: &Node, reason: String) -> GraphError {
+/// The product, unless it goes beyond [`MAX_ELEMENTS`].
+fn product(extents: &[usize]) -> Option<usize> {
+    let product = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    product.filter(|&product| product <= MAX_ELEMENTS)
+}
+
+fn within_limits(node: &Node, channels: usize) -> Result<usize, String> {
+    if !(1..=MAX_CHANNELS).contains(&channels) {
+        return Err(format!("it gives {channels} channels; 1 to {MAX_CHANNELS} are possible"));
+    }
+    match node.op.parameters().iter().find(|parameter| product(&parameter.shape).is_none()) {
+        Some(huge) => Err(format!("its {} of shape {:?} is too large", huge.suffix, huge.shape)),
+        None => Ok(channels),
+    }
+}
+
+pub(super) fn bad(node: &Node, reason: String) -> GraphError {
     GraphError::BadNode { name: node.name.clone(), kind: node.op.kind(), reason }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Model, ModelError};
 use crate::{
-    graph::{Conv, NodeId, Op, Shape},
+    graph::{Conv, NodeId, Op, Role, Shape},
     nearest::did_you_mean,
 };
 
@@ -252,23 +252,13 @@ impl Model {
 
     /// The convolutions, in the order in which they run.
     pub fn convolutions(&self) -> impl Iterator<Item = (NodeId, Conv)> + '_ {
-        let conv = |(id, node): (NodeId, &crate::graph::Node)| match node.op {
-            Op::Conv(conv) => Some((id, conv)),
-            Op::Input { .. }
-            | Op::BatchNorm(_)
-            | Op::Activation(_)
-            | Op::MaxPool(_)
-            | Op::Upsample { .. }
-            | Op::Add
-            | Op::Concat
-            | Op::Slice { .. } => None,
-        };
-        self.graph.nodes().iter().enumerate().filter_map(conv)
+        let nodes = self.graph.nodes().iter().enumerate();
+        nodes.filter_map(|(id, node)| node.op.as_conv().map(|conv| (id, *conv)))
     }
 
     /// The normalisation that alone reads this node.
     pub fn norm_after(&self, id: NodeId) -> Option<NodeId> {
-        self.only_reader(id).filter(|&reader| matches!(self.graph.node(reader).op, Op::BatchNorm(_)))
+        self.only_reader(id).filter(|&reader| self.graph.node(reader).op.owns(Role::NormScale))
     }
 
     /// The last value of a convolution's unit: after its normalisation and its activation function, where they alone

@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Plan, PruneError, groups::Groups, plan::Removed};
+use super::{error::PruneError, groups::Groups, plan::Plan, removal::Removal};
 use crate::{
     exec,
-    graph::{Graph, GraphError, Op, Role},
+    graph::{Axis, Graph},
     model::{Model, Tensors},
 };
 
@@ -16,21 +16,27 @@ use crate::{
 /// be inferable, and one small image must give finite outputs.
 pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     let groups = Groups::of(model.graph())?;
-    let removed = plan.removed(model)?;
-    let graph = prune_graph(model.graph(), &groups, &removed)?;
+    let removal = Removal::of(plan, model.graph(), &groups)?;
+    let graph = removal.graph(model.graph(), &groups)?;
     let mut tensors = Tensors::new();
+    let mut masks = Tensors::new();
     for (id, name, parameter) in model.graph().parameters() {
-        let labels = groups.labels(id);
-        let mut tensor = select(&model.tensors()[&name], 0, &removed.kept(labels))?;
-        if let (Role::Weight, Op::Conv(conv)) = (parameter.role, &model.graph().node(id).op)
-            && conv.groups == 1
-        {
-            tensor = select(&tensor, 1, &removed.kept(groups.labels(model.graph().node(id).inputs[0])))?;
+        let kept: Vec<(usize, Vec<usize>)> = parameter
+            .channel_axes(id, model.graph().node(id))
+            .into_iter()
+            .map(|(axis, value)| (axis, removal.kept(groups.labels(value))))
+            .collect();
+        let sliced =
+            |tensor: &Tensor| kept.iter().try_fold(tensor.clone(), |tensor, (axis, kept)| select(&tensor, *axis, kept));
+        if let Some(mask) = model.masks().get(&name) {
+            masks.insert(name.clone(), sliced(mask)?);
         }
+        let tensor = sliced(&model.tensors()[&name])?;
         tensors.insert(name, tensor);
     }
     let step = step(model, &graph, plan)?;
-    let pruned = Model::new(graph, tensors, model.detector().clone(), model.provenance().clone())?.with_step(step);
+    let pruned = Model::new(graph, tensors, model.detector().clone(), model.provenance().clone())?;
+    let pruned = pruned.with_masks(masks)?.with_step(step);
     check(&pruned)?;
     Ok(pruned)
 }
@@ -42,48 +48,18 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
 /// Where the plan does not fit.
 pub fn zero(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     let groups = Groups::of(model.graph())?;
-    let removed = plan.removed(model)?;
+    let removal = Removal::of(plan, model.graph(), &groups)?;
     let mut tensors = model.tensors().clone();
-    for (id, name, parameter) in model.graph().parameters() {
-        match parameter.role {
-            Role::Weight | Role::Bias | Role::NormScale | Role::NormShift => {
-                let mask: Vec<f32> =
-                    groups.labels(id).iter().map(|&channel| if removed.0[channel] { 0.0 } else { 1.0 }).collect();
-                let mut shape = vec![1; parameter.shape.len()];
-                shape[0] = mask.len();
-                let tensor = &model.tensors()[&name];
-                let mask = Tensor::from_vec(mask, shape, tensor.device())?;
-                tensors.insert(name, tensor.broadcast_mul(&mask)?);
-            }
-            Role::RunningMean | Role::RunningVar => {}
-        }
+    for (id, name, parameter) in model.graph().parameters().filter(|(_, _, parameter)| parameter.role.is_trainable()) {
+        let factor = |&channel| if removal.removes(channel) { 0.0 } else { 1.0 };
+        let factors: Vec<f32> = groups.labels(id).iter().map(factor).collect();
+        let axes = parameter.axes.iter().map(|&axis| if axis == Axis::Out { factors.len() } else { 1 });
+        let shape: Vec<usize> = axes.collect();
+        let tensor = &model.tensors()[&name];
+        let factors = Tensor::from_vec(factors, shape, tensor.device())?;
+        tensors.insert(name, tensor.broadcast_mul(&factors)?);
     }
     Ok(model.with_tensors(tensors)?)
-}
-
-/// The graph with fewer channels.
-pub(super) fn prune_graph(graph: &Graph, groups: &Groups, removed: &Removed) -> Result<Graph, GraphError> {
-    let kept = |id: usize| removed.kept(groups.labels(id)).len();
-    let mut pruned = graph.clone();
-    for (id, node) in graph.nodes().iter().enumerate() {
-        match pruned.op_mut(id) {
-            Op::Conv(conv) => {
-                let (reads, gives) = (kept(node.inputs[0]), kept(id));
-                if conv.groups > 1 {
-                    conv.groups = reads / (conv.in_channels / conv.groups);
-                }
-                (conv.in_channels, conv.out_channels) = (reads, gives);
-            }
-            Op::BatchNorm(norm) => norm.channels = kept(id),
-            Op::Slice { start, len } => {
-                let before = &groups.labels(node.inputs[0])[..*start];
-                (*start, *len) = (removed.kept(before).len(), kept(id));
-            }
-            Op::Input { .. } | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. } | Op::Add | Op::Concat => {}
-        }
-    }
-    pruned.validate()?;
-    Ok(pruned)
 }
 
 fn select(tensor: &Tensor, dim: usize, kept: &[usize]) -> Result<Tensor, PruneError> {
@@ -110,11 +86,9 @@ fn step(model: &Model, graph: &Graph, plan: &Plan) -> Result<String, PruneError>
 /// Runs one small image of a gradient and looks at what comes out.
 fn check(model: &Model) -> Result<(), PruneError> {
     let side = model.max_stride();
-    let channels = model.graph().nodes().iter().find_map(|node| match node.op {
-        Op::Input { channels } => Some(channels),
-        _ => None,
-    });
-    let Some(channels) = channels else { return Err(PruneError::Check("the graph has no input".into())) };
+    let Some(channels) = model.graph().image_channels() else {
+        return Err(PruneError::Check("the graph has no input".into()));
+    };
     let count = channels * side * side;
     let ramp = (Tensor::arange(0u32, count as u32, &Device::Cpu)?.to_dtype(DType::F32)? / count as f64)?;
     let image = ramp.reshape((1, channels, side, side))?.to_device(&model.device())?;

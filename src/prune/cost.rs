@@ -1,7 +1,7 @@
 //! Exact parameters and MACs of a graph as a function of how many coupled channels each group keeps.
 
 use super::groups::{GroupId, Groups};
-use crate::graph::{Cost, Graph, GraphError, NodeId, Op};
+use crate::graph::{Cost, Graph, GraphError, Node, NodeId, Parameter, Role, Shape};
 
 /// Counts costs without building the pruned graph.
 #[derive(Clone, Debug)]
@@ -17,33 +17,20 @@ struct Width {
     parts: Vec<(GroupId, usize)>,
 }
 
+/// One trained tensor: its size is a product of widths and of extents that stay.
 #[derive(Clone, Debug)]
 struct Term {
-    node: NodeId,
-    /// Parameters an output channel, beside filters.
-    per_channel: u64,
-    /// Numbers in a filter for an input channel, and output positions.
-    filters: Option<Filters>,
-}
-
-#[derive(Clone, Debug)]
-struct Filters {
-    taps: u64,
+    widths: Vec<NodeId>,
+    fixed: u64,
+    /// Output positions at which each of its numbers is multiplied.
     positions: u64,
-    columns: Columns,
-}
-
-#[derive(Clone, Debug)]
-enum Columns {
-    /// As many as the value read has channels.
-    Of(NodeId),
-    /// As many as ever: those of a convolution group.
-    Fixed(u64),
 }
 
 impl CostModel {
     pub(super) fn new(graph: &Graph, groups: &Groups, size: usize) -> Result<Self, GraphError> {
-        let shapes = graph.shapes([size, size])?;
+        // The counts of the whole network fit, and so do those of any part of it.
+        graph.costs([size; 2])?;
+        let shapes = graph.shapes([size; 2])?;
         let mut widths: Vec<Width> =
             shapes.iter().map(|shape| Width { pinned: shape.channels, parts: Vec::new() }).collect();
         for (id, group) in groups.all().iter().enumerate() {
@@ -52,47 +39,36 @@ impl CostModel {
                 widths[value].parts.push((id, times));
             }
         }
-        let term = |(node, (data, shape)): (NodeId, (&crate::graph::Node, &crate::graph::Shape))| match &data.op {
-            Op::Conv(conv) => {
-                let columns = match conv.groups {
-                    1 => Columns::Of(data.inputs[0]),
-                    groups => Columns::Fixed((conv.in_channels / groups) as u64),
-                };
-                let taps = (conv.kernel[0] * conv.kernel[1]) as u64;
-                let filters = Filters { taps, positions: (shape.height * shape.width) as u64, columns };
-                Some(Term { node, per_channel: u64::from(conv.bias), filters: Some(filters) })
-            }
-            Op::BatchNorm(_) => Some(Term { node, per_channel: 2, filters: None }),
-            Op::Input { .. }
-            | Op::Activation(_)
-            | Op::MaxPool(_)
-            | Op::Upsample { .. }
-            | Op::Add
-            | Op::Concat
-            | Op::Slice { .. } => None,
-        };
-        let terms = graph.nodes().iter().zip(&shapes).enumerate().filter_map(term).collect();
+        let trained = graph.parameters().filter(|(_, _, parameter)| parameter.role.is_trainable());
+        let terms = trained.map(|(id, _, parameter)| Term::of(&parameter, id, graph.node(id), &shapes[id])).collect();
         Ok(Self { widths, terms })
     }
 
     /// Cost of the network when group `g` keeps `kept[g]` coupled channels.
     pub(super) fn cost(&self, kept: &[usize]) -> Cost {
-        let width = |id: NodeId| {
-            let Width { pinned, parts } = &self.widths[id];
+        let width = |id: &NodeId| {
+            let Width { pinned, parts } = &self.widths[*id];
             (pinned + parts.iter().map(|&(group, times)| times * kept[group]).sum::<usize>()) as u64
         };
         let of = |term: &Term| {
-            let channels = width(term.node);
-            let weights = |filters: &Filters| {
-                let columns = match filters.columns {
-                    Columns::Of(input) => width(input),
-                    Columns::Fixed(columns) => columns,
-                };
-                (channels * columns * filters.taps, filters.positions)
-            };
-            let (weights, positions) = term.filters.as_ref().map_or((0, 0), weights);
-            Cost { params: weights + channels * term.per_channel, macs: weights * positions }
+            let params = term.fixed * term.widths.iter().map(width).product::<u64>();
+            Cost { params, macs: params * term.positions }
         };
         self.terms.iter().map(of).fold(Cost::default(), |sum, cost| sum + cost)
+    }
+}
+
+impl Term {
+    fn of(parameter: &Parameter, id: NodeId, node: &Node, output: &Shape) -> Self {
+        let channels = parameter.channel_axes(id, node);
+        let fixed = |(place, extent): (usize, &usize)| {
+            let varies = channels.iter().any(|&(axis, _)| axis == place);
+            if varies { 1 } else { *extent as u64 }
+        };
+        Self {
+            fixed: parameter.shape.iter().enumerate().map(fixed).product(),
+            widths: channels.iter().map(|&(_, value)| value).collect(),
+            positions: if parameter.role == Role::Weight { (output.height * output.width) as u64 } else { 0 },
+        }
     }
 }

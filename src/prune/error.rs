@@ -9,6 +9,7 @@ use crate::{data::DataError, exec::ExecError, graph::GraphError, io::IoError, mo
 
 /// What can go wrong when pruning.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum PruneError {
     /// An option out of range.
     #[error("`{option}` is {found}; allowed is {allowed}")]
@@ -103,9 +104,6 @@ pub enum PruneError {
     /// The pruned model does not run as it should: a fault of pruning itself.
     #[error("the pruned model failed its check: {0}")]
     Check(String),
-    /// A plan that could not be written.
-    #[error(transparent)]
-    Write(#[from] IoError),
     /// A plan that could not be read.
     #[error("plan file {}: {reason}", path.display())]
     File {
@@ -114,6 +112,9 @@ pub enum PruneError {
         /// What went wrong.
         reason: String,
     },
+    /// A file that could not be written.
+    #[error(transparent)]
+    Write(#[from] IoError),
     /// The graph does not fit together.
     #[error(transparent)]
     Graph(#[from] GraphError),

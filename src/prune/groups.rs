@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::union_find::UnionFind;
-use crate::graph::{Activation, Graph, GraphError, NodeId, Op};
+use crate::graph::{Activation, Graph, GraphError, NodeId, Op, Role};
 
 /// The number of a coupled channel: see [`Groups::coupled`].
 pub type ChannelId = usize;
@@ -99,7 +99,7 @@ impl Groups {
         let mut known: HashMap<&[NodeId], GroupId> = HashMap::new();
         let mut member = vec![None; count];
         for (channel, values) in occurs.iter().enumerate() {
-            let Some(layer) = values.iter().copied().find(|&id| matches!(graph.node(id).op, Op::Conv(_))) else {
+            let Some(layer) = values.iter().copied().find(|&id| graph.node(id).op.owns(Role::Weight)) else {
                 continue;
             };
             if Some(channel) == pinned {
@@ -148,15 +148,10 @@ impl Group {
     fn at(graph: &Graph, layer: NodeId, values: &[NodeId]) -> Self {
         let mut occurs = BTreeMap::new();
         values.iter().for_each(|&value| *occurs.entry(value).or_insert(0) += 1);
-        let of_kind =
-            |wanted: fn(&Op) -> bool| occurs.keys().copied().filter(|&id| wanted(&graph.node(id).op)).collect();
-        let producers = of_kind(|op| matches!(op, Op::Conv(_)));
-        let norms = of_kind(|op| matches!(op, Op::BatchNorm(_)));
-        let reads = |node: &crate::graph::Node| match &node.op {
-            Op::Conv(conv) => conv.groups == 1 && node.inputs.iter().any(|input| occurs.contains_key(input)),
-            _ => false,
-        };
-        let consumers = graph.nodes().iter().enumerate().filter(|(_, node)| reads(node)).map(|(id, _)| id).collect();
+        let owners = |role| occurs.keys().copied().filter(|&id| graph.node(id).op.owns(role)).collect();
+        let (producers, norms) = (owners(Role::Weight), owners(Role::NormScale));
+        let readers = graph.readers().into_iter().filter(|reader| occurs.contains_key(&reader.input));
+        let consumers = readers.map(|reader| reader.node).collect();
         let name = graph.node(layer).name.clone();
         Self { name, layer, producers, norms, consumers, coupled: Vec::new(), channels: Vec::new(), occurs }
     }

@@ -11,7 +11,7 @@ use super::{
     options::no_such_layer,
 };
 use crate::{
-    graph::{NodeId, Op, Role},
+    graph::{Op, Reader, Role},
     model::Model,
 };
 
@@ -94,11 +94,10 @@ fn rows(model: &Model, groups: &Groups, role: Role, measure: Scalar) -> Result<V
 
 /// Adds to every coupled channel Σ w² over the columns in which ungrouped convolutions read its channels.
 fn add_columns(model: &Model, groups: &Groups, total: &mut [f64]) -> Result<(), PruneError> {
-    for (id, input) in readers(model) {
-        let weight = &model.tensors()[&model.graph().node(id).tensor_name("weight")];
-        let columns = weight.transpose(0, 1)?;
+    for reader in model.graph().readers() {
+        let columns = model.tensors()[&reader.name].transpose(0, reader.axis)?;
         let scores = by_filter(&columns, |w| w * w)?;
-        groups.labels(input).iter().zip(scores).for_each(|(&channel, score)| total[channel] += score);
+        groups.labels(reader.input).iter().zip(scores).for_each(|(&channel, score)| total[channel] += score);
     }
     Ok(())
 }
@@ -108,8 +107,8 @@ fn add_columns(model: &Model, groups: &Groups, total: &mut [f64]) -> Result<(), 
 fn contributions(model: &Model, groups: &Groups) -> Result<Vec<f64>, PruneError> {
     let moments = moments(model)?;
     let mut total = vec![0.0; groups.count()];
-    for (id, input) in readers(model) {
-        let weight = &model.tensors()[&model.graph().node(id).tensor_name("weight")];
+    for Reader { node: id, input, name, axis: _ } in model.graph().readers() {
+        let weight = &model.tensors()[&name];
         let (filters, columns) = (weight.dim(0)?, weight.dim(1)?);
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
         let taps = values.len() / (filters * columns).max(1);
@@ -121,15 +120,6 @@ fn contributions(model: &Model, groups: &Groups) -> Result<Vec<f64>, PruneError>
         }
     }
     Ok(total)
-}
-
-/// Ungrouped convolutions, each with the value it reads. A grouped one's columns go with its own rows.
-pub(super) fn readers(model: &Model) -> Vec<(NodeId, NodeId)> {
-    let reads = |(id, node): (NodeId, &crate::graph::Node)| match &node.op {
-        Op::Conv(conv) if conv.groups == 1 => Some((id, node.inputs[0])),
-        _ => None,
-    };
-    model.graph().nodes().iter().enumerate().filter_map(reads).collect()
 }
 
 /// The keys by which coupled channels are ordered for removal, lowest first: within a group in the order of their scores.

@@ -12,6 +12,8 @@ mod moments;
 mod options;
 mod plan;
 mod recalibrate;
+mod removal;
+mod report;
 mod select;
 mod union_find;
 
@@ -20,8 +22,9 @@ pub use error::PruneError;
 pub use groups::{ChannelId, Group, GroupId, Groups};
 pub use importance::{Scores, filter_scores, score};
 pub use options::{Amount, Importance, PruneOptions, Scope};
-pub use plan::{LayerPlan, Plan, PlanReport, PlanRow};
+pub use plan::{LayerPlan, Plan};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
+pub use report::{PlanReport, PlanRow};
 
 use serde::Serialize;
 

@@ -4,9 +4,9 @@
 //! normal distribution, that goes through the activation by quadrature and, channels taken as independent, through
 //! everything else.
 
-use super::PruneError;
+use super::error::PruneError;
 use crate::{
-    graph::{Activation, NodeId, Op},
+    graph::{Activation, Conv, NodeId, Op, Role},
     model::Model,
 };
 
@@ -27,11 +27,11 @@ pub(super) fn moments(model: &Model) -> Result<Vec<Vec<Moments>>, PruneError> {
         let value = match &node.op {
             // Pixels evenly spread over [0, 1].
             Op::Input { channels } => vec![Moments { mean: 0.5, variance: 1.0 / 12.0 }; *channels],
-            Op::Conv(_) => {
-                let norm = consumers[id].iter().find(|&&reader| matches!(graph.node(reader).op, Op::BatchNorm(_)));
+            Op::Conv(conv) => {
+                let norm = consumers[id].iter().find(|&&reader| graph.node(reader).op.owns(Role::NormScale));
                 match norm {
                     Some(&norm) => zip(&owned(model, norm, "running_mean")?, &owned(model, norm, "running_var")?),
-                    None => convolve(model, id, input(0))?,
+                    None => convolve(model, id, conv, input(0))?,
                 }
             }
             Op::BatchNorm(norm) => {
@@ -75,8 +75,7 @@ fn zip(mean: &[f64], variance: &[f64]) -> Vec<Moments> {
     mean.iter().zip(variance).map(|(&mean, &variance)| Moments { mean, variance }).collect()
 }
 
-fn convolve(model: &Model, id: NodeId, input: &[Moments]) -> Result<Vec<Moments>, PruneError> {
-    let Op::Conv(conv) = &model.graph().node(id).op else { return Ok(Vec::new()) };
+fn convolve(model: &Model, id: NodeId, conv: &Conv, input: &[Moments]) -> Result<Vec<Moments>, PruneError> {
     let weight = owned(model, id, "weight")?;
     let bias = if conv.bias { owned(model, id, "bias")? } else { vec![0.0; conv.out_channels] };
     let [_, columns, height, width] = conv.weight_shape();

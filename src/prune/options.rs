@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PruneError, groups::Groups};
 use crate::{
-    graph::{Graph, Op},
+    graph::{Graph, Role},
     nearest::did_you_mean,
 };
 
@@ -159,7 +159,7 @@ pub(super) fn no_such_layer(graph: &Graph, name: &str) -> PruneError {
 }
 
 fn convolutions(graph: &Graph) -> impl Iterator<Item = &str> {
-    graph.nodes().iter().filter(|node| matches!(node.op, Op::Conv(_))).map(|node| node.name.as_str())
+    graph.nodes().iter().filter(|node| node.op.owns(Role::Weight)).map(|node| node.name.as_str())
 }
 
 impl Importance {

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    graph::{Graph, NodeId, Op, Parameter, Role},
+    graph::{Graph, Op, Parameter, Role},
     model::{Detector, Head, ModelError, Tensors},
 };
 
@@ -15,7 +15,7 @@ pub(super) fn tensors(graph: &Graph, detector: &Detector, seed: u64) -> Result<T
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut tensors = Tensors::new();
     for (id, name, parameter) in graph.parameters() {
-        let mut values = initial(graph, id, &parameter, &mut rng);
+        let mut values = initial(&graph.node(id).op, &parameter, &mut rng);
         let output = graph.outputs().iter().position(|&output| output == id);
         if let (Some(output), Role::Bias) = (output, parameter.role) {
             set_head_bias(&mut values, detector, output);
@@ -25,23 +25,14 @@ pub(super) fn tensors(graph: &Graph, detector: &Detector, seed: u64) -> Result<T
     Ok(tensors)
 }
 
-fn initial(graph: &Graph, id: NodeId, parameter: &Parameter, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let count = parameter.shape.iter().product();
+fn initial(op: &Op, parameter: &Parameter, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let count = parameter.count();
     match parameter.role {
         Role::NormScale | Role::RunningVar => vec![1.0; count],
         Role::NormShift | Role::RunningMean => vec![0.0; count],
         Role::Weight | Role::Bias => {
-            let fan_in: usize = match &graph.node(id).op {
-                Op::Conv(conv) => conv.weight_shape()[1..].iter().product(),
-                Op::Input { .. }
-                | Op::BatchNorm(_)
-                | Op::Activation(_)
-                | Op::MaxPool(_)
-                | Op::Upsample { .. }
-                | Op::Add
-                | Op::Concat
-                | Op::Slice { .. } => 1,
-            };
+            // A bias is drawn by the fan-in of the filter that it belongs to.
+            let fan_in = op.parameter(Role::Weight).map_or(1, |weight| weight.per_output());
             let bound = 1.0 / (fan_in.max(1) as f32).sqrt();
             (0..count).map(|_| rng.random_range(-bound..bound)).collect()
         }
