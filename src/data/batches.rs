@@ -87,8 +87,9 @@ impl Origin {
     }
 }
 
-/// An iterator over the batches of an epoch. Batches are prepared ahead in the background, images in parallel; what comes
-/// out does not depend on timing. Dropping it stops the preparation.
+/// An iterator over the batches of an epoch. Batches are prepared ahead in the background, images in parallel on threads
+/// of their own, so that those that compute never stop for a picture; what comes out does not depend on timing. Dropping
+/// it stops the preparation.
 ///
 /// Images that can't be decoded are left out of their batch and reported in [`Split::problems`]. If that leaves nothing of
 /// the whole epoch, the only item is an error.
@@ -142,11 +143,16 @@ impl Batches {
         allowed("batch", batch, 1..=4096)?;
         allowed("ahead", ahead, 1..=64)?;
         let split = split.clone();
+        let loaders = rayon::ThreadPoolBuilder::new()
+            .num_threads(rayon::current_num_threads())
+            .thread_name(|index| format!("loader {index}"))
+            .build()
+            .map_err(|error| DataError::Loader(error.to_string()))?;
         let (sender, receiver) = sync_channel(ahead - 1);
         let produce = move || {
             let mut any = false;
             for indices in order.chunks(batch) {
-                let made = match collect(&split, indices, size, &make) {
+                let made = match loaders.install(|| collect(&split, indices, size, &make)) {
                     Ok(None) => continue,
                     Ok(Some(batch)) => Ok(batch),
                     Err(error) => Err(error),
@@ -243,4 +249,33 @@ fn plain(split: &Split, index: usize, size: usize, output: &mut [f32]) -> Option
         h: label.h * h * fit.scale / side,
     });
     Some(targets.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Mutex};
+
+    use super::*;
+    use crate::data::{ShapesOptions, shapes};
+
+    #[test]
+    fn threads_that_compute_make_no_pictures() {
+        let data = shapes(&ShapesOptions { train: 9, val: 1, size: 32, ..ShapesOptions::default() }).unwrap();
+        let split = data.split("train").unwrap();
+        let makers: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let make = {
+            let makers = makers.clone();
+            move |_: &Split, _: usize, _: &mut [f32]| {
+                makers.lock().unwrap().insert(thread::current().name().unwrap_or_default().to_owned());
+                Some(Vec::new())
+            }
+        };
+        let held = Arc::strong_count(split);
+        let mut batches = Batches::start(split, (0..9).collect(), 32, 2, 2, make).unwrap();
+        assert_eq!(batches.next().unwrap().unwrap().origins.len(), 2);
+        drop(batches);
+        assert_eq!(Arc::strong_count(split), held, "the preparation goes on");
+        let makers = makers.lock().unwrap();
+        assert!(!makers.is_empty() && makers.iter().all(|name| name.starts_with("loader")), "{makers:?}");
+    }
 }

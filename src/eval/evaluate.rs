@@ -148,9 +148,9 @@ pub fn evaluate_with(
 fn check<'a>(model: &Model, dataset: &'a Dataset, options: &EvaluateOptions) -> Result<&'a Arc<Split>, EvalError> {
     check_size(model, options.size)?;
     within("batch", options.batch, 1..=4096)?;
-    within("conf", options.confidence, 0.0..=1.0)?;
+    within("confidence", options.confidence, 0.0..=1.0)?;
     within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
-    within("max_det", options.max_detections, 1..=30_000)?;
+    within("max_detections", options.max_detections, 1..=30_000)?;
     let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
     if known != labelled {
         let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());

@@ -50,9 +50,9 @@ pub fn predict(model: &Model, image: impl AsRef<Path>, options: &PredictOptions)
 /// Options out of range, a network that does not run.
 pub fn predict_image(model: &Model, image: &RgbImage, options: &PredictOptions) -> Result<Vec<Detection>, EvalError> {
     check_size(model, options.size)?;
-    within("conf", options.confidence, 0.0..=1.0)?;
+    within("confidence", options.confidence, 0.0..=1.0)?;
     within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
-    within("max_det", options.max_detections, 1..=30_000)?;
+    within("max_detections", options.max_detections, 1..=30_000)?;
     let (pixels, fit) = letterbox_tensor(image, options.size)?;
     let outputs = exec::infer(model, &pixels.to_device(&model.device())?, &[])?.outputs;
     let iou = options.iou.unwrap_or(match model.detector().head {

@@ -22,6 +22,7 @@ use crate::{
 
 /// What can go wrong between a file and a model.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum IoError {
     /// The file cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
@@ -67,6 +68,7 @@ pub enum IoError {
 
 /// What can be wrong inside a PyTorch checkpoint.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// The zip archive is broken or not PyTorch's.
     #[error("{0}")]

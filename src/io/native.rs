@@ -33,6 +33,7 @@ pub enum Precision {
 
 /// What can be wrong with a `.safetensors` file.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum NativeError {
     /// It cannot be read.
     #[error(transparent)]
@@ -59,6 +60,14 @@ pub enum NativeError {
         name: String,
         /// Its type.
         found: Dtype,
+    },
+    /// A tensor without numbers.
+    #[error("tensor `{name}` has shape {shape:?}, which holds no numbers")]
+    Empty {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
     /// Its parts do not fit together.
     #[error(transparent)]
@@ -97,6 +106,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
             Dtype::BF16 => DType::BF16,
             found => return Err(NativeError::Type { name, found }),
         };
+        if view.shape().contains(&0) {
+            return Err(NativeError::Empty { name, shape: view.shape().to_vec() });
+        }
         let tensor =
             Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).map_err(ModelError::from)?;
         tensors.insert(name, tensor);

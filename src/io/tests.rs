@@ -1,3 +1,7 @@
+//! Checkpoints against the reference, saved models, and files that are refused.
+
+mod headers;
+
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
@@ -239,6 +243,13 @@ fn tampered_headers_are_refused() {
         |header| header["model.0.conv.weight"]["shape"] = serde_json::json!([8, 27]),
         &["model.0.conv.weight", "[8, 27]"],
     );
+    // Multiplied out, such a shape would overflow.
+    let empty = |header: &mut serde_json::Value| {
+        header["model.0.extra"] = serde_json::json!({
+            "dtype": "F16", "shape": [0, 1u64 << 40, 1u64 << 40], "data_offsets": [0, 0],
+        });
+    };
+    refused(empty, &["model.0.extra", "holds no numbers"]);
 }
 
 #[test]
@@ -262,6 +273,18 @@ fn networks_that_do_not_fit_are_refused() {
         |header| network(header, |it| it["detector"]["head"]["reg_max"] = serde_json::json!(u64::MAX)),
         &["channels"],
     );
+    refused(|header| network(header, |it| it["detector"]["head"]["reg_max"] = 1.into()), &["reg_max 1", "YOLO26"]);
+    refused(
+        |header| network(header, |it| it["detector"]["strides"] = serde_json::json!([8, 16, 1 << 20])),
+        &["1048576", "from 1 to 1024"],
+    );
+    let anchors =
+        |extent: f32| serde_json::json!({ "kind": "anchors", "anchors": [[[extent, 4]], [[8, 8]], [[9, 9]]] });
+    for extent in [0.0, -3.0] {
+        let change = |it: &mut serde_json::Value| it["detector"]["head"] = anchors(extent);
+        refused(|header| network(header, change), &["anchors", &format!("size {extent}")]);
+    }
+    refused(|header| network(header, |it| it["detector"]["classes"] = serde_json::json!([])), &["no classes"]);
     refused(|header| network(header, |it| it["detector"]["classes"] = serde_json::json!(["one"])), &["1 classes"]);
     refused(|header| network(header, |it| it["detector"]["strides"] = serde_json::json!([8, 16, 0])), &["stride"]);
 }

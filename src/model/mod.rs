@@ -1,9 +1,11 @@
 //! A model: a graph, its tensors by name, and what a detector needs to know.
 
+mod detector;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod statistics;
 
+pub use detector::{Detector, Head};
 pub use statistics::{FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics, Tally};
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,35 +27,6 @@ pub struct Model {
     masks: Tensors,
     detector: Detector,
     provenance: Provenance,
-}
-
-/// What is known of a detector beside its network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Detector {
-    /// Class names, by class index.
-    pub classes: Vec<String>,
-    /// Pixels of the image per cell, a level each, finest first.
-    pub strides: Vec<usize>,
-    /// How the graph's outputs are read.
-    pub head: Head,
-}
-
-/// How a graph's outputs encode boxes. Output maps are those of the last convolutions, before any sigmoid.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Head {
-    /// YOLOv5: output `i` is level `i`, (n, anchors·(5 + classes), h, w); of each anchor x, y, w, h, objectness, then a
-    /// score for each class.
-    Anchors {
-        /// Anchor (width, height) in pixels: `anchors[level][anchor]`.
-        anchors: Vec<Vec<[f32; 2]>>,
-    },
-    /// YOLOv8: output `2i` is the box distribution of level `i`, (n, 4·`reg_max`, h, w) for left, top, right, bottom;
-    /// output `2i + 1` its class scores, (n, classes, h, w).
-    Distribution {
-        /// Bins of each side's distance (Li et al. 2020, distribution focal loss).
-        reg_max: usize,
-    },
 }
 
 /// Where a model comes from and what was done to it.
@@ -271,38 +244,5 @@ impl Model {
     /// The largest stride: image sizes must be multiples of it.
     pub fn max_stride(&self) -> usize {
         self.detector.strides.iter().copied().max().unwrap_or(1)
-    }
-}
-
-impl Detector {
-    /// Checks that the graph's outputs have the channels that the facts ask for.
-    ///
-    /// # Errors
-    /// Says what was expected and found.
-    pub fn validate(&self, graph: &Graph) -> Result<(), ModelError> {
-        let expected: Vec<usize> = match &self.head {
-            Head::Anchors { anchors } => anchors.iter().map(|level| level.len() * (5 + self.classes.len())).collect(),
-            Head::Distribution { reg_max } => {
-                self.strides.iter().flat_map(|_| [reg_max.saturating_mul(4), self.classes.len()]).collect()
-            }
-        };
-        let channels = graph.channels()?;
-        let found: Vec<usize> = graph.outputs().iter().map(|&id| channels[id]).collect();
-        if self.strides.is_empty() || self.strides.contains(&0) {
-            return Err(ModelError::Detector("it has no strides, or a stride of 0".into()));
-        }
-        if let Head::Anchors { anchors } = &self.head
-            && anchors.len() != self.strides.len()
-        {
-            let [a, s] = [anchors.len(), self.strides.len()];
-            return Err(ModelError::Detector(format!("{a} levels of anchors, but {s} strides")));
-        }
-        if expected != found {
-            return Err(ModelError::Detector(format!(
-                "{} classes need output channels {expected:?}, the graph gives {found:?}",
-                self.classes.len()
-            )));
-        }
-        Ok(())
     }
 }

@@ -67,7 +67,9 @@ fn what_cannot_be_evaluated_says_why() {
     assert_eq!(message(&model, &data, EvaluateOptions { size: 60, ..small() }), expected);
     assert!(message(&model, &data, EvaluateOptions { size: 0, ..small() }).contains("from 1 to 8192"));
     assert!(message(&model, &data, EvaluateOptions { batch: 0, ..small() }).starts_with("batch = 0"));
-    assert!(message(&model, &data, EvaluateOptions { confidence: f32::NAN, ..small() }).starts_with("conf = NaN"));
+    assert!(
+        message(&model, &data, EvaluateOptions { confidence: f32::NAN, ..small() }).starts_with("confidence = NaN")
+    );
     assert!(message(&model, &data, EvaluateOptions { iou: Some(1.5), ..small() }).starts_with("iou = 1.5"));
     assert!(message(&model, &data, EvaluateOptions { split: "test".into(), ..small() }).contains("train, val"));
     let other = message(&tiny_detector(2), &data, small());

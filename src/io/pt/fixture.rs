@@ -190,6 +190,18 @@ pub(crate) fn head(class: (&'static str, &'static str)) -> P {
     module(class, attributes, vec![], vec![("anchors", dense("anchors", &[1, 1, 2]))], vec![("m", list)])
 }
 
+/// A head of one level and two classes whose sides are distributions over so many bins.
+pub(crate) fn distribution_head(bins: i32) -> P {
+    let list = |kind, child| module(("torch.nn.modules.container", kind), vec![], vec![], vec![], vec![("0", child)]);
+    let tower = |key, bias, channels| {
+        let last = conv2d(dense(key, &[channels, 4, 1, 1]), dense(bias, &[channels]), 1, 1);
+        list("ModuleList", list("Sequential", last))
+    };
+    let attributes = vec![("f", P::List(vec![P::Int(0)])), ("stride", dense("stride", &[1]))];
+    let children = vec![("cv2", tower("boxes", "box bias", 4 * bins)), ("cv3", tower("scores", "score bias", 2))];
+    module(("ultralytics.nn.modules.head", "Detect"), attributes, vec![], vec![], children)
+}
+
 pub(crate) const CONV: (&str, &str) = ("models.common", "Conv");
 pub(crate) const DETECT: (&str, &str) = ("models.yolo", "Detect");
 

@@ -10,12 +10,12 @@ mod names;
 mod pickle;
 mod storage;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
 use module::{Module, entries, lookup};
 use pickle::{Pickle, Ref, Value};
-use storage::Archive;
+use storage::{Archive, TensorRef};
 
 use super::CheckpointError;
 use crate::{
@@ -41,15 +41,22 @@ pub(super) fn load(path: &Path) -> Found<Model> {
         layers.push(Layer { from: from(module, &pickle)?, block: reader.block(module)? });
     }
     let graph = assemble(&layers)?;
-    let mut tensors = Tensors::new();
-    for (name, tensor) in &reader.tensors {
-        let named = |reason| CheckpointError::Tensor { name: name.clone(), reason };
-        tensors.insert(name.clone(), archive.tensor(tensor).map_err(named)?);
-    }
+    let tensors = tensors(&mut archive, &reader.tensors)?;
     let detector = detector(&network, &list, &layers, &mut archive, &pickle)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let step = format!("opened {}{}", path.file_name().unwrap_or_default().to_string_lossy(), origin(&network));
     Ok(Model::new(graph, tensors, detector, Provenance { name, history: vec![step] })?)
+}
+
+/// The numbers of all tensors. Those of one storage are read in a row, so that it is unpacked once.
+fn tensors(archive: &mut Archive, described: &BTreeMap<String, TensorRef>) -> Found<Tensors> {
+    let mut by_storage: Vec<(&String, &TensorRef)> = described.iter().collect();
+    by_storage.sort_by_key(|(_, tensor)| &tensor.key);
+    let read = |(name, tensor): (&String, &TensorRef)| {
+        let named = |reason| CheckpointError::Tensor { name: name.clone(), reason };
+        Ok((name.clone(), archive.tensor(tensor).map_err(named)?))
+    };
+    by_storage.into_iter().map(read).collect()
 }
 
 /// The detector in a checkpoint: its averaged weights where there are some, otherwise its last ones, or the whole pickle.
@@ -143,9 +150,6 @@ fn anchors(head: &Module, strides: &[usize], archive: &mut Archive) -> Found<Vec
     };
     if levels != strides.len() {
         return Err(head.fault(format!("it has anchors for {levels} levels, and {} strides", strides.len())));
-    }
-    if let Some(wrong) = values.iter().find(|value| !(value.is_finite() && **value > 0.0)) {
-        return Err(head.fault(format!("one of its anchors has the size {wrong}")));
     }
     let pairs: Vec<[f32; 2]> = values.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
     let level = |(anchors, &stride): (&[[f32; 2]], &usize)| {

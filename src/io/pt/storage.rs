@@ -21,7 +21,8 @@ const MAX_RATIO: u128 = 64;
 #[derive(Clone, Debug)]
 pub(super) struct TensorRef {
     dtype: DType,
-    key: String,
+    /// Name of the storage in the archive.
+    pub key: String,
     /// Elements of the storage.
     storage: usize,
     offset: usize,
@@ -67,6 +68,9 @@ impl TensorRef {
         if shape.len() != stride.len() || shape.len() > 8 {
             return Err(format!("its shape {shape:?} and strides {stride:?} do not fit each other"));
         }
+        if shape.contains(&0) {
+            return Err(format!("its shape {shape:?} holds no numbers"));
+        }
         let elements = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
         match elements.and_then(|elements| elements.checked_add(*offset)) {
             Some(end) if end <= *storage => self.dense_order().map(|_| ()),
@@ -82,7 +86,7 @@ impl TensorRef {
         axes.sort_by_key(|&axis| std::cmp::Reverse(if self.shape[axis] == 1 { 0 } else { self.stride[axis] }));
         let mut expected = 1;
         for &axis in axes.iter().rev() {
-            if self.shape[axis] != 1 && self.stride[axis] != expected && self.elements() > 0 {
+            if self.shape[axis] != 1 && self.stride[axis] != expected {
                 return Err(format!("its shape {:?} with strides {:?} has gaps or overlaps", self.shape, self.stride));
             }
             expected *= self.shape[axis];
@@ -142,6 +146,11 @@ pub(super) struct Archive {
     folder: String,
     /// Bytes that tensors may still take: many tensors could share one storage to exhaust memory.
     budget: u128,
+    /// The storage unpacked last, by name: tensors that share one are read from it.
+    storage: Option<(String, Vec<u8>)>,
+    /// How many storages were unpacked.
+    #[cfg(test)]
+    pub unpacked: usize,
 }
 
 impl Archive {
@@ -160,7 +169,14 @@ impl Archive {
         }
         let folder = zip.file_names().flatten().find_map(|name| name.strip_suffix("data.pkl").map(str::to_owned));
         let folder = folder.ok_or("the zip archive has no `data.pkl`, so PyTorch did not write it")?;
-        Ok(Self { zip, folder, budget: content })
+        Ok(Self {
+            zip,
+            folder,
+            budget: content,
+            storage: None,
+            #[cfg(test)]
+            unpacked: 0,
+        })
     }
 
     /// The pickle of the checkpoint.
@@ -173,7 +189,7 @@ impl Archive {
         self.entry("data.pkl", MAX_PICKLE)
     }
 
-    /// A tensor's numbers as fp32.
+    /// A tensor's numbers as fp32. Tensors of one storage should be asked for in a row: the last one is kept unpacked.
     pub fn tensor(&mut self, tensor: &TensorRef) -> Result<Tensor, String> {
         let width = tensor.dtype.size_in_bytes();
         let expected = (tensor.storage as u64).saturating_mul(width as u64);
@@ -181,11 +197,7 @@ impl Archive {
             .budget
             .checked_sub(tensor.elements() as u128 * width as u128)
             .ok_or("its tensors together claim more numbers than the file holds")?;
-        let bytes = self.entry(&format!("data/{}", tensor.key), expected)?;
-        if bytes.len() as u64 != expected {
-            let found = bytes.len();
-            return Err(format!("its storage `{}` should have {expected} bytes, and has {found}", tensor.key));
-        }
+        let bytes = self.storage(&tensor.key, expected)?;
         let range = tensor.offset * width..(tensor.offset + tensor.elements()) * width;
         let axes = tensor.dense_order()?;
         let in_memory: Vec<usize> = axes.iter().map(|&axis| tensor.shape[axis]).collect();
@@ -194,6 +206,25 @@ impl Archive {
         Tensor::from_raw_buffer(&bytes[range], tensor.dtype, &in_memory, &Device::Cpu)
             .and_then(|values| values.to_dtype(DType::F32)?.permute(back)?.contiguous())
             .map_err(|error| error.to_string())
+    }
+
+    /// The bytes of a storage, of which there must be so many.
+    fn storage(&mut self, key: &str, expected: u64) -> Result<&[u8], String> {
+        let (_, bytes) = match self.storage.take() {
+            Some(last) if last.0 == key => self.storage.insert(last),
+            _ => {
+                #[cfg(test)]
+                {
+                    self.unpacked += 1;
+                }
+                let bytes = self.entry(&format!("data/{key}"), expected)?;
+                self.storage.insert((key.to_owned(), bytes))
+            }
+        };
+        match bytes.len() as u64 {
+            found if found == expected => Ok(bytes),
+            found => Err(format!("its storage `{key}` should have {expected} bytes, and has {found}")),
+        }
     }
 
     /// An entry of at most `max` bytes, its checksum verified.

@@ -1,9 +1,12 @@
+//! Small checkpoints: what is read of honest ones, and why others are refused.
+
 use rand::{RngExt, SeedableRng};
 use zip::CompressionMethod;
 
 use super::{
     fixture::*,
     pickle::{Pickle, Value},
+    storage::{Archive, TensorRef},
 };
 use crate::{
     io::load,
@@ -200,6 +203,7 @@ fn tensors_that_lie_are_named() {
     refused(&shaped(108, 0, &[huge, huge, huge, huge], &[1, 1, 1, 1]), &[name, "does not fit"]);
     refused(&shaped(108, 0, &[-4, 3, 3, 3], &[27, 9, 3, 1]), &[name, "-4"]);
     refused(&shaped(108, 0, &[4, 3, 3, 3], &[0, 9, 3, 1]), &[name, "gaps or overlaps"]);
+    refused(&shaped(108, 0, &[0, huge, huge, huge], &[1, 1, 1, 1]), &[name, "holds no numbers"]);
     refused(&shaped(108, 0, &[108], &[1]), &["model.0.conv", "four dimensions"]);
     refused(&with_weight(tensor("LongStorage", "stem", 108, 0, &[4, 3, 3, 3], &[27, 9, 3, 1])), &[name, "LongStorage"]);
     // The right size for itself, but not for what reads it.
@@ -213,6 +217,37 @@ fn tensors_that_are_missing_are_named() {
     let mut short = honest();
     short.storages[0].1.truncate(400);
     refused(&short, &["model.0.conv.weight", "432 bytes, and has 400"]);
+}
+
+#[test]
+fn sides_of_one_bin_are_refused_by_name() {
+    let with_bins = |bins: i32| {
+        let head = distribution_head(bins);
+        let mut checkpoint = Checkpoint::new(&detector(stem(CONV, dense("stem", &[4, 3, 3, 3])), head), storages());
+        for (key, elements) in [("boxes", 16 * bins), ("box bias", 4 * bins), ("scores", 8), ("score bias", 2)] {
+            checkpoint.storages.push((key.into(), counting(elements as usize)));
+        }
+        checkpoint
+    };
+    assert_eq!(open(&with_bins(2)).unwrap().detector().head, Head::Distribution { reg_max: 2 });
+    refused(&with_bins(1), &["reg_max 1", "YOLO26", "not supported yet"]);
+}
+
+#[test]
+fn a_storage_of_many_tensors_is_unpacked_once() {
+    let part = |offset| tensor("FloatStorage", "stem", 108, offset, &[4], &[1]);
+    let tensors = [("a", part(0)), ("b", dense("bias", &[7])), ("c", part(8)), ("d", part(4))];
+    let described = Checkpoint::new(&P::Tuple(tensors.iter().map(|(_, tensor)| tensor.clone()).collect()), storages());
+    let (_folder, path) = described.file();
+    let pickle = Pickle::parse(&described.pickle).unwrap();
+    let Value::Tuple(places) = pickle.get(pickle.root()) else { panic!("no tuple") };
+    let named = tensors.iter().zip(places);
+    let named = named.map(|((name, _), &at)| ((*name).to_owned(), TensorRef::parse(&pickle, at).unwrap())).collect();
+    let mut archive = Archive::open(&path).unwrap();
+    let found = super::tensors(&mut archive, &named).unwrap();
+    assert_eq!(archive.unpacked, 2);
+    assert_eq!(found["c"].to_vec1::<f32>().unwrap(), [8.0, 9.0, 10.0, 11.0]);
+    assert_eq!(found["d"].to_vec1::<f32>().unwrap(), [4.0, 5.0, 6.0, 7.0]);
 }
 
 #[test]

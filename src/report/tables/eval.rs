@@ -76,7 +76,7 @@ pub fn bench_report(title: &str, report: &BenchReport) -> Table {
         Cell::Seconds(slowest),
         Cell::Float(report.images_per_second),
         Cell::Count(report.macs_per_second as u64),
-        Cell::Percent(2.0 * report.macs_per_second / report.peak_flops),
+        report.peak_flops.map_or(Cell::Missing, |peak| Cell::Percent(2.0 * report.macs_per_second / peak)),
         report.peak_memory.map_or(Cell::Missing, Cell::Bytes),
     ]);
     table
@@ -196,5 +196,27 @@ mod tests {
         assert_eq!(table.get(1, "map").unwrap(), &Cell::Float(0.5));
         assert_eq!(table.get(0, "map").unwrap(), &Cell::Missing);
         assert!(table.position("latency").is_err());
+    }
+
+    #[test]
+    fn off_the_cpu_a_bench_shows_no_figures_of_the_cpu() {
+        let report = BenchReport {
+            size: 64,
+            batch: 1,
+            threads: 2,
+            timing: crate::eval::Timing::new(vec![0.5]),
+            images_per_second: 2.0,
+            macs_per_second: 1e9,
+            peak_flops: None,
+            peak_memory: None,
+            layers: Vec::new(),
+        };
+        let row = |report: &BenchReport| {
+            let table = bench_report("net", report);
+            ["peak_share", "peak_memory"].map(|column| table.get(0, column).unwrap().clone())
+        };
+        assert_eq!(row(&report), [Cell::Missing, Cell::Missing]);
+        let on_the_cpu = BenchReport { peak_flops: Some(8e9), peak_memory: Some(1024), ..report };
+        assert_eq!(row(&on_the_cpu), [Cell::Percent(0.25), Cell::Bytes(1024)]);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     model::{Detector, Head},
 };
 
-/// A loss and what the way back needs.
+/// A loss and its gradients.
 #[derive(Clone, Debug)]
 pub struct Loss {
     /// The sum of the weighted parts times the batch, as the YOLO trainers minimise it.
@@ -64,6 +64,7 @@ impl Gains {
 
 /// What can be wrong with a loss.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum LossError {
     /// Outputs that are not those of the model the loss was made for.
     #[error("the loss expected {expected} head outputs with {channels:?} channels, found shapes {found:?}")]
@@ -105,6 +106,9 @@ pub enum LossError {
         /// The weight given.
         value: f32,
     },
+    /// A detector whose facts make no sense.
+    #[error("there is no loss for this detector: {0}")]
+    Detector(String),
     /// Tensors could not be read or made.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -128,8 +132,9 @@ impl DetectionLoss {
     /// The loss of a detector, with other weights where `gains` has them.
     ///
     /// # Errors
-    /// A weight that is negative, or of a part that this head's loss does not have.
+    /// A weight that is negative, or of a part that this head's loss does not have; a detector that makes no sense.
     pub fn new(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
+        detector.check().map_err(LossError::Detector)?;
         let classes = detector.classes.len();
         let named = [
             ("box", gains.bbox),
