@@ -23,6 +23,11 @@ impl Adapter {
         (0..self.student * self.teacher).map(|_| random.random_range(-reach..reach)).collect()
     }
 
+    /// The matrix's shape as a convolution's weight.
+    pub(super) fn dims(&self) -> (usize, usize, usize, usize) {
+        (self.teacher, self.student, 1, 1)
+    }
+
     fn shape(&self, [height, width]: [usize; 2]) -> ConvShape {
         ConvShape {
             dtype: ComputeDtype::Fp32,
@@ -45,7 +50,7 @@ impl Adapter {
     }
 }
 
-/// An adapter's matrix laid out for both ways, to run on many images.
+/// An adapter's matrix laid out for forward and backward, to run on many images.
 pub(super) struct Prepared {
     /// Of one image.
     shape: ConvShape,

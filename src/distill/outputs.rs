@@ -1,145 +1,218 @@
 //! Distillation of a detector's outputs: objectness, class scores and boxes.
 
+use std::sync::Arc;
+
 use espalier_kernels::{
     elementwise::{self, Activation},
     logistic::sigmoid_of,
 };
 use rayon::prelude::*;
+use serde_json::Value;
 
-use super::divergence::{bernoulli, over_planes};
-use crate::model::{Detector, Head};
+use super::{
+    divergence::{bernoulli, over_planes},
+    error::DistillError,
+    pair::Pair,
+};
+use crate::{
+    exec::{
+        Inference,
+        numbers::{Numbers, on_cpu},
+    },
+    model::{Detector, Head},
+    train::{Gradients, Term, TermError, TermInput, loss::objectness_balance},
+};
 
-/// Weight of each level's objectness in the YOLOv5 loss, finest first; the finest has most places and fewest objects.
-const OBJECTNESS_BALANCE: [f32; 3] = [4.0, 1.0, 0.4];
+/// Distillation of objectness and class scores.
+pub(super) fn scores(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    let temperature = pair.options.temperature;
+    let compared = Compared::Scores {
+        objectness: weight * pair.gains.objectness.unwrap_or(1.0),
+        classes: weight * pair.gains.class.unwrap_or(0.5),
+        temperature,
+    };
+    let settings = pair.settings("logits", weight, Some(temperature));
+    Ok(Arc::new(Outputs::new(pair, "distill_logits", compared, settings)))
+}
+
+/// Distillation of boxes.
+pub(super) fn boxes(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    let settings = pair.settings("boxes", weight, None);
+    Ok(Arc::new(Outputs::new(pair, "distill_boxes", Compared::Boxes { weight }, settings)))
+}
+
+/// A term that compares a kind of outputs.
+struct Outputs {
+    part: &'static str,
+    teacher: Arc<Inference>,
+    detector: Detector,
+    compared: Compared,
+    settings: Value,
+}
+
+/// What of the outputs is compared, and how much it counts.
+#[derive(Clone, Copy)]
+enum Compared {
+    Scores { objectness: f32, classes: f32, temperature: f32 },
+    Boxes { weight: f32 },
+}
+
+impl Outputs {
+    fn new(pair: &Pair<'_>, part: &'static str, compared: Compared, settings: Value) -> Self {
+        Self { part, teacher: Arc::clone(&pair.teacher), detector: pair.detector.clone(), compared, settings }
+    }
+}
+
+impl Term for Outputs {
+    fn part_names(&self) -> Vec<String> {
+        vec![self.part.into()]
+    }
+
+    fn settings(&self) -> Value {
+        self.settings.clone()
+    }
+
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+        let teacher = input.run(&self.teacher)?;
+        let teacher = teacher.outputs.iter().map(on_cpu).collect::<candle_core::Result<Vec<_>>>()?;
+        let numbers = teacher.iter().map(Numbers::of).collect::<candle_core::Result<Vec<_>>>()?;
+        let maps = numbers.iter().zip(&teacher).map(|(numbers, map)| {
+            let places = map.dim(2)? * map.dim(3)?;
+            Ok(Map { numbers, places })
+        });
+        let maps = maps.collect::<candle_core::Result<Vec<_>>>()?;
+        let comparison = Comparison::new(&self.detector, input.batch(), &maps, self.compared);
+        let mut sum = 0.0;
+        for (index, output) in input.outputs_on_cpu()?.iter().enumerate() {
+            if comparison.concerns(index) {
+                let student = Numbers::of(output)?;
+                sum += gradients.change_output(index, output, |gradient| comparison.add(index, &student, gradient))?;
+            }
+        }
+        Ok(vec![sum])
+    }
+}
 
 /// One output map: numbers of all images, and places (height × width).
 #[derive(Clone, Copy)]
-pub(super) struct Map<'a> {
-    pub(super) numbers: &'a [f32],
-    pub(super) places: usize,
-}
-
-/// How much each kind of output counts, and the temperature of scores.
-#[derive(Clone, Copy)]
-pub(super) struct Weights {
-    pub(super) objectness: f32,
-    pub(super) classes: f32,
-    pub(super) boxes: f32,
-    pub(super) temperature: f32,
-}
-
-/// What the outputs' distillation comes to: weighted, for a mean image.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Parts {
-    pub(super) logits: f64,
-    pub(super) boxes: f64,
-}
-
-impl std::iter::Sum for Parts {
-    fn sum<I: Iterator<Item = Parts>>(parts: I) -> Parts {
-        parts.fold(Parts::default(), |a, b| Parts { logits: a.logits + b.logits, boxes: a.boxes + b.boxes })
-    }
+struct Map<'a> {
+    numbers: &'a [f32],
+    places: usize,
 }
 
 /// A teacher's outputs, for a student's to be compared with, map by map.
 ///
-/// Every term is normalised and weighted as the term of the detection loss that it resembles, so a weight of 1 makes the
-/// teacher count as much as the labels. Class scores and boxes count where the teacher sees an object (Mehta and Ozturk
-/// 2018, <https://arxiv.org/abs/1805.06361>); boxes of YOLOv8 are compared as distributions (Zheng et al. 2022,
+/// Both terms are normalised and weighted as the part of the detection loss that they resemble, so a weight of 1 makes
+/// the teacher count as much as the labels. Class scores and boxes count where the teacher sees an object (Mehta and
+/// Ozturk 2018, <https://arxiv.org/abs/1805.06361>); boxes of YOLOv8 are compared as distributions (Zheng et al. 2022,
 /// localization distillation, <https://arxiv.org/abs/2102.12252>).
-pub(super) struct Comparison<'a> {
-    head: &'a Head,
-    classes: usize,
+struct Comparison<'a> {
+    detector: &'a Detector,
     batch: usize,
     teacher: &'a [Map<'a>],
     /// For each level, how sure the teacher is that there is an object, at every place (and anchor) of every image.
     objects: Vec<Vec<f32>>,
     /// Their sum.
     seen: f32,
-    weights: Weights,
+    compared: Compared,
 }
 
 impl<'a> Comparison<'a> {
     /// Looks for the objects that the teacher sees.
-    pub(super) fn new(detector: &'a Detector, batch: usize, teacher: &'a [Map<'a>], weights: Weights) -> Self {
+    fn new(detector: &'a Detector, batch: usize, teacher: &'a [Map<'a>], compared: Compared) -> Self {
         let classes = detector.classes.len();
         let objects: Vec<Vec<f32>> = match &detector.head {
             Head::Anchors { .. } => teacher.iter().map(|map| objectness(map, classes)).collect(),
             Head::Distribution { .. } => teacher.chunks_exact(2).map(|level| best_scores(&level[1], batch)).collect(),
         };
         let seen = objects.iter().flatten().map(|&object| f64::from(object)).sum::<f64>().max(1.0) as f32;
-        Self { head: &detector.head, classes, batch, teacher, objects, seen, weights }
+        Self { detector, batch, teacher, objects, seen, compared }
     }
 
-    /// Divergence of the student's map from the teacher's; the gradient of the parts' sum times the batch is added to
-    /// `gradient`.
-    pub(super) fn add(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> Parts {
-        let parts = match (self.head, map % 2) {
+    /// Whether a map has anything of what is compared.
+    fn concerns(&self, map: usize) -> bool {
+        match (&self.detector.head, self.compared) {
+            (Head::Anchors { .. }, _) => true,
+            (Head::Distribution { .. }, Compared::Boxes { .. }) => map.is_multiple_of(2),
+            (Head::Distribution { .. }, Compared::Scores { .. }) => !map.is_multiple_of(2),
+        }
+    }
+
+    /// Divergence of the student's map from the teacher's, for a mean image; the gradient of it times the batch is added
+    /// to `gradient`.
+    fn add(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
+        let sum = match (&self.detector.head, self.compared) {
             (Head::Anchors { .. }, _) => self.anchors(map, student, gradient),
-            (Head::Distribution { .. }, 0) => Parts { boxes: self.distances(map, student, gradient), logits: 0.0 },
-            (Head::Distribution { .. }, _) => Parts { logits: self.scores(map, student, gradient), boxes: 0.0 },
+            (Head::Distribution { .. }, Compared::Boxes { weight }) => self.distances(map, weight, student, gradient),
+            (Head::Distribution { .. }, Compared::Scores { classes, temperature, .. }) => {
+                self.classes(map, classes, temperature, student, gradient)
+            }
         };
-        Parts { logits: parts.logits / self.batch as f64, boxes: parts.boxes / self.batch as f64 }
+        sum / self.batch as f64
     }
 
     /// YOLOv5: planes x, y, w, h, objectness and the classes of every anchor. All are logits of numbers between 0 and 1,
     /// so one divergence serves them all.
-    fn anchors(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> Parts {
+    fn anchors(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
         let Map { numbers: teacher, places } = self.teacher[map];
-        let (weights, objects, planes) = (self.weights, &self.objects[map], 5 + self.classes);
-        let balance = OBJECTNESS_BALANCE[map.min(OBJECTNESS_BALANCE.len() - 1)];
-        let batch = self.batch as f32;
-        let objectness_scale = weights.objectness * balance * batch / objects.len() as f32;
-        let class_scale = weights.classes * batch / (self.seen * self.classes as f32);
-        let box_scale = weights.boxes * 0.5 * batch / (self.seen * 4.0);
+        let classes = self.detector.classes.len();
+        let (objects, planes, batch) = (&self.objects[map], 5 + classes, self.batch as f32);
+        let balance = objectness_balance(self.teacher.len())[map];
+        let everywhere = vec![1.0; places];
         let anchors = teacher.par_chunks_exact(planes * places).zip(student.par_chunks_exact(planes * places));
         let anchors = anchors.zip(gradient.par_chunks_exact_mut(planes * places)).zip(objects.par_chunks(places));
-        let everywhere = vec![1.0; places];
-        let parts: Vec<Parts> = anchors
+        let sums: Vec<f64> = anchors
             .map(|(((teacher, student), gradient), objects)| {
-                let mut parts = Parts::default();
-                for plane in 0..planes {
+                let mut compare = |plane: usize, weights: &[f32], temperature: f32, scale: f32| {
                     let range = plane * places..(plane + 1) * places;
                     let (t, s, g) = (&teacher[range.clone()], &student[range.clone()], &mut gradient[range]);
-                    match plane {
-                        0..4 => parts.boxes += bernoulli(t, s, objects, 1.0, box_scale, g),
-                        4 => parts.logits += bernoulli(t, s, &everywhere, weights.temperature, objectness_scale, g),
-                        _ => parts.logits += bernoulli(t, s, objects, weights.temperature, class_scale, g),
+                    bernoulli(t, s, weights, temperature, scale, g)
+                };
+                match self.compared {
+                    Compared::Boxes { weight } => {
+                        let scale = weight * 0.5 * batch / (self.seen * 4.0);
+                        (0..4).map(|plane| compare(plane, objects, 1.0, scale)).sum()
+                    }
+                    Compared::Scores { objectness, classes: weight, temperature } => {
+                        let scale = objectness * balance * batch / self.objects[map].len() as f32;
+                        let of_objectness = compare(4, &everywhere, temperature, scale);
+                        let scale = weight * batch / (self.seen * classes as f32);
+                        (5..planes)
+                            .fold(of_objectness, |sum, plane| sum + compare(plane, objects, temperature, scale))
                     }
                 }
-                parts
             })
             .collect();
-        parts.into_iter().sum()
+        sums.iter().sum()
     }
 
     /// YOLOv8's distances of the four sides, `reg_max` planes each.
-    fn distances(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
+    fn distances(&self, map: usize, weight: f32, student: &[f32], gradient: &mut [f32]) -> f64 {
         let Map { numbers: teacher, places } = self.teacher[map];
-        let scale = self.weights.boxes * 1.5 * self.batch as f32 / (self.seen * 4.0);
+        let scale = weight * 1.5 * self.batch as f32 / (self.seen * 4.0);
         let side = teacher.len() / (4 * self.batch);
         let sides = teacher.par_chunks_exact(side).zip(student.par_chunks_exact(side));
         let sides = sides.zip(gradient.par_chunks_exact_mut(side)).enumerate();
-        let parts: Vec<f64> = sides
+        let sums: Vec<f64> = sides
             .map(|(index, ((teacher, student), gradient))| {
                 let objects = &self.objects[map / 2][index / 4 * places..][..places];
                 over_planes(teacher, student, objects, 1.0, scale, gradient)
             })
             .collect();
-        parts.iter().sum()
+        sums.iter().sum()
     }
 
     /// YOLOv8's class scores.
-    fn scores(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
+    fn classes(&self, map: usize, weight: f32, temperature: f32, student: &[f32], gradient: &mut [f32]) -> f64 {
         let Map { numbers: teacher, places } = self.teacher[map];
-        let scale = self.weights.classes * self.batch as f32 / self.seen;
+        let scale = weight * self.batch as f32 / self.seen;
         let everywhere = vec![1.0; places];
         let planes = teacher.par_chunks_exact(places).zip(student.par_chunks_exact(places));
-        let parts: Vec<f64> = planes
+        let sums: Vec<f64> = planes
             .zip(gradient.par_chunks_exact_mut(places))
-            .map(|((t, s), g)| bernoulli(t, s, &everywhere, self.weights.temperature, scale, g))
+            .map(|((t, s), g)| bernoulli(t, s, &everywhere, temperature, scale, g))
             .collect();
-        parts.iter().sum()
+        sums.iter().sum()
     }
 }
 
@@ -170,36 +243,40 @@ fn best_scores(map: &Map, batch: usize) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    const WEIGHTS: Weights = Weights { objectness: 0.7, classes: 0.4, boxes: 1.3, temperature: 2.0 };
+    const COMPARED: [Compared; 2] =
+        [Compared::Scores { objectness: 0.7, classes: 0.4, temperature: 2.0 }, Compared::Boxes { weight: 1.3 }];
 
     fn wave(len: usize, phase: f32) -> Vec<f32> {
         (0..len).map(|i| 2.0 * (i as f32 * 0.7 + phase).sin()).collect()
     }
 
-    /// Value of the parts and their gradient, for maps of these planes and places in a batch of two.
-    fn run(detector: &Detector, sizes: &[(usize, usize)], student: &[Vec<f32>]) -> (Parts, Vec<Vec<f32>>) {
+    /// The value and its gradient, for maps of these planes and places in a batch of two.
+    fn run(
+        detector: &Detector,
+        sizes: &[(usize, usize)],
+        compared: Compared,
+        student: &[Vec<f32>],
+    ) -> (f64, Vec<Vec<f32>>) {
         let teacher: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 0.2)).collect();
         let maps = teacher.iter().zip(sizes).map(|(numbers, &(_, places))| Map { numbers, places });
         let maps: Vec<Map> = maps.collect();
-        let comparison = Comparison::new(detector, 2, &maps, WEIGHTS);
+        let comparison = Comparison::new(detector, 2, &maps, compared);
         let mut gradients: Vec<Vec<f32>> = student.iter().map(|map| vec![0.0; map.len()]).collect();
-        let add =
-            |(map, (student, gradient)): (usize, (&Vec<f32>, &mut Vec<f32>))| comparison.add(map, student, gradient);
-        let parts = student.iter().zip(&mut gradients).enumerate().map(add).sum();
-        (parts, gradients)
+        let concerned = (0..student.len()).filter(|&map| comparison.concerns(map));
+        let value = concerned.map(|map| comparison.add(map, &student[map], &mut gradients[map])).sum();
+        (value, gradients)
     }
 
-    fn check(detector: &Detector, sizes: &[(usize, usize)]) {
+    fn check(detector: &Detector, sizes: &[(usize, usize)], compared: Compared) {
         let student: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 1.1)).collect();
-        let (parts, gradients) = run(detector, sizes, &student);
-        assert!(parts.logits > 0.0 && parts.boxes > 0.0, "{parts:?}");
+        let (value, gradients) = run(detector, sizes, compared, &student);
+        assert!(value > 0.0);
         for map in 0..student.len() {
             for index in (0..student[map].len()).step_by(7) {
                 let shifted = |delta: f32| {
                     let mut student = student.clone();
                     student[map][index] += delta;
-                    let (parts, _) = run(detector, sizes, &student);
-                    2.0 * (parts.logits + parts.boxes)
+                    2.0 * run(detector, sizes, compared, &student).0
                 };
                 let numeric = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
                 let analytic = f64::from(gradients[map][index]);
@@ -210,18 +287,38 @@ mod tests {
             }
         }
         let teacher: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 0.2)).collect();
-        let (parts, gradients) = run(detector, sizes, &teacher);
-        assert!(parts.logits.abs() < 1e-5 && parts.boxes.abs() < 1e-5, "{parts:?}");
+        let (value, gradients) = run(detector, sizes, compared, &teacher);
+        assert!(value.abs() < 1e-5, "{value}");
         assert!(gradients.iter().flatten().all(|number| number.abs() < 1e-5));
     }
 
     #[test]
     fn gradients_of_both_heads_match_finite_differences() {
-        let classes = vec!["a".to_string(), "b".to_string()];
-        let anchors = Head::Anchors { anchors: vec![vec![[1.0, 1.0]; 2]; 2] };
-        let detector = Detector { classes, strides: vec![8, 16], head: anchors };
-        check(&detector, &[(14, 6), (14, 2)]);
-        let detector = Detector { head: Head::Distribution { reg_max: 4 }, ..detector };
-        check(&detector, &[(16, 6), (2, 6), (16, 3), (2, 3)]);
+        for compared in COMPARED {
+            check(&anchors(2), &[(14, 6), (14, 2)], compared);
+            let detector = Detector { head: Head::Distribution { reg_max: 4 }, ..anchors(2) };
+            check(&detector, &[(16, 6), (2, 6), (16, 3), (2, 3)], compared);
+        }
+    }
+
+    fn anchors(levels: usize) -> Detector {
+        let head = Head::Anchors { anchors: vec![vec![[1.0, 1.0]; 2]; levels] };
+        let strides = (0..levels).map(|level| 8 << level).collect();
+        Detector { classes: ["a", "b"].map(String::from).to_vec(), strides, head }
+    }
+
+    /// The levels' objectness counts as in the detection loss, however many there are.
+    #[test]
+    fn levels_count_as_in_the_detection_loss() {
+        let compared = Compared::Scores { objectness: 1.0, classes: 0.0, temperature: 1.0 };
+        for (levels, expected) in [(2, vec![4.0, 1.0]), (3, vec![4.0, 1.0, 0.4]), (4, vec![4.0, 1.0, 0.25, 0.06])] {
+            // All levels have the same numbers, so only their weights tell them apart.
+            let (sizes, student) = (vec![(14, 2); levels], vec![wave(2 * 14 * 2, 1.1); levels]);
+            let (_, gradients) = run(&anchors(levels), &sizes, compared, &student);
+            let size = |gradient: &Vec<f32>| gradient.iter().map(|number| number.abs()).sum::<f32>();
+            let found: Vec<f32> = gradients.iter().map(|gradient| 4.0 * size(gradient) / size(&gradients[0])).collect();
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+            assert!(found.iter().zip(&expected).all(near), "{found:?} against {expected:?}");
+        }
     }
 }

@@ -2,10 +2,11 @@ use candle_core::Tensor;
 
 use super::*;
 use crate::{
-    data::{Augment, ShapesOptions, shapes},
+    data::{Augment, Dataset, ShapesOptions, shapes},
     exec,
     progress::Silent,
-    train::{Objective, OptimizerKind, Step, loss::Gains},
+    model::Model,
+    train::{FitOptions, Objective, ObjectiveValue, OptimizerKind, TermInput, loss::Gains},
     zoo,
 };
 
@@ -26,32 +27,38 @@ fn data() -> Dataset {
 }
 
 fn images() -> Tensor {
-    Tensor::rand(0f32, 1f32, (2, 3, 64, 64), &candle_core::Device::Cpu).unwrap()
+    let pixels = (0..2 * 3 * 64 * 64).map(|index| 0.5 + 0.5 * (index as f32 * 0.37).sin()).collect();
+    Tensor::from_vec(pixels, (2, 3, 64, 64), &candle_core::Device::Cpu).unwrap()
 }
 
-/// The last three parts: logits, boxes, features.
-fn distances(objective: &Distillation, student: &Model, images: &Tensor) -> (Vec<f32>, crate::train::Judgement) {
+fn weights(weights: &[(&str, f32)]) -> DistillOptions {
+    let weights = weights.iter().fold(Weights::none(), |all, (term, weight)| all.with(term, *weight));
+    DistillOptions { weights, ..DistillOptions::default() }
+}
+
+/// The parts of the distillation terms, after the three of the detection loss.
+fn distances(objective: &Objective, student: &Model, images: &Tensor) -> (Vec<f32>, ObjectiveValue) {
     // A student that is run as the teacher is: without batch statistics.
-    let values = exec::infer(student, images, objective.taps()).unwrap();
-    let tensors = objective.tensors();
-    let step = Step { images, targets: &[], values: &values, tensors: &tensors, progress: 0.0 };
-    let judgement = objective.judge(&step).unwrap();
-    assert_eq!(judgement.parts.len(), objective.part_names().len());
-    (judgement.parts[judgement.parts.len() - 3..].to_vec(), judgement)
+    let values = exec::infer(student, images, &objective.taps()).unwrap();
+    let tensors = objective.tensors().unwrap();
+    let value = objective.compute(&TermInput::new(images, &[], student, &values, &tensors, 0.0)).unwrap();
+    assert_eq!(value.parts.len(), objective.part_names().len());
+    (value.parts[3..].to_vec(), value)
 }
 
 #[test]
 fn a_model_is_at_no_distance_from_itself() {
     for variant in ["yolov5n", "yolov8n"] {
         let (teacher, images) = (model(variant, 0.0625, 1), images());
-        let options = DistillOptions::default();
-        let itself = Distillation::new(&teacher, &teacher, &options, &Gains::default()).unwrap();
+        let options = weights(&[("logits", 0.3), ("boxes", 0.5), ("cwd", 0.03), ("at", 1.0)]);
+        let itself = objective(&teacher, &teacher, &options, &Gains::default()).unwrap();
+        assert_eq!(itself.part_names()[3..], ["logits", "boxes", "cwd", "at"].map(|name| format!("distill_{name}")));
         assert_eq!(itself.taps().len(), 3, "{variant}: a feature for each level");
-        assert!(itself.tensors().is_empty(), "{variant}: equal widths need no adapter");
-        let (found, judgement) = distances(&itself, &teacher, &images);
+        assert!(itself.tensors().unwrap().is_empty(), "{variant}: equal widths need no adapter");
+        let (found, value) = distances(&itself, &teacher, &images);
         assert!(found.iter().all(|part| part.abs() < 1e-4), "{variant}: {found:?}");
         let largest = |tensor: &Tensor| tensor.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        assert!(judgement.gradients.taps.values().all(|gradient| largest(gradient) < 1e-4));
+        assert!(value.gradients.values().taps.values().all(|gradient| largest(gradient) < 1e-4));
 
         let other = model(variant, 0.0625, 2);
         let (found, _) = distances(&itself, &other, &images);
@@ -62,43 +69,40 @@ fn a_model_is_at_no_distance_from_itself() {
 #[test]
 fn other_widths_get_adapters_that_learn() {
     let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
-    let options = DistillOptions { logits: 0.0, boxes: 0.0, cwd: 20.0, ..DistillOptions::default() };
-    let objective = Distillation::new(&teacher, &student, &options, &Gains::default()).unwrap();
-    let (_, judgement) = distances(&objective, &student, &images());
-    let tensors = objective.tensors();
+    let objective = objective(&teacher, &student, &weights(&[("cwd", 20.0)]), &Gains::default()).unwrap();
+    let (_, value) = distances(&objective, &student, &images());
+    let tensors = objective.tensors().unwrap();
     assert!(!tensors.is_empty());
     for (name, tensor) in &tensors {
-        assert_eq!(judgement.tensors[name].dims(), tensor.dims(), "{name}");
+        assert_eq!(value.gradients.tensors()[name].dims(), tensor.dims(), "{name}");
     }
     // One step down the adapters' gradients brings the features closer.
     let (images, name) = (images(), tensors.keys().next().unwrap());
     // Batch statistics give an untrained student features that vary.
-    let values = exec::train(&student, &images, objective.taps()).unwrap().values;
-    let judge = |tensors: &crate::model::Tensors| {
-        let step = Step { images: &images, targets: &[], values: &values, tensors, progress: 0.0 };
-        objective.judge(&step).unwrap()
+    let values = exec::train(&student, &images, &objective.taps()).unwrap().values;
+    let compute = |tensors: &crate::model::Tensors| {
+        objective.compute(&TermInput::new(&images, &[], &student, &values, tensors, 0.0)).unwrap()
     };
-    let before = judge(&tensors);
+    let before = compute(&tensors);
     let mut moved = tensors.clone();
-    let down = (&before.tensors[name] * 1e-2).unwrap();
+    let down = (&before.gradients.tensors()[name] * 1e-2).unwrap();
     moved.insert(name.clone(), (&tensors[name] - down).unwrap());
-    let (before, after) = (before.parts.last().unwrap(), *judge(&moved).parts.last().unwrap());
+    let (before, after) = (before.parts.last().unwrap(), *compute(&moved).parts.last().unwrap());
     assert!(after < *before, "{after} against {before}");
 }
 
 #[test]
 fn features_of_a_batch_are_compared_as_those_of_each_image() {
     let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
-    let options = DistillOptions { logits: 0.0, boxes: 0.0, cwd: 20.0, ..DistillOptions::default() };
-    let objective = Distillation::new(&teacher, &student, &options, &Gains::default()).unwrap();
+    let objective = objective(&teacher, &student, &weights(&[("cwd", 20.0)]), &Gains::default()).unwrap();
     const COUNT: usize = 13;
     let pixels = (0..COUNT * 3 * 64 * 64).map(|index| 0.5 + 0.5 * (index as f32 * 0.37).sin()).collect();
     let images = Tensor::from_vec(pixels, (COUNT, 3, 64, 64), &candle_core::Device::Cpu).unwrap();
     let (found, all) = distances(&objective, &student, &images);
     let each = (0..COUNT).map(|index| distances(&objective, &student, &images.narrow(0, index, 1).unwrap()));
     let (parts, each): (Vec<Vec<f32>>, Vec<_>) = each.unzip();
-    let mean = parts.iter().map(|parts| parts[2]).sum::<f32>() / COUNT as f32;
-    assert!((found[2] - mean).abs() < 1e-4 * mean, "{} against {mean}", found[2]);
+    let mean = parts.iter().map(|parts| parts[0]).sum::<f32>() / COUNT as f32;
+    assert!((found[0] - mean).abs() < 1e-4 * mean, "{} against {mean}", found[0]);
     let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let near = |what: &str, found: &Tensor, expected: &Tensor| {
         let (found, expected) = (numbers(found), numbers(expected));
@@ -106,19 +110,19 @@ fn features_of_a_batch_are_compared_as_those_of_each_image() {
         let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(scale > 0.0 && apart < 1e-4 * scale, "{what}: {apart} apart, largest {scale}");
     };
-    for (tap, gradient) in &all.gradients.taps {
-        let one_by_one: Vec<_> = each.iter().map(|judgement| &judgement.gradients.taps[tap]).collect();
+    for (tap, gradient) in &all.gradients.values().taps {
+        let one_by_one: Vec<_> = each.iter().map(|value| &value.gradients.values().taps[tap]).collect();
         near("features", gradient, &Tensor::cat(&one_by_one, 0).unwrap());
     }
-    for (name, gradient) in &all.tensors {
-        let one_by_one: Vec<_> = each.iter().map(|judgement| &judgement.tensors[name]).collect();
+    for (name, gradient) in all.gradients.tensors() {
+        let one_by_one: Vec<_> = each.iter().map(|value| &value.gradients.tensors()[name]).collect();
         near(name, gradient, &Tensor::stack(&one_by_one, 0).unwrap().sum(0).unwrap());
     }
 }
 
 #[test]
 fn distances_shrink_and_are_reported() {
-    let options = DistillOptions { logits: 500.0, boxes: 10.0, cwd: 10.0, ..DistillOptions::default() };
+    let options = weights(&[("logits", 500.0), ("boxes", 10.0), ("cwd", 10.0), ("at", 10.0)]);
     let distiller = Distiller::new(&model("yolov8n", 0.125, 1), &model("yolov8n", 0.0625, 2), options).unwrap();
     // With next to no weight on the labels, all there is to learn is the teacher.
     let gains = Gains { bbox: Some(0.0), class: Some(0.01), distribution: Some(0.0), ..Gains::default() };
@@ -135,7 +139,7 @@ fn distances_shrink_and_are_reported() {
         ..FitOptions::default()
     };
     let run = distiller.fit(&data(), &fit, &Silent).unwrap();
-    for name in ["distill_logits", "distill_boxes", "distill_cwd"] {
+    for name in ["distill_logits", "distill_boxes", "distill_cwd", "distill_at"] {
         let column = run.parts.iter().position(|part| part == name).unwrap();
         let losses: Vec<f64> = run.history.iter().map(|epoch| epoch.losses[column]).collect();
         assert!(losses[14] < 0.9 * losses[0], "{name}: {losses:?}");
@@ -156,4 +160,7 @@ fn pairs_that_do_not_fit_are_refused() {
     let cold = DistillOptions { temperature: 0.0, ..DistillOptions::default() };
     let error = Distiller::new(&teacher, &teacher, cold).unwrap_err().to_string();
     assert!(error.contains("temperature") && error.contains("0.1"), "{error}");
+    let unknown = weights(&[("logit", 1.0)]);
+    let error = Distiller::new(&teacher, &teacher, unknown).unwrap_err().to_string();
+    assert!(error.contains("`logit`") && error.contains("logits, boxes, cwd, at"), "{error}");
 }

@@ -18,7 +18,7 @@ use crate::{
 /// Options out of range, a precision that is not to be had, a step that fails, or a listener that asks to stop.
 pub fn bench(
     model: &Model,
-    objective: &dyn Objective,
+    objective: &Objective,
     precision: ComputeDtype,
     options: &BenchOptions,
     progress: &dyn Progress,
@@ -27,7 +27,7 @@ pub fn bench(
     let (images, targets) = (noise(model, options)?, targets(options.batch, model.detector().classes.len()));
     let (device, training) = (model.device(), FitOptions { precision, ..FitOptions::default() });
     let rates = Rates { lr: [1e-6; 3], momentum: training.momentum };
-    let mut trainer = Trainer::new(model, &objective.tensors(), &training, options.warm_up + options.runs)?;
+    let mut trainer = Trainer::new(model, &objective.tensors()?, &training, options.warm_up + options.runs)?;
     let mut step = || {
         trainer.step(&images, &targets, objective, &rates, 0.0).map_err(|error| EvalError::Loss(error.into()))?;
         Ok(device.synchronize()?)
@@ -68,13 +68,13 @@ mod tests {
     use crate::{
         model::fixtures::tiny_detector,
         progress::Silent,
-        train::{Detection, loss::Gains},
+        train::loss::Gains,
     };
 
     #[test]
     fn a_step_is_timed_layer_by_layer() {
         let model = tiny_detector(2);
-        let objective = Detection::new(model.detector(), &Gains::default()).unwrap();
+        let objective = Objective::detection(model.detector(), &Gains::default()).unwrap();
         let options = BenchOptions { size: 64, batch: 2, runs: 3, warm_up: 1, threads: Some(2) };
         let report = bench(&model, &objective, ComputeDtype::Fp32, &options, &Silent).unwrap();
         assert_eq!((report.timing.runs(), report.threads), (3, 2));

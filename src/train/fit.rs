@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Detection, Epoch, FitOptions, Objective, Run, TrainError, Trainer, Validation,
+    Epoch, FitOptions, Objective, Run, TrainError, Trainer, Validation,
     checkpoint::{self, Place},
     folder::RunFolder,
     loss::DetectionLoss,
@@ -24,7 +24,8 @@ use crate::{
 /// As [`fit_with`].
 pub fn fit(model: &Model, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, TrainError> {
     let options = effective_options(options)?;
-    let objective = Detection::new(model.detector(), &options.gains.for_training(model.detector(), options.size))?;
+    let gains = options.gains.for_training(model.detector(), options.size);
+    let objective = Objective::detection(model.detector(), &gains)?;
     fit_with(model, data, &options, &objective, progress)
 }
 
@@ -43,7 +44,7 @@ pub fn fit_with(
     model: &Model,
     data: &Dataset,
     options: &FitOptions,
-    objective: &dyn Objective,
+    objective: &Objective,
     progress: &dyn Progress,
 ) -> Result<Run, TrainError> {
     let mut session = Session::begin(model, data, options, objective)?;
@@ -73,7 +74,7 @@ enum Ended {
 struct Session<'a> {
     data: &'a Dataset,
     options: FitOptions,
-    objective: &'a dyn Objective,
+    objective: &'a Objective,
     parts: Vec<String>,
     loss: DetectionLoss,
     trainer: Trainer,
@@ -93,7 +94,7 @@ impl<'a> Session<'a> {
         model: &Model,
         data: &'a Dataset,
         options: &FitOptions,
-        objective: &'a dyn Objective,
+        objective: &'a Objective,
     ) -> Result<Self, TrainError> {
         let resumed = options.resume.as_ref().map(|path| -> Result<_, TrainError> {
             let folder = RunFolder::open(path);
@@ -112,7 +113,7 @@ impl<'a> Session<'a> {
             data.split("val")?;
         }
         let batches = split.samples.len().div_ceil(options.batch);
-        let mut trainer = Trainer::new(model, &objective.tensors(), &options, options.epochs * batches)?;
+        let mut trainer = Trainer::new(model, &objective.tensors()?, &options, options.epochs * batches)?;
         let loss = DetectionLoss::new(model.detector(), &options.gains.for_training(model.detector(), options.size))?;
         let (folder, place, best) = match resumed {
             Some((folder, checkpoint)) => {

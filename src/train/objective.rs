@@ -1,103 +1,110 @@
-//! What a step minimises.
+//! What a step minimises: a sum of terms.
 
-use candle_core::Tensor;
+use std::sync::Arc;
 
-use super::loss::{DetectionLoss, Gains, LossError};
+use super::{
+    TrainError,
+    detection::Detection,
+    loss::{Gains, LossError},
+    term::{Gradients, Term, TermError, TermInput},
+};
 use crate::{
-    data::Target,
-    exec::{ValueGradients, Values},
     graph::NodeId,
     model::{Detector, Tensors},
 };
 
-/// Any error of an objective.
-pub type ObjectiveError = Box<dyn std::error::Error + Send + Sync>;
-
-/// What a step minimises: the detection loss alone, or with terms of its own such as those of distillation.
-///
-/// An objective may have tensors of its own that are trained along (adapters). The training loop keeps them, so that
-/// they are in the checkpoints; an objective itself holds nothing that changes over a run.
-pub trait Objective: Send + Sync {
-    /// Names of the parts, in the order that [`Judgement::parts`] has them; columns of `results.csv`.
-    fn part_names(&self) -> Vec<String>;
-
-    /// The student's nodes whose outputs it wants to see.
-    fn taps(&self) -> &[NodeId] {
-        &[]
-    }
-
-    /// Its own tensors at the start, by names that are none of the model's.
-    fn tensors(&self) -> Tensors {
-        Tensors::new()
-    }
-
-    /// Judges one batch.
-    ///
-    /// # Errors
-    /// Any; the loop passes it on.
-    fn judge(&self, step: &Step<'_>) -> Result<Judgement, ObjectiveError>;
+/// What a step minimises: the sum of its terms.
+#[derive(Clone, Default)]
+pub struct Objective {
+    terms: Vec<Arc<dyn Term>>,
 }
 
-/// One batch as an objective sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
-    /// The images (n, 3, size, size) in [0, 1], on the model's device.
-    pub images: &'a Tensor,
-    /// The boxes in them.
-    pub targets: &'a [Target],
-    /// What the student gave for them: outputs, and the taps asked for.
-    pub values: &'a Values,
-    /// The objective's own tensors as they are now.
-    pub tensors: &'a Tensors,
-    /// The share of the run that is done, from 0 to below 1.
-    pub progress: f64,
-}
-
-/// An objective's value and its gradients.
+/// An objective's value for a batch, and its gradients.
 #[derive(Clone, Debug, Default)]
-pub struct Judgement {
-    /// What is minimised. The loop asks only whether it is finite.
+#[non_exhaustive]
+pub struct ObjectiveValue {
+    /// What is minimised: the sum of the parts times the batch.
     pub total: f64,
-    /// The weighted parts, as [`Objective::part_names`] names them.
+    /// The terms' parts, as [`Objective::part_names`] names them: weighted, for a mean image.
     pub parts: Vec<f32>,
-    /// Gradients of the total with respect to the student's values.
-    pub gradients: ValueGradients,
-    /// Gradients of the total with respect to the objective's own tensors, by name. Names of the student's trained
-    /// tensors are allowed too (penalties on weights); those gradients are added to what comes from the values.
-    pub tensors: Tensors,
+    /// Gradients of the total.
+    pub gradients: Gradients,
 }
 
-/// The detection loss alone.
-#[derive(Clone, Debug)]
-pub struct Detection {
-    loss: DetectionLoss,
-}
+impl Objective {
+    /// The sum of some terms.
+    pub fn new(terms: impl IntoIterator<Item = Arc<dyn Term>>) -> Self {
+        Self { terms: terms.into_iter().collect() }
+    }
 
-impl Detection {
-    /// The loss of a detector with these weights.
+    /// The detection loss alone.
     ///
     /// # Errors
-    /// As [`DetectionLoss::new`].
-    pub fn new(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
-        Ok(Self { loss: DetectionLoss::new(detector, gains)? })
+    /// As [`Detection::new`].
+    pub fn detection(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
+        Ok(Self::default().with(Detection::new(detector, gains)?))
+    }
+
+    /// The same objective with one more term.
+    pub fn with(mut self, term: impl Term + 'static) -> Self {
+        self.terms.push(Arc::new(term));
+        self
+    }
+
+    /// Its terms.
+    pub fn terms(&self) -> &[Arc<dyn Term>] {
+        &self.terms
+    }
+
+    /// Names of all parts, term after term; columns of `results.csv`.
+    pub fn part_names(&self) -> Vec<String> {
+        self.terms.iter().flat_map(|term| term.part_names()).collect()
+    }
+
+    /// The student's nodes whose outputs some term wants to see, each once.
+    pub fn taps(&self) -> Vec<NodeId> {
+        let mut taps: Vec<NodeId> = self.terms.iter().flat_map(|term| term.taps()).collect();
+        taps.sort_unstable();
+        taps.dedup();
+        taps
+    }
+
+    /// The terms' own tensors at the start.
+    ///
+    /// # Errors
+    /// Where a term cannot make one, or two terms use one name.
+    pub fn tensors(&self) -> Result<Tensors, TrainError> {
+        let mut all = Tensors::new();
+        for term in &self.terms {
+            for (name, tensor) in term.tensors()? {
+                if all.insert(name.clone(), tensor).is_some() {
+                    let reason = "is one of two terms".into();
+                    return Err(TrainError::Extra { what: "tensor", name, reason });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Value and gradients for one batch.
+    ///
+    /// # Errors
+    /// Those of the terms.
+    pub fn compute(&self, input: &TermInput<'_>) -> Result<ObjectiveValue, TermError> {
+        let mut gradients = Gradients::none(input.values.outputs.len());
+        let (mut total, mut parts) = (0.0, Vec::new());
+        for term in &self.terms {
+            let found = term.compute(input, &mut gradients)?;
+            total += found.iter().sum::<f64>() * input.batch() as f64;
+            parts.extend(found.iter().map(|&part| part as f32));
+        }
+        gradients.to_device(input.images.device())?;
+        Ok(ObjectiveValue { total, parts, gradients })
     }
 }
 
-impl Objective for Detection {
-    fn part_names(&self) -> Vec<String> {
-        self.loss.part_names().map(String::from).to_vec()
-    }
-
-    fn judge(&self, step: &Step<'_>) -> Result<Judgement, ObjectiveError> {
-        let loss = self.loss.compute(&step.values.outputs, step.targets)?;
-        Ok(Judgement {
-            total: f64::from(loss.total),
-            parts: loss.parts.iter().map(|&(_, part)| part).collect(),
-            gradients: ValueGradients {
-                outputs: loss.gradients.into_iter().map(Some).collect(),
-                taps: Default::default(),
-            },
-            tensors: Tensors::new(),
-        })
+impl std::fmt::Debug for Objective {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.part_names()).finish()
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn check(
     folder: &RunFolder,
     model: &Model,
     data: &Dataset,
-    objective: &dyn Objective,
+    objective: &Objective,
 ) -> Result<(), TrainError> {
     let fail = |reason: String| Err(TrainError::Resume { path: folder.checkpoint(), reason });
     if checkpoint.graph != *model.graph() || checkpoint.detector != *model.detector() {
@@ -62,7 +62,7 @@ pub(super) fn check(
     if checkpoint.parts != parts {
         return fail(format!("the run minimises {}, not {}", checkpoint.parts.join(", "), parts.join(", ")));
     }
-    let extra = Checkpoint::describe(&objective.tensors());
+    let extra = Checkpoint::describe(&objective.tensors()?);
     if checkpoint.extra != extra {
         return fail(format!("the run's objective has tensors {:?}, this one has {extra:?}", checkpoint.extra));
     }

@@ -235,35 +235,34 @@ fn masked_weights_stay_zero_and_the_rest_moves() {
     assert!(error.contains("model.9"), "{error}");
 }
 
-/// The detection loss, and a tensor of its own that is drawn to 1.
+/// A tensor of its own that is drawn to 1, beside the detection loss.
 struct Drawn {
-    detection: Detection,
     fails_at: f64,
 }
 
-impl Objective for Drawn {
+impl Term for Drawn {
     fn part_names(&self) -> Vec<String> {
-        self.detection.part_names().into_iter().chain(["drawn_loss".to_string()]).collect()
+        vec!["drawn_loss".into()]
     }
 
-    fn taps(&self) -> &[usize] {
-        &[3]
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({ "fails_at": self.fails_at })
     }
 
-    fn tensors(&self) -> Tensors {
-        Tensors::from([("drawn".to_string(), Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu).unwrap())])
+    fn taps(&self) -> Vec<usize> {
+        vec![3]
     }
 
-    fn judge(&self, step: &Step<'_>) -> Result<Judgement, ObjectiveError> {
-        assert_eq!(step.values.taps[&3].dims()[0], step.images.dims()[0]);
-        let mut judged = self.detection.judge(step)?;
-        let off = (&step.tensors["drawn"] - 1.0)?;
-        judged.parts.push((off.sqr()?.sum_all()?).to_scalar()?);
-        judged.tensors.insert("drawn".into(), (off * 20.0)?);
-        if step.progress >= self.fails_at {
-            judged.total = f64::NAN;
-        }
-        Ok(judged)
+    fn tensors(&self) -> Result<Tensors, TermError> {
+        Ok(Tensors::from([("drawn".to_string(), Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu)?)]))
+    }
+
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+        assert_eq!(input.values.taps[&3].dims()[0], input.batch());
+        let off = (&input.tensors["drawn"] - 1.0)?;
+        gradients.add_tensor("drawn", (&off * 20.0)?)?;
+        let value: f32 = off.sqr()?.sum_all()?.to_scalar()?;
+        Ok(vec![if input.progress >= self.fails_at { f64::NAN } else { f64::from(value) }])
     }
 }
 
@@ -271,8 +270,7 @@ impl Objective for Drawn {
 fn an_objective_trains_tensors_of_its_own_and_a_loss_that_is_no_number_ends_the_run() {
     let data = dataset(6);
     let model = tiny("yolov5n");
-    let detection = Detection::new(model.detector(), &Gains::default()).unwrap();
-    let objective = Drawn { detection, fails_at: 0.75 };
+    let objective = Objective::detection(model.detector(), &Gains::default()).unwrap().with(Drawn { fails_at: 0.75 });
     let options = FitOptions { epochs: 4, validate: false, ..quick() };
     let error = fit_with(&model, &data, &options, &objective, &Silent).unwrap_err();
     let text = error.to_string();
@@ -349,7 +347,7 @@ fn both_paths_give_the_same_loss_curve() {
 }
 
 fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
-    let objective = Detection::new(model.detector(), &Gains::default()).unwrap();
+    let objective = Objective::detection(model.detector(), &Gains::default()).unwrap();
     let options = BatchOptions { size, batch: 4, augment: Augment::none(), ..BatchOptions::default() };
     let batch = Batches::train(data.split("train").unwrap(), &options).unwrap().next().unwrap().unwrap();
     let rates = Rates { lr: [1e-3; 3], momentum: 0.9 };

@@ -1,13 +1,16 @@
-//! One step of training: forwards, judged, backwards, the weights moved.
+//! One step of training: forward, the terms of the loss, backward, and the update of the parameters.
 
 use candle_core::Tensor;
 use espalier_kernels::optim;
 
 use super::{
-    FitOptions, Judgement, Objective, Rates, Step, TrainError,
-    optimizer::{Average, Optimizer},
+    error::TrainError,
+    objective::{Objective, ObjectiveValue},
+    optimizer::{Average, Optimizer, Rates},
+    options::FitOptions,
     parameters::Layout,
     schedule::Decay,
+    term::TermInput,
 };
 use crate::{
     data::Target,
@@ -42,6 +45,23 @@ pub struct StepReport {
     pub norm: f64,
     /// Whether the step was made; not where the total or the gradient is not finite.
     pub made: bool,
+}
+
+/// A batch gone through: what the objective came to, and gradients where that is finite.
+struct Computed {
+    total: f64,
+    parts: Vec<f32>,
+    gradients: Option<Reached>,
+}
+
+/// What moves the parameters.
+struct Reached {
+    /// Gradients that the backward pass gives, by tensor name.
+    reached: Tensors,
+    /// Gradients that the terms give directly.
+    own: Tensors,
+    /// Running averages after the batch.
+    running: Tensors,
 }
 
 impl Trainer {
@@ -111,25 +131,48 @@ impl Trainer {
         &mut self,
         images: &Tensor,
         targets: &[Target],
-        objective: &dyn Objective,
+        objective: &Objective,
         rates: &Rates,
         progress: f64,
     ) -> Result<StepReport, TrainError> {
-        let tape = exec::train_with(self.backend, &self.model, images, objective.taps())?;
-        let step = Step { images, targets, values: &tape.values, tensors: &self.extra, progress };
-        let Judgement { total, parts, gradients, tensors: own } = objective.judge(&step)?;
+        let computed = self.compute(images, targets, objective, progress)?;
+        let Computed { total, parts, gradients } = computed;
+        let Some(gradients) = gradients else { return Ok(StepReport { total, parts, norm: f64::NAN, made: false }) };
+        let (norm, made) = self.update(&gradients, rates)?;
+        Ok(StepReport { total, parts, norm, made })
+    }
+
+    /// Forward, the terms, backward; nothing is changed.
+    fn compute(
+        &self,
+        images: &Tensor,
+        targets: &[Target],
+        objective: &Objective,
+        progress: f64,
+    ) -> Result<Computed, TrainError> {
+        let tape = exec::train_with(self.backend, &self.model, images, &objective.taps())?;
+        let input = TermInput::new(images, targets, &self.model, &tape.values, &self.extra, progress);
+        let ObjectiveValue { total, parts, gradients } = objective.compute(&input)?;
+        // What the terms shared for this batch is freed before the backward pass.
+        drop(input);
         if !total.is_finite() {
-            return Ok(StepReport { total, parts, norm: f64::NAN, made: false });
+            return Ok(Computed { total, parts, gradients: None });
         }
+        let (values, own) = (gradients.values, gradients.tensors);
         let running = tape.running.clone();
-        let reached = tape.backward(&gradients)?;
-        self.collect(&reached, &own)?;
+        let reached = tape.backward(&values)?;
+        Ok(Computed { total, parts, gradients: Some(Reached { reached, own, running }) })
+    }
+
+    /// Moves the parameters: clipping, optimiser, mask, average. Gives the gradient's norm before clipping, and whether
+    /// it was finite and the step was made.
+    fn update(&mut self, gradients: &Reached, rates: &Rates) -> Result<(f64, bool), TrainError> {
+        self.collect(&gradients.reached, &gradients.own)?;
         let norm = optim::sum_of_squares(&self.gradients).sqrt();
-        if !norm.is_finite() {
-            return Ok(StepReport { total, parts, norm, made: false });
+        if norm.is_finite() {
+            self.apply(norm, rates, &gradients.running)?;
         }
-        self.apply(norm, rates, &running)?;
-        Ok(StepReport { total, parts, norm, made: true })
+        Ok((norm, norm.is_finite()))
     }
 
     /// Puts all gradients in the flat array; zero where none reaches.

@@ -17,7 +17,7 @@ use crate::script::failure::raise;
 use crate::script::object::Object;
 use crate::script::options::{Kind, OptionSet, Options};
 use crate::script::state::State;
-use crate::train::{Detection, loss::Gains};
+use crate::train::{Objective, loss::Gains};
 
 pub fn bind(api: &mut Api) {
     api.object::<Bench>().options(&BENCH).options(&DISTILL);
@@ -125,7 +125,7 @@ mod functions {
             return Ok(Bench { title: format!("{name}, inference"), report });
         }
         let gains = Gains::default().for_training(model.detector(), options.size);
-        let objective = Detection::new(model.detector(), &gains).map_err(raise)?;
+        let objective = Objective::detection(model.detector(), &gains).map_err(raise)?;
         let report =
             crate::train::bench(model, &objective, read_precision(&given), &options, progress).map_err(raise)?;
         Ok(Bench { title: format!("{name}, training"), report })

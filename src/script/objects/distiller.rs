@@ -10,7 +10,7 @@ use super::Answer;
 use super::fit::{fit_options, read_fit, with_curves};
 use super::model::short;
 use crate::data::Dataset;
-use crate::distill::{DistillOptions, Distiller};
+use crate::distill::{DistillOptions, Distiller, TERMS, Weights};
 use crate::model::Model;
 use crate::report::{View, headline};
 use crate::script::engine::Api;
@@ -27,17 +27,10 @@ pub fn bind(api: &mut Api) {
 
 static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
     let default = DistillOptions::default();
-    let weight = 0.0..=f64::MAX;
-    OptionSet::function("distiller")
-        .float(
-            "logits",
-            weight.clone(),
-            short(default.logits),
-            "weight of objectness and class scores; 0 leaves the term out",
-        )
-        .float("boxes", weight.clone(), short(default.boxes), "weight of the boxes")
-        .float("cwd", weight, short(default.cwd), "weight of channel-wise distillation of the neck's features")
-        .float("temperature", 0.1..=100.0, short(default.temperature), "softens objectness and class scores")
+    let set = TERMS.iter().fold(OptionSet::function("distiller"), |set, term| {
+        set.float(term.name, 0.0..=f64::MAX, short(term.weight), term.doc)
+    });
+    set.float("temperature", 0.1..=100.0, short(default.temperature), "softens objectness and class scores")
         .float("cwd_temperature", 0.1..=100.0, short(default.cwd_temperature), "softens the features' distributions")
         .optional("seed", Kind::seed(), "where the adapters start from; otherwise that of seed(n)")
 });
@@ -49,14 +42,14 @@ impl Object for Distiller {
 
     fn show(&self, _: View) -> String {
         let options = self.options();
+        let weights: String =
+            TERMS.iter().map(|term| format!("{} {} · ", term.name, options.weights.of(term.name))).collect();
         format!(
-            "teacher  {}\nstudent  {}\nlogits {} · boxes {} · cwd {} · temperature {}",
+            "teacher  {}\nstudent  {}\n{weights}temperature {} · cwd_temperature {}",
             headline(self.teacher()),
             headline(self.student()),
-            options.logits,
-            options.boxes,
-            options.cwd,
-            options.temperature
+            options.temperature,
+            options.cwd_temperature
         )
     }
 
@@ -79,9 +72,7 @@ mod functions {
         let options = DISTILLER.read(options)?;
         let single = |key: &str| options.float(key) as f32;
         let options = DistillOptions {
-            logits: single("logits"),
-            boxes: single("boxes"),
-            cwd: single("cwd"),
+            weights: TERMS.iter().fold(Weights::none(), |all, term| all.with(term.name, single(term.name))),
             temperature: single("temperature"),
             cwd_temperature: single("cwd_temperature"),
             seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),

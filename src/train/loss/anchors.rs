@@ -46,6 +46,13 @@ struct Sums {
     class: f64,
 }
 
+/// Weight of each level's objectness, finest first, for a detector of so many levels: the finest has most places and
+/// fewest objects. As YOLOv5's `ComputeLoss` has them.
+pub fn objectness_balance(levels: usize) -> Vec<f32> {
+    let known: &[f32] = if levels == 3 { &[4.0, 1.0, 0.4] } else { &[4.0, 1.0, 0.25, 0.06, 0.02] };
+    (0..levels).map(|level| known[level.min(known.len() - 1)]).collect()
+}
+
 impl AnchorLoss {
     /// The loss for anchors in pixels (`anchors[level][anchor]`, as [`crate::model::Head::Anchors`] has them) with
     /// YOLOv5's weights: box 0.05, objectness 1, class 0.5, ratio 4, balance 4 / 1 / 0.4.
@@ -54,8 +61,7 @@ impl AnchorLoss {
             level.iter().map(|&[w, h]| [w / stride as f32, h / stride as f32]).collect()
         };
         let anchors: Vec<_> = anchors.iter().zip(strides).map(in_cells).collect();
-        let balance: &[f32] = if anchors.len() == 3 { &[4.0, 1.0, 0.4] } else { &[4.0, 1.0, 0.25, 0.06, 0.02] };
-        let balance = (0..anchors.len()).map(|level| balance[level.min(balance.len() - 1)]).collect();
+        let balance = objectness_balance(anchors.len());
         Self { anchors, classes, box_gain: 0.05, objectness_gain: 1.0, class_gain: 0.5, ratio_threshold: 4.0, balance }
     }
 

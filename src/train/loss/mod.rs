@@ -9,7 +9,7 @@ mod ciou;
 mod distribution;
 mod maps;
 
-pub use anchors::AnchorLoss;
+pub use anchors::{AnchorLoss, objectness_balance};
 pub use assigner::TaskAligned;
 pub use distribution::DistributionLoss;
 

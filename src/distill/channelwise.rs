@@ -1,0 +1,153 @@
+//! Channel-wise distillation of the neck's features (Shu et al. 2021, <https://arxiv.org/abs/2011.13256>).
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use espalier_kernels::{elementwise, scratch};
+use rayon::prelude::*;
+use serde_json::Value;
+
+use super::{
+    adapter::Adapter,
+    divergence::over_places,
+    error::DistillError,
+    pair::{FeaturePair, Pair},
+};
+use crate::{
+    exec::{
+        Inference,
+        numbers::{self, Numbers, on_cpu},
+    },
+    graph::NodeId,
+    model::Tensors,
+    train::{Gradients, Term, TermError, TermInput},
+};
+
+/// Compares where each channel looks, level by level, through an adapter where the widths differ.
+struct ChannelWise {
+    teacher: Arc<Inference>,
+    levels: Vec<FeaturePair>,
+    weight: f32,
+    temperature: f32,
+    seed: u64,
+    settings: Value,
+}
+
+/// Channel-wise distillation of a pair's features.
+pub(super) fn term(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    let temperature = pair.options.cwd_temperature;
+    Ok(Arc::new(ChannelWise {
+        teacher: Arc::clone(&pair.teacher),
+        levels: pair.features.clone(),
+        weight,
+        temperature,
+        seed: pair.options.seed,
+        settings: pair.settings("cwd", weight, Some(temperature)),
+    }))
+}
+
+impl Term for ChannelWise {
+    fn part_names(&self) -> Vec<String> {
+        vec!["distill_cwd".into()]
+    }
+
+    fn settings(&self) -> Value {
+        self.settings.clone()
+    }
+
+    fn taps(&self) -> Vec<NodeId> {
+        self.levels.iter().map(|level| level.student).collect()
+    }
+
+    fn tensors(&self) -> Result<Tensors, TermError> {
+        let mut tensors = Tensors::new();
+        for (index, level) in self.levels.iter().enumerate() {
+            if let Some(adapter) = adapter(level) {
+                let matrix = adapter.initial(self.seed.wrapping_add(index as u64));
+                tensors.insert(adapter_name(index), Tensor::from_vec(matrix, adapter.dims(), &Device::Cpu)?);
+            }
+        }
+        Ok(tensors)
+    }
+
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+        let teacher = input.run(&self.teacher)?;
+        let mut sum = 0.0;
+        for (index, level) in self.levels.iter().enumerate() {
+            sum += self.compare_level(index, input, &teacher.taps[&level.teacher], gradients)?;
+        }
+        Ok(vec![sum])
+    }
+}
+
+/// What brings the student's features to the teacher's width, where they differ.
+fn adapter(level: &FeaturePair) -> Option<Adapter> {
+    let adapter = Adapter { student: level.student_width, teacher: level.teacher_width };
+    (adapter.student != adapter.teacher).then_some(adapter)
+}
+
+fn adapter_name(level: usize) -> String {
+    format!("distill.adapter.{level}.weight")
+}
+
+/// Numbers of a teacher's features that are worked on at once.
+const CACHED: usize = 1 << 17;
+
+impl ChannelWise {
+    /// Compares one pair of features; gives the loss for a mean image and adds gradients.
+    fn compare_level(
+        &self,
+        index: usize,
+        input: &TermInput<'_>,
+        teacher: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<f64, TermError> {
+        let level = &self.levels[index];
+        let student = &input.values.taps[&level.student];
+        let dims = student.dims4()?;
+        let (batch, _, height, width) = dims;
+        let maps = [level.teacher_width, height * width];
+        let (teacher, student) = (on_cpu(teacher)?, on_cpu(student)?);
+        let (wanted, features) = (Numbers::of(&teacher)?, Numbers::of(&student)?);
+        let (name, adapter) = (adapter_name(index), adapter(level));
+        let prepared = adapter.as_ref().map(|adapter| {
+            let matrix = on_cpu(&input.tensors[&name])?;
+            candle_core::Result::Ok(adapter.prepare([height, width], &Numbers::of(&matrix)?))
+        });
+        let prepared = prepared.transpose()?;
+        let compare = |teacher: &[f32], features: &[f32], of_features: &mut [f32]| match &prepared {
+            None => {
+                of_features.copy_from_slice(features);
+                (self.compare_planes(teacher, of_features, maps), Vec::new())
+            }
+            Some(adapter) => {
+                let mut widened = adapter.forward(features);
+                let loss = self.compare_planes(teacher, &mut widened, maps);
+                (loss, adapter.backward(features, &widened, of_features))
+            }
+        };
+        let mut of_features = numbers::zeros(features.len());
+        // Few images at a time, so that what lies between stays in the caches.
+        let [of_teacher, of_student] = [&wanted, &features].map(|all| all.len() / batch);
+        let images = (CACHED / of_teacher).min(batch / (2 * rayon::current_num_threads())).max(1);
+        let teachers = wanted.par_chunks(images * of_teacher);
+        let students = features.par_chunks(images * of_student).zip(of_features.par_chunks_mut(images * of_student));
+        let (losses, of_matrices): (Vec<f64>, Vec<Vec<f32>>) =
+            teachers.zip(students).map(|(teacher, (student, gradient))| compare(teacher, student, gradient)).unzip();
+        if let Some(adapter) = adapter {
+            let mut of_matrix = vec![0.0; adapter.teacher * adapter.student];
+            of_matrices.iter().for_each(|some| elementwise::add_assign(&mut of_matrix, some));
+            gradients.add_tensor(&name, Tensor::from_vec(of_matrix, adapter.dims(), &Device::Cpu)?)?;
+        }
+        gradients.add_tap(level.student, Tensor::from_vec(of_features, dims, &Device::Cpu)?)?;
+        Ok(losses.iter().sum::<f64>() / batch as f64)
+    }
+
+    /// Compares features of one width and size; the student's become their gradient.
+    fn compare_planes(&self, teacher: &[f32], student: &mut [f32], [channels, places]: [usize; 2]) -> f64 {
+        let scale = self.weight / channels as f32;
+        let mut buffer = scratch::take(places);
+        let planes = teacher.chunks_exact(places).zip(student.chunks_exact_mut(places));
+        planes.map(|(teacher, student)| over_places(teacher, student, self.temperature, scale, &mut buffer)).sum()
+    }
+}

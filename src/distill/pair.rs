@@ -1,0 +1,119 @@
+//! A teacher and a student that can be compared.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    error::DistillError,
+    options::DistillOptions,
+    terms::{Compares, TERMS},
+};
+use crate::{
+    exec::Inference,
+    graph::{Graph, NodeId},
+    model::{Detector, Model},
+    train::loss::Gains,
+};
+
+/// What terms are made from.
+pub(super) struct Pair<'a> {
+    /// The teacher, ready to run; it keeps its side of `features`.
+    pub teacher: Arc<Inference>,
+    /// What both detect.
+    pub detector: &'a Detector,
+    /// The features that the heads read, level by level; empty where no term compares features.
+    pub features: Vec<FeaturePair>,
+    /// Weights of the student's detection loss.
+    pub gains: &'a Gains,
+    pub options: &'a DistillOptions,
+}
+
+/// The same level's features in both networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FeaturePair {
+    pub teacher: NodeId,
+    pub student: NodeId,
+    /// Channels of the teacher's.
+    pub teacher_width: usize,
+    /// Channels of the student's.
+    pub student_width: usize,
+}
+
+impl<'a> Pair<'a> {
+    /// Pairs outputs and, where a term needs them, the neck's features of teacher and student.
+    pub fn new(
+        teacher: &Model,
+        student: &'a Model,
+        options: &'a DistillOptions,
+        gains: &'a Gains,
+    ) -> Result<Self, DistillError> {
+        let mut wanted = TERMS.iter().filter(|term| options.weights.of(term.name) > 0.0);
+        let features = match wanted.any(|term| term.compares == Compares::Features) {
+            true => pair_features(teacher, student)?,
+            false => Vec::new(),
+        };
+        let taps: Vec<NodeId> = features.iter().map(|pair| pair.teacher).collect();
+        let teacher = Arc::new(Inference::new(teacher, &taps)?);
+        Ok(Self { teacher, detector: student.detector(), features, gains, options })
+    }
+
+    /// The student's side of the features.
+    pub fn student_taps(&self) -> Vec<NodeId> {
+        self.features.iter().map(|pair| pair.student).collect()
+    }
+
+    /// What decides a term: its name, weight and temperature.
+    pub fn settings(&self, name: &str, weight: f32, temperature: Option<f32>) -> Value {
+        json!({ "term": name, "weight": weight, "temperature": temperature })
+    }
+}
+
+/// Checks that two models detect the same things in the same way.
+pub(super) fn check(teacher: &Model, student: &Model) -> Result<(), DistillError> {
+    if teacher.detector().classes != student.detector().classes {
+        let (teacher, student) = (teacher.detector().classes.clone(), student.detector().classes.clone());
+        return Err(DistillError::Classes { teacher, student });
+    }
+    if teacher.detector().head != student.detector().head || teacher.detector().strides != student.detector().strides {
+        let describe =
+            |model: &Model| format!("{:?} with strides {:?}", model.detector().head, model.detector().strides);
+        return Err(DistillError::Heads { teacher: describe(teacher), student: describe(student) });
+    }
+    let (here, there) = (teacher.device(), student.device());
+    if !here.same_device(&there) {
+        return Err(DistillError::Devices { teacher: format!("{here:?}"), student: format!("{there:?}") });
+    }
+    Ok(())
+}
+
+fn pair_features(teacher: &Model, student: &Model) -> Result<Vec<FeaturePair>, DistillError> {
+    let (of_teacher, of_student) = (neck_outputs(teacher.graph()), neck_outputs(student.graph()));
+    if of_teacher.len() != of_student.len() {
+        let [teacher, student] = [of_teacher.len(), of_student.len()];
+        return Err(DistillError::Necks { teacher, student });
+    }
+    let (teacher_widths, student_widths) = (teacher.graph().channels()?, student.graph().channels()?);
+    let pair = |(teacher, student): (NodeId, NodeId)| {
+        let (teacher_width, student_width) = (teacher_widths[teacher], student_widths[student]);
+        FeaturePair { teacher, student, teacher_width, student_width }
+    };
+    Ok(of_teacher.into_iter().zip(of_student).map(pair).collect())
+}
+
+/// The values that the head reads, in the order of its levels: those that a node inside the head's module takes from
+/// outside it.
+fn neck_outputs(graph: &Graph) -> Vec<NodeId> {
+    let Some(&output) = graph.outputs().first() else { return Vec::new() };
+    let module: String = graph.node(output).name.split('.').take(2).collect::<Vec<_>>().join(".") + ".";
+    let inside = |id: NodeId| graph.node(id).name.starts_with(&module);
+    let mut neck: Vec<NodeId> = Vec::new();
+    for node in graph.nodes().iter().filter(|node| node.name.starts_with(&module)) {
+        for &input in node.inputs.iter().filter(|&&input| !inside(input)) {
+            if !neck.contains(&input) {
+                neck.push(input);
+            }
+        }
+    }
+    neck
+}
