@@ -177,8 +177,7 @@ impl<'a> Comparison<'a> {
                         let scale = objectness * balance * batch / self.objects[map].len() as f32;
                         let of_objectness = compare(4, &everywhere, temperature, scale);
                         let scale = weight * batch / (self.seen * classes as f32);
-                        (5..planes)
-                            .fold(of_objectness, |sum, plane| sum + compare(plane, objects, temperature, scale))
+                        (5..planes).fold(of_objectness, |sum, plane| sum + compare(plane, objects, temperature, scale))
                     }
                 }
             })

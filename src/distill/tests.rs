@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     data::{Augment, Dataset, ShapesOptions, shapes},
     exec,
-    progress::Silent,
     model::Model,
+    progress::Silent,
     train::{FitOptions, Objective, ObjectiveValue, OptimizerKind, TermInput, loss::Gains},
     zoo,
 };

@@ -65,11 +65,7 @@ fn targets(batch: usize, classes: usize) -> Vec<Target> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::fixtures::tiny_detector,
-        progress::Silent,
-        train::loss::Gains,
-    };
+    use crate::{model::fixtures::tiny_detector, progress::Silent, train::loss::Gains};
 
     #[test]
     fn a_step_is_timed_layer_by_layer() {

@@ -52,11 +52,7 @@ pub trait Term: Send + Sync {
     ///
     /// # Errors
     /// Any; the loop passes it on.
-    fn compute(
-        &self,
-        input: &TermInput<'_>,
-        gradients: &mut Gradients,
-    ) -> std::result::Result<Vec<f64>, TermError>;
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> std::result::Result<Vec<f64>, TermError>;
 }
 
 /// One batch as a term sees it.
