@@ -138,11 +138,6 @@ pub fn activate(f: Activation, x: &[f32], y: &mut [f32]) {
         .for_each(|(y, x)| with_curve!(f, curve => simd::dispatch(Value { curve, x, y })));
 }
 
-/// x = f(x)
-pub fn activate_in_place(f: Activation, x: &mut [f32]) {
-    x.par_chunks_mut(CHUNK).for_each(|x| with_curve!(f, curve => simd::dispatch(ValueInPlace { curve, x })));
-}
-
 /// The gradient through an activation of `x`: dx = f′(x)·dy, or dx += f′(x)·dy.
 pub fn activate_backward(f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
     assert!(x.len() == dx.len() && dy.len() == dx.len(), "lengths");
@@ -279,24 +274,6 @@ impl<C: Curve> WithSimd for Value<'_, C> {
         }
         let rest = self.curve.value(s, s.partial_load_f32s(x_rest));
         s.partial_store_f32s(y_rest, rest);
-    }
-}
-
-struct ValueInPlace<'a, C> {
-    curve: C,
-    x: &'a mut [f32],
-}
-
-impl<C: Curve> WithSimd for ValueInPlace<'_, C> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let (x, rest) = S::as_mut_simd_f32s(self.x);
-        for x in x {
-            *x = self.curve.value(s, *x);
-        }
-        let value = self.curve.value(s, s.partial_load_f32s(rest));
-        s.partial_store_f32s(rest, value);
     }
 }
 

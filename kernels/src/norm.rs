@@ -47,30 +47,28 @@ pub fn forward_train(norm: &BatchNorm, x: &[f32], y: &mut [f32], mean: &mut [f32
     });
 }
 
-/// The gradients of [`forward_train`]: of its input to `dx`, of γ to `dgamma`, of β to `dbeta`, all overwritten.
+/// The gradients of [`forward_train`]: turns that of its output, in `dx`, into that of its input, and overwrites `dgamma`
+/// and `dbeta` with those of γ and β.
 ///
 /// # Panics
 /// If a slice's length is not what `norm` says.
-#[allow(clippy::too_many_arguments)]
 pub fn backward_train(
     norm: &BatchNorm,
     x: &[f32],
-    dy: &[f32],
     mean: &[f32],
     var: &[f32],
     dx: &mut [f32],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    norm.check(dy.len(), dx.len());
-    backward(norm, x, Some(dy), mean, var, dx, dgamma, dbeta);
+    backward(norm, true, x, [mean, var], dx, [dgamma, dbeta]);
 }
 
-/// [`backward_train`], with the output's gradient in `dx`, which becomes the input's.
+/// The gradients of [`forward_eval`], whose statistics do not depend on its input; as [`backward_train`].
 ///
 /// # Panics
 /// If a slice's length is not what `norm` says.
-pub fn backward_train_in_place(
+pub fn backward_eval(
     norm: &BatchNorm,
     x: &[f32],
     mean: &[f32],
@@ -79,10 +77,10 @@ pub fn backward_train_in_place(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    backward(norm, x, None, mean, var, dx, dgamma, dbeta);
+    backward(norm, false, x, [mean, var], dx, [dgamma, dbeta]);
 }
 
-/// Inference: y = act(γ·(x − mean)/√(var + ε) + β) with given statistics.
+/// y = act(γ·(x − mean)/√(var + ε) + β) with given statistics.
 ///
 /// # Panics
 /// If a slice's length is not what `norm` says.
@@ -155,16 +153,14 @@ fn moments<'a>(runs: impl Iterator<Item = &'a [f32]>) -> (f64, f64) {
     (f64::from(shift.unwrap_or(0.0)) + mean, (square - mean * mean).max(0.0))
 }
 
-#[allow(clippy::too_many_arguments)]
+/// `through_statistics`: whether mean and variance are those of `x`, so that gradients pass through them too.
 fn backward(
     norm: &BatchNorm,
+    through_statistics: bool,
     x: &[f32],
-    dy: Option<&[f32]>,
-    mean: &[f32],
-    var: &[f32],
+    [mean, var]: [&[f32]; 2],
     dx: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
+    [dgamma, dbeta]: [&mut [f32]; 2],
 ) {
     norm.check(x.len(), dx.len());
     assert!(mean.len() == norm.channels && var.len() == norm.channels, "a mean and a variance for each channel");
@@ -180,8 +176,8 @@ fn backward(
         for run in norm.runs(c) {
             for start in run.clone().step_by(BLOCK) {
                 let len = BLOCK.min(run.end - start);
-                let (x, dy, dz) = (&x[start..][..len], dy.map(|dy| &dy[start..][..len]), part(start, len));
-                let sums = with_curve!(norm.activation, curve => simd::dispatch(Through { curve, scale, shift, mean: mean[c], x, dy, dz }));
+                let (x, dz) = (&x[start..][..len], part(start, len));
+                let sums = with_curve!(norm.activation, curve => simd::dispatch(Through { curve, scale, shift, mean: mean[c], x, dz }));
                 (sum, product) = (sum + sums.0, product + sums.1);
             }
         }
@@ -191,8 +187,10 @@ fn backward(
         let rest = -scale * sum / count - slope * mean[c];
         for run in norm.runs(c) {
             let dx = part(run.start, norm.area);
-            let x = &x[run];
-            simd::dispatch(Combine { scale, slope, rest, x, dx });
+            match through_statistics {
+                true => simd::dispatch(Combine { scale, slope, rest, x: &x[run], dx }),
+                false => simd::dispatch(|| dx.iter_mut().for_each(|dx| *dx *= scale)),
+            }
         }
     });
 }
@@ -257,15 +255,13 @@ impl<C: Curve> WithSimd for Forward<'_, C> {
     }
 }
 
-/// The gradient before the activation, dz = curve′(scale·x + shift)·dy (`dy` is in `dz` if not given), and
-/// Σ dz and Σ dz·(x − mean).
+/// The gradient before the activation, dz = curve′(scale·x + shift)·dy, with dy in `dz`, and Σ dz and Σ dz·(x − mean).
 struct Through<'a, C> {
     curve: C,
     scale: f32,
     shift: f32,
     mean: f32,
     x: &'a [f32],
-    dy: Option<&'a [f32]>,
     dz: &'a mut [f32],
 }
 
@@ -288,21 +284,11 @@ impl<C: Curve> WithSimd for Through<'_, C> {
         let (dz, dz_rest) = S::as_mut_simd_f32s(std::mem::take(&mut self.dz));
         let (x, x_rest) = S::as_simd_f32s(self.x);
         let mut sums = (s.splat_f32s(0.0), s.splat_f32s(0.0));
-        let last_dy;
-        if let Some(dy) = self.dy {
-            let (dy, dy_rest) = S::as_simd_f32s(dy);
-            for ((dz, x), dy) in dz.iter_mut().zip(x).zip(dy) {
-                *dz = self.at(s, *x, *dy, &mut sums);
-            }
-            last_dy = s.partial_load_f32s(dy_rest);
-        } else {
-            for (dz, x) in dz.iter_mut().zip(x) {
-                *dz = self.at(s, *x, *dz, &mut sums);
-            }
-            last_dy = s.partial_load_f32s(dz_rest);
+        for (dz, x) in dz.iter_mut().zip(x) {
+            *dz = self.at(s, *x, *dz, &mut sums);
         }
         // Lanes beyond the end have gradient zero.
-        let last = self.at(s, s.partial_load_f32s(x_rest), last_dy, &mut sums);
+        let last = self.at(s, s.partial_load_f32s(x_rest), s.partial_load_f32s(dz_rest), &mut sums);
         s.partial_store_f32s(dz_rest, last);
         (f64::from(s.reduce_sum_f32s(sums.0)), f64::from(s.reduce_sum_f32s(sums.1)))
     }

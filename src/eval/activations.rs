@@ -98,7 +98,7 @@ pub fn gradients(
         let tape = exec::train(model, &batch.images, &[])?;
         let of_outputs = loss(batch, &tape.values.outputs).map_err(EvalError::Loss)?;
         let of_outputs = ValueGradients { outputs: of_outputs.into_iter().map(Some).collect(), ..Default::default() };
-        let found = tape.backward(&of_outputs)?;
+        let found = tape.backward(&of_outputs)?.tensors;
         for (name, sum) in names.iter().zip(&mut tallies) {
             if let Some(gradient) = found.get(&format!("{name}.weight")) {
                 sum.merge(&tally(gradient)?);

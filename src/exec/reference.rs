@@ -7,73 +7,108 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::{Backward, ExecError, Tape, ValueGradients, Values};
+use super::{
+    error::ExecError,
+    inference::InferenceOptions,
+    observer::{self, Observer},
+    reach,
+    shapes::Shapes,
+    tape::{self, NormStatistics, Tape, TrainOptions},
+    values::{Gradients, ValueGradients, Values},
+};
 use crate::{
     graph::{Activation, BatchNorm, Conv, Graph, MaxPool, Node, NodeId, Op},
-    model::Tensors,
+    model::{Model, Tensors},
 };
 
 /// A run recorded by candle's autograd.
 pub(super) struct Recorded {
+    model: Model,
     /// The trained tensors, by name.
     variables: BTreeMap<String, Var>,
+    /// Zeros added to the values for which the gradient may be asked for: their gradient is that of the value.
+    at_nodes: BTreeMap<NodeId, Var>,
+    gradient_taps: Vec<NodeId>,
     /// The values, connected to the variables.
-    outputs: Vec<(String, Tensor)>,
-    taps: BTreeMap<NodeId, (String, Tensor)>,
+    values: Values,
 }
 
 impl Recorded {
+    pub(super) fn graph(&self) -> &Graph {
+        self.model.graph()
+    }
+
     /// One backward pass of Σ value · gradient, which is the vector-Jacobian product asked for.
-    pub(super) fn backward(self, gradients: &ValueGradients) -> std::result::Result<Tensors, ExecError> {
-        let outputs = self.outputs.iter().zip(&gradients.outputs);
+    pub(super) fn backward(
+        self,
+        given: &ValueGradients,
+        observer: &mut dyn Observer,
+    ) -> std::result::Result<Gradients, ExecError> {
+        let graph = self.model.graph();
+        if let Some(id) = observer::wanted(graph, observer).find(|id| !self.at_nodes.contains_key(id)) {
+            return Err(ExecError::NotObserved { layer: graph.node(id).name.clone() });
+        }
+        let outputs = self.values.outputs.iter().zip(&given.outputs);
         let outputs = outputs.filter_map(|(value, gradient)| Some((value, gradient.as_ref()?)));
-        let taps = gradients.taps.iter().filter_map(|(id, gradient)| Some((self.taps.get(id)?, gradient)));
+        let taps = given.taps.iter().map(|(id, gradient)| (&self.values.taps[id], gradient));
         let mut total: Option<Tensor> = None;
-        for ((layer, value), gradient) in outputs.chain(taps) {
-            if value.dims() != gradient.dims() {
-                return Err(ExecError::Gradient {
-                    layer: layer.clone(),
-                    expected: value.dims().to_vec(),
-                    found: gradient.dims().to_vec(),
-                });
-            }
+        for (value, gradient) in outputs.chain(taps) {
             let product = value.mul(&gradient.detach())?.sum_all()?;
             total = Some(match total {
                 Some(sum) => (sum + product)?,
                 None => product,
             });
         }
-        let Some(total) = total else { return Ok(Tensors::new()) };
+        let mut found = Gradients::default();
+        let Some(total) = total else { return Ok(found) };
         let store = total.backward()?;
         let gradient = |(name, variable): (&String, &Var)| Some((name.clone(), store.get(variable)?.detach()));
-        Ok(self.variables.iter().filter_map(gradient).collect())
+        found.tensors = self.variables.iter().filter_map(gradient).collect();
+        for (&id, variable) in self.at_nodes.iter().rev() {
+            if let Some(gradient) = store.get(variable) {
+                observer::show_gradient(graph, observer, id, gradient)?;
+                if self.gradient_taps.contains(&id) {
+                    found.taps.insert(id, gradient.detach());
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
 /// Runs with running averages and without gradients.
 pub(super) fn infer(
-    graph: &Graph,
-    tensors: &Tensors,
+    model: &Model,
+    options: &InferenceOptions,
+    shapes: &Shapes,
     images: &Tensor,
-    taps: &[NodeId],
+    starts: &BTreeMap<NodeId, Tensor>,
+    observer: &mut dyn Observer,
 ) -> std::result::Result<Values, ExecError> {
-    let values = run(graph, images, |node, inputs| match &node.op {
-        Op::BatchNorm(norm) => normalise_with_averages(norm, node, tensors, &inputs[0]),
-        other => apply(other, node, tensors, inputs),
-    })?;
-    Ok(Values {
-        outputs: graph.outputs().iter().map(|&id| values[id].clone()).collect(),
-        taps: taps.iter().map(|&id| (id, values[id].clone())).collect(),
+    let (graph, tensors) = (model.graph(), model.tensors());
+    let run = Run {
+        graph,
+        shapes,
+        needed: &reach::needed(graph, &options.starts, &options.taps),
+        starts: &options.starts,
+        taps: &options.taps,
+    };
+    run.values(observer, |id, inputs| match &graph.node(id).op {
+        _ if options.starts.contains(&id) => Ok(starts[&id].clone()),
+        Op::BatchNorm(norm) => normalise_with_averages(norm, graph.node(id), tensors, &inputs[0]),
+        other => apply(other, graph.node(id), tensors, images, inputs),
     })
 }
 
-/// Runs with batch statistics, recorded.
+/// Runs recorded.
 pub(super) fn train(
-    graph: &Graph,
-    tensors: &Tensors,
+    model: &Model,
+    shapes: Shapes,
     images: &Tensor,
-    taps: &[NodeId],
+    options: &TrainOptions<'_>,
+    observer: &mut dyn Observer,
 ) -> std::result::Result<Tape, ExecError> {
+    let (graph, tensors) = (model.graph(), model.tensors());
     let mut variables = BTreeMap::new();
     let mut connected = Tensors::new();
     for (_, name, parameter) in graph.parameters() {
@@ -86,51 +121,91 @@ pub(super) fn train(
             connected.insert(name, tensor.clone());
         }
     }
+    let mut at_nodes = BTreeMap::new();
+    for id in options.gradient_taps.iter().copied().chain(observer::wanted(graph, observer)) {
+        at_nodes.insert(id, Var::zeros(shapes.dims(id), DType::F32, images.device())?);
+    }
     let mut running = Tensors::new();
-    let values = run(graph, images, |node, inputs| match &node.op {
-        Op::BatchNorm(norm) => normalise_with_batch(norm, node, &connected, &inputs[0], &mut running),
-        other => apply(other, node, &connected, inputs),
+    let needed = vec![true; graph.nodes().len()];
+    let run = Run { graph, shapes: &shapes, needed: &needed, starts: &[], taps: options.taps };
+    let values = run.values(observer, |id, inputs| {
+        let node = graph.node(id);
+        let value = match (&node.op, options.statistics) {
+            (Op::BatchNorm(norm), NormStatistics::Batch) => {
+                normalise_with_batch(norm, node, &connected, &inputs[0], &mut running)?
+            }
+            (Op::BatchNorm(norm), NormStatistics::Running) => {
+                normalise_with_averages(norm, node, &connected, &inputs[0])?
+            }
+            (other, _) => apply(other, node, &connected, images, inputs)?,
+        };
+        match at_nodes.get(&id) {
+            Some(zeros) => value + zeros.as_tensor(),
+            None => Ok(value),
+        }
     })?;
-    let named = |id: NodeId| (graph.node(id).name.clone(), values[id].clone());
-    let recorded = Recorded {
-        variables,
-        outputs: graph.outputs().iter().map(|&id| named(id)).collect(),
-        taps: taps.iter().map(|&id| (id, named(id))).collect(),
+    let detached = Values {
+        outputs: values.outputs.iter().map(Tensor::detach).collect(),
+        taps: values.taps.iter().map(|(&id, value)| (id, value.detach())).collect(),
     };
-    let values = Values {
-        outputs: recorded.outputs.iter().map(|(_, value)| value.detach()).collect(),
-        taps: recorded.taps.iter().map(|(&id, (_, value))| (id, value.detach())).collect(),
-    };
-    Ok(Tape { values, running, backward: Backward::Reference(recorded) })
+    let gradient_taps = options.gradient_taps.to_vec();
+    let recorded = Recorded { model: model.clone(), variables, at_nodes, gradient_taps, values };
+    Ok(Tape { values: detached, running, recorded: tape::Recorded::Reference(Box::new(recorded)) })
 }
 
-fn run(
-    graph: &Graph,
-    images: &Tensor,
-    mut compute: impl FnMut(&Node, &[Tensor]) -> Result<Tensor>,
-) -> std::result::Result<Vec<Tensor>, ExecError> {
-    let mut values: Vec<Tensor> = Vec::with_capacity(graph.nodes().len());
-    for node in graph.nodes() {
-        let inputs: Vec<Tensor> = match node.op {
-            Op::Input { .. } => vec![images.clone()],
-            _ => node.inputs.iter().map(|&id| values[id].clone()).collect(),
-        };
-        let value = compute(node, &inputs).map_err(|source| ExecError::Layer {
-            layer: node.name.clone(),
-            kind: node.op.kind(),
-            input: inputs.first().map(|input| input.dims().to_vec()).unwrap_or_default(),
-            source: Box::new(source),
-        })?;
-        values.push(value);
+/// What a run computes.
+struct Run<'a> {
+    graph: &'a Graph,
+    shapes: &'a Shapes,
+    needed: &'a [bool],
+    /// Nodes whose values are given.
+    starts: &'a [NodeId],
+    taps: &'a [NodeId],
+}
+
+impl Run<'_> {
+    /// Lets `compute` make the value of each node from its inputs; a value is dropped after its last use.
+    fn values(
+        &self,
+        observer: &mut dyn Observer,
+        mut compute: impl FnMut(NodeId, &[Tensor]) -> Result<Tensor>,
+    ) -> std::result::Result<Values, ExecError> {
+        let graph = self.graph;
+        let mut readers = vec![0; graph.nodes().len()];
+        let computed: Vec<NodeId> = (0..graph.nodes().len()).filter(|&id| self.needed[id]).collect();
+        let read = computed.iter().flat_map(|&id| self.reads(id)).chain(graph.outputs()).chain(self.taps);
+        read.for_each(|&id| readers[id] += 1);
+        let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
+        for id in computed {
+            let inputs: Vec<Tensor> = self.reads(id).iter().map(|input| values[input].clone()).collect();
+            let value = self.shapes.in_layer(graph, id, compute(id, &inputs))?;
+            observer::show_value(graph, observer, id, &value.detach())?;
+            if readers[id] > 0 {
+                values.insert(id, value);
+            }
+            for &input in self.reads(id) {
+                readers[input] -= 1;
+                if readers[input] == 0 {
+                    values.remove(&input);
+                }
+            }
+        }
+        Ok(Values {
+            outputs: graph.outputs().iter().map(|id| values[id].clone()).collect(),
+            taps: self.taps.iter().map(|&id| (id, values[&id].clone())).collect(),
+        })
     }
-    Ok(values)
+
+    fn reads(&self, id: NodeId) -> &[NodeId] {
+        if self.starts.contains(&id) { &[] } else { &self.graph.node(id).inputs }
+    }
 }
 
 /// Every operation but normalisation, which depends on the mode.
-fn apply(op: &Op, node: &Node, tensors: &Tensors, inputs: &[Tensor]) -> Result<Tensor> {
+fn apply(op: &Op, node: &Node, tensors: &Tensors, images: &Tensor, inputs: &[Tensor]) -> Result<Tensor> {
     let owned = |suffix: &str| &tensors[&node.tensor_name(suffix)];
     match op {
-        Op::Input { .. } => Ok(inputs[0].clone()),
+        Op::Input { .. } => Ok(images.clone()),
         Op::Conv(conv) => {
             let bias = conv.bias.then(|| owned("bias"));
             convolve(conv, &inputs[0], owned("weight"), bias)
@@ -214,19 +289,26 @@ fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Maximum along rows, then along columns, of views shifted by a tap each.
+/// Maximum along rows, then along columns, of views shifted by a tap each. The gradient goes to the first maximum of a
+/// window in row-major order, as in PyTorch: candle's own maximum shares it among equals.
 fn max_pool(pool: &MaxPool, input: &Tensor) -> Result<Tensor> {
     let mut value = input.clone();
-    for dim in [2, 3] {
+    for dim in [3, 2] {
         let padded = pad_with_negative_infinity(&value, dim, pool.padding)?;
         let windows = (padded.dim(dim)? - pool.kernel) / pool.stride + 1;
         let tap = |offset: usize| {
             let places: Vec<u32> = (0..windows).map(|window| (window * pool.stride + offset) as u32).collect();
             padded.index_select(&Tensor::new(places, input.device())?, dim)
         };
-        value = (1..pool.kernel).try_fold(tap(0)?, |best, offset| best.maximum(&tap(offset)?))?;
+        value = (1..pool.kernel).try_fold(tap(0)?, |best, offset| maximum_of(&best, &tap(offset)?))?;
     }
     Ok(value)
+}
+
+/// The larger of two numbers, the first where they are equal; a NaN is larger than any.
+fn maximum_of(first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    let larger = (second.gt(first)? + second.ne(second)?)?;
+    larger.where_cond(second, first)
 }
 
 fn pad_with_negative_infinity(input: &Tensor, dim: usize, padding: usize) -> Result<Tensor> {

@@ -159,6 +159,14 @@ impl Graph {
         consumers
     }
 
+    /// The node that alone reads a value; none where several or none do, or where the value is an output of the graph.
+    pub fn sole_reader(&self, id: NodeId) -> Option<NodeId> {
+        let later = self.nodes.iter().enumerate().skip(id + 1);
+        let mut readers = later.filter(|(_, node)| node.inputs.contains(&id)).map(|(reader, _)| reader);
+        let first = readers.next()?;
+        (readers.next().is_none() && !self.outputs.contains(&id)).then_some(first)
+    }
+
     /// Every tensor of the graph, in graph order: owning node, full name, what the operation says of it.
     pub fn parameters(&self) -> impl Iterator<Item = (NodeId, String, Parameter)> + '_ {
         self.nodes.iter().enumerate().flat_map(|(id, node)| {

@@ -258,7 +258,7 @@ impl Model {
 
     /// The normalisation that alone reads this node.
     pub fn norm_after(&self, id: NodeId) -> Option<NodeId> {
-        self.only_reader(id).filter(|&reader| self.graph.node(reader).op.owns(Role::NormScale))
+        self.graph.sole_reader(id).filter(|&reader| self.graph.node(reader).op.owns(Role::NormScale))
     }
 
     /// The last value of a convolution's unit: after its normalisation and its activation function, where they alone
@@ -266,14 +266,7 @@ impl Model {
     pub fn unit_output(&self, id: NodeId) -> NodeId {
         let last = self.norm_after(id).unwrap_or(id);
         let active = |&reader: &NodeId| matches!(self.graph.node(reader).op, Op::Activation(_));
-        self.only_reader(last).filter(active).unwrap_or(last)
-    }
-
-    fn only_reader(&self, id: NodeId) -> Option<NodeId> {
-        let nodes = self.graph.nodes().iter().enumerate().skip(id + 1);
-        let mut readers = nodes.filter(|(_, node)| node.inputs.contains(&id)).map(|(reader, _)| reader);
-        let first = readers.next()?;
-        (readers.next().is_none() && !self.graph.outputs().contains(&id)).then_some(first)
+        self.graph.sole_reader(last).filter(active).unwrap_or(last)
     }
 
     fn find_convolution(&self, name: &str) -> Result<NodeId, ModelError> {

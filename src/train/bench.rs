@@ -6,7 +6,7 @@ use super::{FitOptions, Objective, Rates, TrainError, Trainer};
 use crate::{
     data::Target,
     eval::{BenchOptions, BenchReport, EvalError, Measured, measure, noise},
-    exec::{self, ComputeDtype, StepTimes, ValueGradients},
+    exec::{self, ComputeDtype, StepTimes, TrainOptions, ValueGradients},
     model::Model,
     progress::Progress,
 };
@@ -42,7 +42,7 @@ pub const BOXES: usize = 12;
 /// Both ways through the network, with gradients of one everywhere.
 fn profile(model: &Model, images: &Tensor, precision: ComputeDtype) -> Result<StepTimes, EvalError> {
     let path = exec::Backend::for_training(images.device(), precision)?;
-    let tape = exec::train_with(path, model, images, &[])?;
+    let tape = exec::train_with(path, model, images, &TrainOptions::default())?;
     let ones = tape.values.outputs.iter().map(Tensor::ones_like).collect::<candle_core::Result<Vec<_>>>()?;
     let gradients = ValueGradients { outputs: ones.into_iter().map(Some).collect(), ..ValueGradients::default() };
     Ok(tape.backward_timed(&gradients)?.1)

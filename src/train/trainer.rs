@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     data::Target,
-    exec,
+    exec::{self, TrainOptions},
     model::{Model, Tensors},
 };
 
@@ -150,7 +150,9 @@ impl Trainer {
         objective: &Objective,
         progress: f64,
     ) -> Result<Computed, TrainError> {
-        let tape = exec::train_with(self.backend, &self.model, images, &objective.taps())?;
+        let taps = objective.taps();
+        let options = TrainOptions { taps: &taps, ..TrainOptions::default() };
+        let tape = exec::train_with(self.backend, &self.model, images, &options)?;
         let input = TermInput::new(images, targets, &self.model, &tape.values, &self.extra, progress);
         let ObjectiveValue { total, parts, gradients } = objective.compute(&input)?;
         // What the terms shared for this batch is freed before the backward pass.
@@ -160,7 +162,7 @@ impl Trainer {
         }
         let (values, own) = (gradients.values, gradients.tensors);
         let running = tape.running.clone();
-        let reached = tape.backward(&values)?;
+        let reached = tape.backward(&values)?.tensors;
         Ok(Computed { total, parts, gradients: Some(Reached { reached, own, running }) })
     }
 

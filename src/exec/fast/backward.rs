@@ -9,14 +9,21 @@ use espalier_kernels::{
 };
 
 use super::{
-    super::{ExecError, StepTimes, ValueGradients},
-    Value, conv_shape, function,
-    fuse::Step,
-    in_layer, pool_shape, range,
+    conv_shape, function,
+    fuse::{self, Step},
+    pool_shape, range,
     training::{Recorded, Statistics},
+    value::Value,
     with_numbers,
 };
 use crate::{
+    exec::{
+        error::ExecError,
+        observer::{self, Observer},
+        tape::NormStatistics,
+        times::StepTimes,
+        values::{Gradients, ValueGradients},
+    },
     graph::{BatchNorm, Conv, Node, NodeId, Op, Shape},
     model::Tensors,
 };
@@ -46,17 +53,20 @@ impl Pending {
 }
 
 impl Recorded {
-    /// The gradients of all trained tensors that the given ones reach, and how long the steps took.
+    /// The gradients of all trained tensors that the given ones reach and of the values asked for, and how long the steps
+    /// took.
     pub(in crate::exec) fn backward(
         mut self,
         given: &ValueGradients,
-    ) -> std::result::Result<(Tensors, StepTimes), ExecError> {
-        let graph = self.model.graph().clone();
-        let mut pending = Pending { gradients: self.shapes.iter().map(|_| None).collect() };
+        observer: &mut dyn Observer,
+    ) -> std::result::Result<(Gradients, StepTimes), ExecError> {
+        let model = self.model.clone();
+        let graph = model.graph();
+        fuse::check_observed(graph, self.steps.iter().copied(), observer)?;
+        let mut pending = Pending { gradients: graph.nodes().iter().map(|_| None).collect() };
         let outputs = graph.outputs().iter().zip(&given.outputs);
         let outputs = outputs.filter_map(|(&id, gradient)| Some((id, gradient.as_ref()?)));
         for (id, gradient) in outputs.chain(given.taps.iter().map(|(&id, gradient)| (id, gradient))) {
-            self.check(&graph.node(id).name, self.shapes[id], gradient)?;
             with_numbers(gradient, |numbers| {
                 pending.contribute(id, numbers.len(), |sum, accumulate| match accumulate {
                     true => elementwise::add_assign(sum, numbers),
@@ -64,53 +74,54 @@ impl Recorded {
                 });
             })?;
         }
-        let mut trained = Tensors::new();
+        let mut found = Gradients::default();
         for step in std::mem::take(&mut self.steps).into_iter().rev() {
-            let node = graph.node(step.first());
-            if let Some(gradient) = pending.gradients[step.output()].take() {
-                let input = node.inputs.first().map(|&id| self.shapes[id]);
+            let (first, id) = (step.first(), step.output());
+            if let Some(gradient) = pending.gradients[id].take() {
+                let tapped = self.gradient_taps.contains(&id);
+                if tapped || observer.wants(id) {
+                    let tensor = Tensor::from_slice(&gradient, self.shapes.dims(id), &Device::Cpu)?;
+                    observer::show_gradient(graph, observer, id, &tensor)?;
+                    if tapped {
+                        found.taps.insert(id, tensor);
+                    }
+                }
                 let start = Instant::now();
-                in_layer(node, input, self.step_back(node, step, gradient, &mut pending, &mut trained))?;
-                self.times.backward.push((step.first(), start.elapsed().as_secs_f64()));
+                let wants = |&input: &NodeId| {
+                    let is_image = matches!(graph.node(input).op, Op::Input { .. });
+                    !is_image || self.gradient_taps.contains(&input) || observer.wants(input)
+                };
+                let wanted = graph.node(first).inputs.iter().any(wants);
+                let result = self.step_backward(step, wanted, gradient, &mut pending, &mut found.tensors);
+                self.shapes.in_layer(graph, first, result)?;
+                self.times.backward.push((first, start.elapsed().as_secs_f64()));
             }
-            self.values[step.output()] = None;
+            self.values[id] = None;
         }
-        Ok((trained, self.times))
-    }
-
-    fn check(&self, layer: &str, shape: Shape, gradient: &Tensor) -> std::result::Result<(), ExecError> {
-        let expected = vec![self.batch, shape.channels, shape.height, shape.width];
-        if gradient.dims() == expected {
-            return Ok(());
-        }
-        Err(ExecError::Gradient { layer: layer.to_owned(), expected, found: gradient.dims().to_vec() })
-    }
-
-    fn len(&self, id: NodeId) -> usize {
-        let Shape { channels, height, width } = self.shapes[id];
-        self.batch * channels * height * width
+        Ok((found, self.times))
     }
 
     fn value(&self, id: NodeId) -> Result<&Value> {
-        let missing =
-            || candle_core::Error::Msg(format!("the value of `{}` was not kept", self.model.graph().node(id).name));
-        self.values[id].as_ref().ok_or_else(missing)
+        super::value(self.model.graph(), &self.values, id)
     }
 
-    /// From the gradient of a step's value to those of its inputs and of its tensors.
-    fn step_back(
+    /// From the gradient of a step's value to those of its inputs and of its tensors. A convolution leaves out that of an
+    /// input that no one wants.
+    fn step_backward(
         &self,
-        node: &Node,
         step: Step,
+        wanted: bool,
         mut gradient: Scratch,
         pending: &mut Pending,
         trained: &mut Tensors,
     ) -> Result<()> {
+        let node = self.model.graph().node(step.first());
+        let batch = self.shapes.batch;
         match &node.op {
             Op::Input { .. } => {}
-            Op::Conv(conv) => self.conv_back(conv, node, &gradient, pending, trained)?,
+            Op::Conv(conv) => self.conv_backward(conv, node, wanted, &gradient, pending, trained)?,
             Op::BatchNorm(norm) => {
-                self.norm_back(norm, node, step, &mut gradient, trained)?;
+                self.norm_backward(norm, node, step, &mut gradient, trained)?;
                 pending.give(node.inputs[0], gradient);
             }
             Op::Activation(activation) => {
@@ -122,15 +133,15 @@ impl Recorded {
             }
             Op::MaxPool(pool) => {
                 let input = self.value(node.inputs[0])?;
-                let shape = pool_shape(pool, self.batch, input.shape);
+                let shape = pool_shape(pool, batch, input.shape);
                 let input = input.numbers()?;
                 pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
                     pool::max_backward(&shape, &input, &gradient, sum, accumulate);
                 });
             }
             Op::Upsample { scale } => {
-                let Shape { channels, height, width } = self.shapes[node.inputs[0]];
-                let planes = self.batch * channels;
+                let Shape { channels, height, width } = self.shapes.of[node.inputs[0]];
+                let planes = batch * channels;
                 pending.contribute(node.inputs[0], planes * height * width, |sum, accumulate| {
                     elementwise::upsample_backward(planes, [height, width], [*scale; 2], &gradient, sum, accumulate);
                 });
@@ -145,12 +156,12 @@ impl Recorded {
                 pending.give(node.inputs[0], gradient);
             }
             Op::Concat => {
-                let whole = self.shapes[step.output()];
+                let whole = self.shapes.of[step.output()];
                 let mut start = 0;
                 for &input in &node.inputs {
-                    let count = self.shapes[input].channels;
+                    let count = self.shapes.of[input].channels;
                     let from = (&gradient[..], range(whole.channels, start));
-                    pending.contribute(input, self.len(input), |sum, accumulate| {
+                    pending.contribute(input, self.shapes.len(input), |sum, accumulate| {
                         let to = (sum, range(count, 0));
                         elementwise::copy_channels(whole.height * whole.width, count, from, to, accumulate);
                     });
@@ -158,8 +169,8 @@ impl Recorded {
                 }
             }
             Op::Slice { start, len } => {
-                let whole = self.shapes[node.inputs[0]];
-                pending.contribute(node.inputs[0], self.len(node.inputs[0]), |sum, accumulate| {
+                let whole = self.shapes.of[node.inputs[0]];
+                pending.contribute(node.inputs[0], self.shapes.len(node.inputs[0]), |sum, accumulate| {
                     if !accumulate {
                         sum.fill(0.0);
                     }
@@ -171,16 +182,17 @@ impl Recorded {
         Ok(())
     }
 
-    fn conv_back(
+    fn conv_backward(
         &self,
         conv: &Conv,
         node: &Node,
+        wanted: bool,
         gradient: &[f32],
         pending: &mut Pending,
         trained: &mut Tensors,
     ) -> Result<()> {
         let input = self.value(node.inputs[0])?;
-        let shape = conv_shape(conv, self.dtype, self.batch, input.shape);
+        let shape = conv_shape(conv, self.dtype, self.shapes.batch, input.shape);
         let mut weight_gradient = vec![0.0; conv.weight_shape().iter().product()];
         conv::backward_weight(&shape, &input.numbers()?, gradient, &mut weight_gradient);
         let tensor = Tensor::from_vec(weight_gradient, &conv.weight_shape()[..], &Device::Cpu)?;
@@ -190,8 +202,7 @@ impl Recorded {
             conv::backward_bias(&shape, gradient, &mut bias_gradient);
             trained.insert(node.tensor_name("bias"), Tensor::from_vec(bias_gradient, conv.out_channels, &Device::Cpu)?);
         }
-        let reads_images = matches!(self.model.graph().node(node.inputs[0]).op, Op::Input { .. });
-        if !reads_images {
+        if wanted {
             self.owned(node, "weight", |weight| {
                 pending.contribute(node.inputs[0], shape.input_len(), |sum, accumulate| {
                     conv::backward_data(&shape, gradient, weight, sum, accumulate);
@@ -202,7 +213,7 @@ impl Recorded {
     }
 
     /// Turns the gradient of the normalised (and activated) value into that of the normalisation's input, in place.
-    fn norm_back(
+    fn norm_backward(
         &self,
         norm: &BatchNorm,
         node: &Node,
@@ -215,8 +226,11 @@ impl Recorded {
         let [mut gamma_gradient, mut beta_gradient] = [vec![0.0; norm.channels], vec![0.0; norm.channels]];
         let numbers = x.numbers()?;
         self.with_norm(norm, node, step, x, |kernel| {
-            let owned = (&mut gamma_gradient[..], &mut beta_gradient[..]);
-            norm::backward_train_in_place(kernel, &numbers, mean, variance, gradient, owned.0, owned.1);
+            let backward = match self.source {
+                NormStatistics::Batch => norm::backward_train,
+                NormStatistics::Running => norm::backward_eval,
+            };
+            backward(kernel, &numbers, mean, variance, gradient, &mut gamma_gradient, &mut beta_gradient);
         })?;
         for (suffix, numbers) in [("weight", gamma_gradient), ("bias", beta_gradient)] {
             trained.insert(node.tensor_name(suffix), Tensor::from_vec(numbers, norm.channels, &Device::Cpu)?);

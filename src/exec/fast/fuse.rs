@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use espalier_kernels::elementwise;
 
 use super::function;
-use crate::graph::{Activation, Graph, NodeId, Op};
+use crate::{
+    exec::{error::ExecError, observer::Observer},
+    graph::{Activation, Graph, NodeId, Op},
+};
 
 /// One or more nodes that run as one step. A step's value is the value of its last node; the values in between are
 /// never made.
@@ -45,6 +48,16 @@ impl Step {
         }
     }
 
+    /// The nodes whose values are never made.
+    fn inside(self) -> impl Iterator<Item = NodeId> {
+        let nodes = match self {
+            Step::Single(_) => [None, None],
+            Step::ConvBlock { conv, norm, activation: _ } => [Some(conv), norm],
+            Step::NormBlock { norm, activation: _ } => [Some(norm), None],
+        };
+        nodes.into_iter().flatten().filter(move |&id| id != self.output())
+    }
+
     /// The node whose inputs the step reads.
     pub(super) fn first(self) -> NodeId {
         match self {
@@ -55,35 +68,59 @@ impl Step {
     }
 }
 
-/// The steps of inference: convolutions take their normalisation and activation with them.
-pub(super) fn for_inference(graph: &Graph, taps: &[NodeId]) -> Vec<Step> {
-    let readers = Readers::new(graph, taps);
-    steps(graph, |id| match graph.node(id).op {
+/// The steps of inference from the values of `starts`: convolutions take their normalisation and activation with them.
+/// The values of `outside` are read from outside the run too.
+pub(super) fn for_inference(
+    graph: &Graph,
+    needed: &[bool],
+    starts: &[NodeId],
+    outside: impl Iterator<Item = NodeId>,
+) -> Vec<Step> {
+    let readers = Readers { graph, outside: outside.chain(starts.iter().copied()).collect() };
+    steps(needed, |id| match graph.node(id).op {
+        _ if starts.contains(&id) => Step::Single(id),
         Op::Conv(_) => {
             let norm = readers.only(id).filter(|&next| matches!(graph.node(next).op, Op::BatchNorm(_)));
             let silu = |next: &NodeId| graph.node(*next).op == Op::Activation(Activation::Silu);
             Step::ConvBlock { conv: id, norm, activation: readers.only(norm.unwrap_or(id)).filter(silu) }
         }
-        Op::BatchNorm(_) => readers.norm_block(graph, id),
-        _ => Step::Single(id),
+        Op::BatchNorm(_) => readers.norm_block(id),
+        Op::Input { .. } | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. } => Step::Single(id),
+        Op::Add | Op::Concat | Op::Slice { .. } => Step::Single(id),
     })
 }
 
 /// The steps of training: normalisations take their activation with them, convolutions stay by themselves, since the
-/// way back needs what they give.
-pub(super) fn for_training(graph: &Graph, taps: &[NodeId]) -> Vec<Step> {
-    let readers = Readers::new(graph, taps);
-    steps(graph, |id| match graph.node(id).op {
-        Op::BatchNorm(_) => readers.norm_block(graph, id),
-        _ => Step::Single(id),
+/// backward pass needs what they give. The values of `outside` are read from outside the run too.
+pub(super) fn for_training(graph: &Graph, outside: impl Iterator<Item = NodeId>) -> Vec<Step> {
+    let readers = Readers { graph, outside: outside.collect() };
+    steps(&vec![true; graph.nodes().len()], |id| match graph.node(id).op {
+        Op::BatchNorm(_) => readers.norm_block(id),
+        Op::Input { .. } | Op::Conv(_) | Op::Activation(_) | Op::MaxPool(_) => Step::Single(id),
+        Op::Upsample { .. } | Op::Add | Op::Concat | Op::Slice { .. } => Step::Single(id),
     })
 }
 
-fn steps(graph: &Graph, step_of: impl Fn(NodeId) -> Step) -> Vec<Step> {
+/// Checks that an observer wants no value that is never made.
+///
+/// # Errors
+/// Names the first such layer.
+pub(super) fn check_observed(
+    graph: &Graph,
+    steps: impl Iterator<Item = Step>,
+    observer: &dyn Observer,
+) -> Result<(), ExecError> {
+    match steps.flat_map(Step::inside).find(|&id| observer.wants(id)) {
+        Some(id) => Err(ExecError::NotObserved { layer: graph.node(id).name.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn steps(needed: &[bool], step_of: impl Fn(NodeId) -> Step) -> Vec<Step> {
     let mut taken = HashSet::new();
     let mut steps = Vec::new();
-    for id in 0..graph.nodes().len() {
-        if taken.contains(&id) {
+    for id in 0..needed.len() {
+        if taken.contains(&id) || !needed[id] {
             continue;
         }
         let step = step_of(id);
@@ -97,27 +134,20 @@ fn steps(graph: &Graph, step_of: impl Fn(NodeId) -> Step) -> Vec<Step> {
     steps
 }
 
-/// Who reads each value; outputs and taps are read from outside.
-struct Readers {
-    readers: Vec<Vec<NodeId>>,
-    from_outside: HashSet<NodeId>,
+/// Who reads each value.
+struct Readers<'a> {
+    graph: &'a Graph,
+    outside: HashSet<NodeId>,
 }
 
-impl Readers {
-    fn new(graph: &Graph, taps: &[NodeId]) -> Self {
-        Self { readers: graph.consumers(), from_outside: graph.outputs().iter().chain(taps).copied().collect() }
-    }
-
+impl Readers<'_> {
     /// The one reader of a value that no one else needs.
     fn only(&self, id: NodeId) -> Option<NodeId> {
-        match self.readers[id][..] {
-            [reader] if !self.from_outside.contains(&id) => Some(reader),
-            _ => None,
-        }
+        self.graph.sole_reader(id).filter(|_| !self.outside.contains(&id))
     }
 
-    fn norm_block(&self, graph: &Graph, norm: NodeId) -> Step {
-        let is_activation = |next: &NodeId| matches!(graph.node(*next).op, Op::Activation(_));
+    fn norm_block(&self, norm: NodeId) -> Step {
+        let is_activation = |next: &NodeId| matches!(self.graph.node(*next).op, Op::Activation(_));
         Step::NormBlock { norm, activation: self.only(norm).filter(is_activation) }
     }
 }

@@ -1,20 +1,31 @@
 //! Inference: normalisations folded into convolutions once, then steps on buffers that are freed after their last use.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, iter, time::Instant};
 
 use candle_core::{Result, Tensor};
 use espalier_kernels::{
     conv::{self, Epilogue, PackedWeight},
+    dtype::ComputeDtype,
     elementwise, norm, pool,
 };
 
 use super::{
-    super::{ComputeDtype, ConvolutionWays, ExecError, StepTimes, Values},
-    Value, conv_shape, function,
+    conv_shape, function,
     fuse::{self, Step},
-    in_layer, is_shared, pool_shape, range, shapes, with_numbers,
+    inputs, pool_shape, range, value,
+    value::Value,
+    with_numbers,
 };
 use crate::{
+    exec::{
+        error::ExecError,
+        inference::{ConvolutionWays, InferenceOptions},
+        observer::{self, Observer},
+        reach,
+        shapes::Shapes,
+        times::StepTimes,
+        values::Values,
+    },
     graph::{BatchNorm, Conv, Graph, NodeId, Op, Shape},
     model::{Model, Tensors},
 };
@@ -32,6 +43,8 @@ pub(in crate::exec) struct Prepared {
 enum Work {
     /// The images themselves.
     Images,
+    /// A value that the run is given.
+    Start,
     Conv {
         conv: Conv,
         weight: PackedWeight,
@@ -83,54 +96,69 @@ fn numbers(graph: &Graph, tensors: &Tensors, id: NodeId, suffix: &str) -> Result
 
 impl Prepared {
     /// Folds and plans.
-    pub(in crate::exec) fn new(model: &Model, taps: &[NodeId], dtype: ComputeDtype) -> Result<Self> {
+    pub(in crate::exec) fn new(model: &Model, options: &InferenceOptions, dtype: ComputeDtype) -> Result<Self> {
         let graph = model.graph();
-        let steps = fuse::for_inference(graph, taps);
+        let InferenceOptions { taps, observed, starts } = options;
+        let needed = reach::needed(graph, starts, taps);
+        let steps = fuse::for_inference(graph, &needed, starts, taps.iter().chain(observed).copied());
         let mut readers = vec![0; graph.nodes().len()];
-        for step in &steps {
-            graph.node(step.first()).inputs.iter().for_each(|&input| readers[input] += 1);
-        }
         graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
-        let work = |step: Step| Ok((step, work(graph, model.tensors(), step, dtype)?));
-        let steps = steps.into_iter().map(work).collect::<Result<_>>()?;
-        Ok(Self { dtype, steps, taps: taps.to_vec(), readers })
+        let mut prepared = Vec::with_capacity(steps.len());
+        for step in steps {
+            let work = match starts.contains(&step.first()) {
+                true => Work::Start,
+                false => work(graph, model.tensors(), step, dtype)?,
+            };
+            work.reads(graph, step).iter().for_each(|&input| readers[input] += 1);
+            prepared.push((step, work));
+        }
+        Ok(Self { dtype, steps: prepared, taps: taps.clone(), readers })
     }
 
-    /// Runs on images (n, channels, h, w).
+    /// Runs on images (n, channels, h, w), from the values given.
     pub(in crate::exec) fn run(
         &self,
         graph: &Graph,
+        shapes: &Shapes,
         images: &Tensor,
+        starts: &BTreeMap<NodeId, Tensor>,
+        observer: &mut dyn Observer,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
-        let (batch, shapes) = shapes(graph, images)?;
-        let mut values: Vec<Option<Value>> = shapes.iter().map(|_| None).collect();
+        fuse::check_observed(graph, self.steps.iter().map(|(step, _)| *step), observer)?;
+        let mut values: Vec<Option<Value>> = iter::repeat_with(|| None).take(graph.nodes().len()).collect();
         let mut readers = self.readers.clone();
         let mut times = StepTimes::default();
         for (step, work) in &self.steps {
-            let node = graph.node(step.first());
-            let out = shapes[step.output()];
-            let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| values[id].as_ref()).collect();
+            let (first, id) = (step.first(), step.output());
+            let shared = graph.outputs().contains(&id) || self.taps.contains(&id) || observer.wants(id);
             let start = Instant::now();
-            let value = match work {
-                Work::Images => Value::of(out, images),
-                _ => Value::compute(out, batch, is_shared(graph, &self.taps, step.output()), |result| {
-                    self.step(&node.op, work, batch, &inputs, result)
-                }),
+            let result = match work {
+                Work::Images => Value::of(shapes.of[id], images),
+                Work::Start => Value::of(shapes.of[id], &starts[&id]),
+                Work::Conv { .. } | Work::Norm { .. } | Work::Plain => {
+                    inputs(graph, &values, first).and_then(|inputs| {
+                        Value::compute(shapes.of[id], shapes.batch, shared, |result| {
+                            self.step(&graph.node(first).op, work, shapes.batch, &inputs, result)
+                        })
+                    })
+                }
             };
-            times.forward.push((step.first(), start.elapsed().as_secs_f64()));
-            let value = in_layer(node, inputs.first().map(|value| value.shape), value)?;
-            values[step.output()] = Some(value);
-            for &input in &node.inputs {
+            times.forward.push((first, start.elapsed().as_secs_f64()));
+            let value = shapes.in_layer(graph, first, result)?;
+            if let Some(tensor) = value.tensor() {
+                observer::show_value(graph, observer, id, tensor)?;
+            }
+            if readers[id] > 0 {
+                values[id] = Some(value);
+            }
+            for &input in work.reads(graph, *step) {
                 readers[input] -= 1;
                 if readers[input] == 0 {
                     values[input] = None;
                 }
             }
         }
-        let tensor = |id: NodeId| match values[id].as_ref().and_then(Value::tensor) {
-            Some(tensor) => Ok(tensor.clone()),
-            None => candle_core::bail!("the value of `{}` was not kept", graph.node(id).name),
-        };
+        let tensor = |id: NodeId| Ok(value(graph, &values, id)?.shared()?.clone());
         let values = Values {
             outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
             taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
@@ -140,7 +168,8 @@ impl Prepared {
 
     fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
         match work {
-            Work::Images | Work::Plain => plain(op, batch, inputs, result)?,
+            Work::Images | Work::Start => candle_core::bail!("a value that is given is not computed"),
+            Work::Plain => plain(op, batch, inputs, result)?,
             Work::Conv { conv, weight, bias, silu } => {
                 let epilogue = match bias {
                     Some(bias) if *silu => Epilogue::BiasSilu(bias),
@@ -174,6 +203,16 @@ impl Prepared {
         ConvolutionWays {
             fused: self.steps.iter().filter(fused).count(),
             winograd: self.steps.iter().filter(winograd).count(),
+        }
+    }
+}
+
+impl Work {
+    /// The nodes that a step reads.
+    fn reads<'g>(&self, graph: &'g Graph, step: Step) -> &'g [NodeId] {
+        match self {
+            Work::Images | Work::Start => &[],
+            Work::Conv { .. } | Work::Norm { .. } | Work::Plain => &graph.node(step.first()).inputs,
         }
     }
 }

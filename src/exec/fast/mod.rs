@@ -1,8 +1,8 @@
 //! The CPU path: the graph's steps on plain buffers, by our own kernels.
 //!
 //! Values live in reused buffers from the moment a step makes them until the last step that needs them. In training,
-//! what the way back needs stays: the inputs of convolutions, and what normalisations and activations read. Images, outputs
-//! and taps are tensors, which steps read and write where they are.
+//! what the backward pass needs stays: the inputs of convolutions, and what normalisations and activations read. Images,
+//! outputs, taps and what an observer sees are tensors, which steps read and write where they are.
 
 mod backward;
 mod fuse;
@@ -18,12 +18,13 @@ use value::Value;
 
 use espalier_kernels::{
     conv::ConvShape,
+    dtype::ComputeDtype,
     elementwise::{self, ChannelRange},
     pool::PoolShape,
 };
 
-use super::{ComputeDtype, numbers::Numbers};
-use crate::graph::{Activation, Conv, Graph, MaxPool, Node, NodeId, Shape};
+use super::numbers::Numbers;
+use crate::graph::{Activation, Conv, Graph, MaxPool, NodeId, Shape};
 
 /// The numbers of an fp32 tensor on the CPU.
 fn with_numbers<R>(tensor: &Tensor, use_numbers: impl FnOnce(&[f32]) -> R) -> Result<R> {
@@ -71,22 +72,19 @@ fn range(channels: usize, start: usize) -> ChannelRange {
     ChannelRange { channels, start }
 }
 
-/// Whether others see a node's value.
-fn is_shared(graph: &Graph, taps: &[NodeId], id: NodeId) -> bool {
-    graph.outputs().contains(&id) || taps.contains(&id)
+/// The values of a node's inputs, in order.
+///
+/// # Errors
+/// Where one was not computed or not kept.
+fn inputs<'v>(graph: &Graph, values: &'v [Option<Value>], id: NodeId) -> Result<Vec<&'v Value>> {
+    graph.node(id).inputs.iter().map(|&input| value(graph, values, input)).collect()
 }
 
-/// Shapes of all values for a batch of images.
-fn shapes(graph: &Graph, images: &Tensor) -> Result<(usize, Vec<Shape>)> {
-    let (batch, _, height, width) = images.dims4()?;
-    Ok((batch, graph.shapes([height, width]).map_err(candle_core::Error::wrap)?))
-}
-
-fn in_layer<T>(node: &Node, input: Option<Shape>, result: Result<T>) -> std::result::Result<T, super::ExecError> {
-    result.map_err(|source| super::ExecError::Layer {
-        layer: node.name.clone(),
-        kind: node.op.kind(),
-        input: input.map(|shape| vec![shape.channels, shape.height, shape.width]).unwrap_or_default(),
-        source: Box::new(source),
-    })
+/// A node's value.
+///
+/// # Errors
+/// Where it was not computed or not kept.
+fn value<'v>(graph: &Graph, values: &'v [Option<Value>], id: NodeId) -> Result<&'v Value> {
+    let missing = || candle_core::Error::Msg(format!("the value of `{}` is not there", graph.node(id).name));
+    values[id].as_ref().ok_or_else(missing)
 }

@@ -1,81 +1,101 @@
-//! Training, forwards: batch statistics, and what the way back needs is kept.
+//! Training, forwards: what the backward pass needs is kept.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, iter, time::Instant};
 
 use candle_core::{Device, Result, Tensor};
 use espalier_kernels::{
     conv::{self, Epilogue},
+    dtype::ComputeDtype,
     norm,
 };
 
 use super::{
-    super::{Backward, ComputeDtype, ExecError, StepTimes, Tape, Values},
-    Value, conv_shape,
+    conv_shape,
     fuse::{self, Step},
-    in_layer, inference, is_shared, shapes, with_numbers,
+    inference, inputs,
+    value::Value,
+    with_numbers,
 };
 use crate::{
-    graph::{BatchNorm, Conv, Graph, Node, NodeId, Op, Shape},
+    exec::{
+        error::ExecError,
+        observer::{self, Observer},
+        shapes::Shapes,
+        tape::{self, NormStatistics, Tape, TrainOptions},
+        times::StepTimes,
+        values::Values,
+    },
+    graph::{BatchNorm, Conv, Graph, Node, NodeId, Op},
     model::{Model, Tensors},
 };
 
-/// What a run leaves for the way back.
+/// What a run leaves for the backward pass.
 pub(in crate::exec) struct Recorded {
     pub(super) model: Model,
     pub(super) dtype: ComputeDtype,
     pub(super) steps: Vec<Step>,
-    pub(super) batch: usize,
-    pub(super) shapes: Vec<Shape>,
+    pub(super) shapes: Shapes,
     /// The values that some operation's gradient is computed from.
     pub(super) values: Vec<Option<Value>>,
-    /// For each normalisation, the batch's mean and biased variance.
+    /// Whose statistics the normalisations used.
+    pub(super) source: NormStatistics,
+    /// For each normalisation, what it used.
     pub(super) statistics: BTreeMap<NodeId, Statistics>,
+    /// The nodes for whose values the gradient is asked for.
+    pub(super) gradient_taps: Vec<NodeId>,
     pub(super) times: StepTimes,
 }
 
-/// Mean and biased variance of a batch, a number a channel.
+/// Mean and biased variance, a number a channel.
 pub(super) struct Statistics {
     pub(super) mean: Vec<f32>,
     pub(super) variance: Vec<f32>,
 }
 
-/// Runs with batch statistics on images (n, channels, h, w).
+/// Runs on images (n, channels, h, w).
 pub(in crate::exec) fn train(
     model: &Model,
+    shapes: Shapes,
     images: &Tensor,
-    taps: &[NodeId],
+    options: &TrainOptions<'_>,
     dtype: ComputeDtype,
+    observer: &mut dyn Observer,
 ) -> std::result::Result<Tape, ExecError> {
     let graph = model.graph();
-    let (batch, shapes) = shapes(graph, images)?;
-    let steps = fuse::for_training(graph, taps);
+    let TrainOptions { statistics, taps, gradient_taps } = *options;
+    let outside = taps.iter().chain(gradient_taps).copied();
+    let steps = fuse::for_training(graph, outside.chain(observer::wanted(graph, observer)));
     let mut readers = readers(graph, &steps);
     let mut recorded = Recorded {
         model: model.clone(),
         dtype,
         steps: Vec::new(),
-        batch,
-        values: shapes.iter().map(|_| None).collect(),
+        values: iter::repeat_with(|| None).take(graph.nodes().len()).collect(),
         shapes,
+        source: statistics,
         statistics: BTreeMap::new(),
+        gradient_taps: gradient_taps.to_vec(),
         times: StepTimes::default(),
     };
     let mut running = Tensors::new();
     let mut outside: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     for &step in &steps {
-        let node = graph.node(step.first());
-        let id = step.output();
+        let (first, id) = (step.first(), step.output());
         let start = Instant::now();
-        let shared = is_shared(graph, taps, id);
-        let value = in_layer(node, None, recorded.run(node, step, shared, images, &mut running))?;
-        recorded.times.forward.push((step.first(), start.elapsed().as_secs_f64()));
-        if let Some(tensor) = value.tensor().filter(|_| shared) {
-            outside.insert(id, tensor.clone());
+        let kept = graph.outputs().contains(&id) || taps.contains(&id);
+        let value = recorded.run(step, kept || observer.wants(id), images, &mut running);
+        recorded.times.forward.push((first, start.elapsed().as_secs_f64()));
+        let value = recorded.shapes.in_layer(graph, first, value)?;
+        if let Some(tensor) = value.tensor() {
+            observer::show_value(graph, observer, id, tensor)?;
+            if kept {
+                outside.insert(id, tensor.clone());
+            }
         }
         if readers[id] > 0 {
             recorded.values[id] = Some(value);
         }
-        for &input in &node.inputs {
+        for &input in &graph.node(first).inputs {
             readers[input] -= 1;
             if readers[input] == 0 && !is_needed_backwards(graph, &steps, input) {
                 recorded.values[input] = None;
@@ -88,7 +108,7 @@ pub(in crate::exec) fn train(
         outputs: graph.outputs().iter().map(|&id| value(id)).collect(),
         taps: taps.iter().map(|&id| (id, value(id))).collect(),
     };
-    Ok(Tape { values, running, backward: Backward::Fast(Box::new(recorded)) })
+    Ok(Tape { values, running, recorded: tape::Recorded::Fast(Box::new(recorded)) })
 }
 
 /// For each node, how many steps read its value.
@@ -110,22 +130,31 @@ fn is_needed_backwards(graph: &Graph, steps: &[Step], id: NodeId) -> bool {
 }
 
 impl Recorded {
-    fn run(&mut self, node: &Node, step: Step, shared: bool, images: &Tensor, running: &mut Tensors) -> Result<Value> {
-        let out = self.shapes[step.output()];
+    pub(in crate::exec) fn graph(&self) -> &Graph {
+        self.model.graph()
+    }
+
+    fn run(&mut self, step: Step, shared: bool, images: &Tensor, running: &mut Tensors) -> Result<Value> {
+        let graph = self.model.graph();
+        let node = graph.node(step.first());
+        let (out, batch) = (self.shapes.of[step.output()], self.shapes.batch);
         if let Op::Input { .. } = node.op {
             return Value::of(out, images);
         }
-        let inputs: Vec<&Value> = node.inputs.iter().filter_map(|&id| self.values[id].as_ref()).collect();
+        let inputs = inputs(graph, &self.values, step.first())?;
         let mut statistics = None;
-        let value = Value::compute(out, self.batch, shared, |result| match &node.op {
+        let value = Value::compute(out, batch, shared, |result| match &node.op {
             Op::Conv(conv) => self.convolve(conv, node, inputs[0], result),
             Op::BatchNorm(norm) => {
-                let found = self.normalise(norm, node, step, inputs[0], result)?;
-                update_averages(norm, node, &found, self.batch * inputs[0].area(), self.model.tensors(), running)?;
-                statistics = Some(found);
-                Ok(())
+                let used = statistics.insert(self.normalise(norm, node, step, inputs[0], result)?);
+                match self.source {
+                    NormStatistics::Batch => {
+                        update_averages(norm, node, used, batch * inputs[0].area(), self.model.tensors(), running)
+                    }
+                    NormStatistics::Running => Ok(()),
+                }
             }
-            plain => inference::plain(plain, self.batch, &inputs, result),
+            plain => inference::plain(plain, batch, &inputs, result),
         })?;
         if let Some(statistics) = statistics {
             self.statistics.insert(step.first(), statistics);
@@ -139,7 +168,7 @@ impl Recorded {
     }
 
     fn convolve(&self, conv: &Conv, node: &Node, input: &Value, result: &mut [f32]) -> Result<()> {
-        let shape = conv_shape(conv, self.dtype, self.batch, input.shape);
+        let shape = conv_shape(conv, self.dtype, self.shapes.batch, input.shape);
         let numbers = input.numbers()?;
         let run = |epilogue: Epilogue, result: &mut [f32]| {
             self.owned(node, "weight", |weight| conv::forward(&shape, &numbers, weight, epilogue, result))
@@ -152,11 +181,24 @@ impl Recorded {
     }
 
     fn normalise(&self, norm: &BatchNorm, node: &Node, step: Step, x: &Value, y: &mut [f32]) -> Result<Statistics> {
-        let mut statistics = Statistics { mean: vec![0.0; norm.channels], variance: vec![0.0; norm.channels] };
-        let Statistics { mean, variance } = &mut statistics;
         let numbers = x.numbers()?;
-        self.with_norm(norm, node, step, x, |kernel| norm::forward_train(kernel, &numbers, y, mean, variance))?;
-        Ok(statistics)
+        match self.source {
+            NormStatistics::Batch => {
+                let [mut mean, mut variance] = [vec![0.0; norm.channels], vec![0.0; norm.channels]];
+                self.with_norm(norm, node, step, x, |kernel| {
+                    norm::forward_train(kernel, &numbers, y, &mut mean, &mut variance);
+                })?;
+                Ok(Statistics { mean, variance })
+            }
+            NormStatistics::Running => {
+                let owned = |suffix| self.owned(node, suffix, <[f32]>::to_vec);
+                let (mean, variance) = (owned("running_mean")?, owned("running_var")?);
+                self.with_norm(norm, node, step, x, |kernel| {
+                    norm::forward_eval(kernel, &numbers, &mean, &variance, y);
+                })?;
+                Ok(Statistics { mean, variance })
+            }
+        }
     }
 
     /// The kernel's description of a normalisation of `x`.
@@ -171,7 +213,7 @@ impl Recorded {
         self.owned(node, "weight", |gamma| {
             self.owned(node, "bias", |beta| {
                 run(&norm::BatchNorm {
-                    batch: self.batch,
+                    batch: self.shapes.batch,
                     channels: norm.channels,
                     area: x.area(),
                     gamma,

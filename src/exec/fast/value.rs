@@ -63,6 +63,14 @@ impl Value {
         }
     }
 
+    /// The tensor that others see.
+    ///
+    /// # Errors
+    /// Where the value is in a buffer of the run's own.
+    pub(super) fn shared(&self) -> Result<&Tensor> {
+        self.tensor().ok_or_else(|| candle_core::Error::Msg("a value that is to be seen is in no tensor".into()))
+    }
+
     /// The tensor that others see, if there is one.
     pub(super) fn tensor(&self) -> Option<&Tensor> {
         match &self.data {
