@@ -175,6 +175,11 @@ impl Graph {
         })
     }
 
+    /// The nodes that own a tensor of this role, in graph order.
+    pub fn owners(&self, role: Role) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.iter().enumerate().filter(move |(_, node)| node.op.owns(role)).map(|(id, _)| id)
+    }
+
     /// Every parameter with an axis over all channels of its node's input, in graph order: the weights of ungrouped
     /// convolutions.
     pub fn readers(&self) -> Vec<Reader> {

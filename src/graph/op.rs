@@ -116,6 +116,16 @@ pub enum Activation {
     Hardswish,
 }
 
+impl Activation {
+    /// Whether it maps whole ranges to exactly zero, so that zeros occur in what it gives.
+    pub fn has_exact_zeros(self) -> bool {
+        match self {
+            Activation::Relu | Activation::Hardswish => true,
+            Activation::Silu | Activation::LeakyRelu { .. } => false,
+        }
+    }
+}
+
 /// Attributes of a square max-pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPool {

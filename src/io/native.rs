@@ -14,7 +14,13 @@ use crate::{
 };
 
 /// Version of the file's layout. It grows when files are written that older programs cannot read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// Version of a file without masks, which is all that programs of version 1 can read.
+const WITHOUT_MASKS: u32 = 1;
+
+/// What the names of masks begin with; the name of the tensor that a mask is for follows. No layer's name has a slash.
+const MASK_PREFIX: &str = "espalier.mask/";
 
 /// Names in the metadata.
 const VERSION_KEY: &str = "espalier.format";
@@ -98,8 +104,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
     let description = metadata.get(MODEL_KEY).ok_or(NativeError::NotOurs)?;
     let description: Description =
         serde_json::from_str(description).map_err(|error| NativeError::Description(error.to_string()))?;
-    let mut tensors = Tensors::new();
+    let (mut tensors, mut masks) = (Tensors::new(), Tensors::new());
     for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
+        if let (Some(masked), Dtype::U8) = (name.strip_prefix(MASK_PREFIX), view.dtype()) {
+            let mask = Tensor::from_raw_buffer(view.data(), DType::U8, view.shape(), &Device::Cpu);
+            masks.insert(masked.to_owned(), mask.map_err(ModelError::from)?);
+            continue;
+        }
         let dtype = match view.dtype() {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
@@ -113,7 +124,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
             Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).map_err(ModelError::from)?;
         tensors.insert(name, tensor);
     }
-    Ok(Model::new(description.graph, tensors, description.detector, description.provenance)?)
+    let model = Model::new(description.graph, tensors, description.detector, description.provenance)?;
+    Ok(if masks.is_empty() { model } else { model.with_masks(masks)? })
 }
 
 pub(super) fn save(model: &Model, path: &Path, precision: Precision) -> Result<(), IoError> {
@@ -124,14 +136,19 @@ pub(super) fn save(model: &Model, path: &Path, precision: Precision) -> Result<(
         provenance: model.provenance().clone(),
     };
     let description = serde_json::to_string(&description).map_err(|error| failed(error.to_string()))?;
+    let version = if model.masks().is_empty() { WITHOUT_MASKS } else { VERSION };
     let metadata = HashMap::from([
         ("format".to_owned(), "pt".to_owned()),
-        (VERSION_KEY.to_owned(), VERSION.to_string()),
+        (VERSION_KEY.to_owned(), version.to_string()),
         (MODEL_KEY.to_owned(), description),
     ]);
     let mut tensors = Vec::with_capacity(model.tensors().len());
     for (name, tensor) in model.tensors() {
-        tensors.push((name, Raw::new(tensor, precision).map_err(|error| failed(error.to_string()))?));
+        tensors.push((name.clone(), Raw::new(tensor, precision).map_err(|error| failed(error.to_string()))?));
+    }
+    for (name, mask) in model.masks() {
+        let raw = Raw::mask(mask).map_err(|error| failed(error.to_string()))?;
+        tensors.push((format!("{MASK_PREFIX}{name}"), raw));
     }
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| failed(error.to_string()))?;
     atomic_write(path, |writer: &mut dyn Write| writer.write_all(&bytes))
@@ -157,6 +174,12 @@ impl Raw {
             Precision::Fp16 | Precision::Fp32 => (Dtype::F32, values.into_iter().flat_map(f32::to_le_bytes).collect()),
         };
         Ok(Self { dtype, shape: tensor.dims().to_vec(), bytes })
+    }
+
+    /// A mask, a byte a weight whatever the precision.
+    fn mask(mask: &Tensor) -> candle_core::Result<Self> {
+        let bytes = mask.to_device(&Device::Cpu)?.to_dtype(DType::U8)?.flatten_all()?.to_vec1::<u8>()?;
+        Ok(Self { dtype: Dtype::U8, shape: mask.dims().to_vec(), bytes })
     }
 }
 

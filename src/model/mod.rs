@@ -3,6 +3,7 @@
 mod detector;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod masks;
 mod statistics;
 
 pub use detector::{Detector, Head};
@@ -14,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::graph::{Cost, Graph, GraphError, Parameter};
+use crate::graph::{Cost, Graph, GraphError};
 
 /// Tensors by their full name (`model.0.conv.weight`).
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -40,6 +41,7 @@ pub struct Provenance {
 
 /// What can be wrong with a model.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// The graph itself does not fit together.
     #[error(transparent)]
@@ -83,6 +85,12 @@ pub enum ModelError {
         /// Shape of the tensor, if there is one.
         tensor: Option<Vec<usize>>,
     },
+    /// A mask that is none.
+    #[error("the mask for `{name}` has numbers other than 0 and 1")]
+    MaskValues {
+        /// The tensor.
+        name: String,
+    },
     /// A name that is not that of one layer.
     #[error("`{name}`: {reason}")]
     Layer {
@@ -125,12 +133,6 @@ impl Model {
     /// Every tensor that the graph's operations own, fp32, all on one device.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors
-    }
-
-    /// Which weights are held at zero: for some of the trained tensors a mask of the same shape, 0 where a weight is held
-    /// and 1 elsewhere. The tensors themselves are zero there.
-    pub fn masks(&self) -> &Tensors {
-        &self.masks
     }
 
     /// Classes, strides and how the outputs are read.
@@ -188,37 +190,16 @@ impl Model {
         Ok(Self { tensors, masks, ..self.clone() })
     }
 
-    /// The same network with other tensors of the same names and shapes. Where the model has masks, the tensors given
-    /// must keep what those hold at zero.
+    /// The same network with other tensors of the same names and shapes. What the model's masks hold is zero in the result,
+    /// whatever the tensors given have there.
     ///
     /// # Errors
     /// Names the first tensor that is missing, is too many, or has another shape.
     pub fn with_tensors(&self, tensors: Tensors) -> Result<Self, ModelError> {
         let model = Self { tensors, ..self.clone() };
         model.validate_tensors()?;
-        Ok(model)
-    }
-
-    /// The same model whose weights are held at zero where a mask (0 or 1, by tensor name, of the tensor's shape) is 0.
-    /// Masks that it had are replaced.
-    ///
-    /// # Errors
-    /// Names a mask that fits no trained tensor.
-    pub fn with_masks(&self, masks: Tensors) -> Result<Self, ModelError> {
-        let mut tensors = self.tensors.clone();
-        for (name, mask) in &masks {
-            let trained =
-                |(_, owned, parameter): &(_, String, Parameter)| owned == name && parameter.role.is_trainable();
-            let tensor = tensors.get_mut(name).filter(|_| self.graph.parameters().any(|owned| trained(&owned)));
-            match tensor {
-                Some(tensor) if tensor.dims() == mask.dims() => *tensor = tensor.mul(mask)?,
-                found => {
-                    let (name, mask) = (name.clone(), mask.dims().to_vec());
-                    return Err(ModelError::Mask { name, mask, tensor: found.map(|tensor| tensor.dims().to_vec()) });
-                }
-            }
-        }
-        Ok(Self { tensors, masks, ..self.clone() })
+        let tensors = model.masked(model.tensors.clone())?;
+        Ok(Self { tensors, ..model })
     }
 
     /// The same model under another name.

@@ -128,6 +128,8 @@ pub struct LayerStatistics {
     pub macs_share: f64,
     /// What the weight is like.
     pub weight: Statistics,
+    /// Share of the weight that a mask holds at zero, if it has a mask.
+    pub masked: Option<f64>,
     /// Least and largest scale of the normalisation that follows.
     pub norm_scale: Option<[f32; 2]>,
 }
@@ -217,6 +219,7 @@ impl Model {
                 macs: costs[id].macs,
                 macs_share: costs[id].macs as f64 / total.max(1) as f64,
                 weight: Statistics::of(&self.values(id, "weight")?),
+                masked: self.masked_share(&node.tensor_name("weight"))?,
                 norm_scale: scale.map(range),
             })
         };

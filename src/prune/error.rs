@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::Importance;
 use crate::{data::DataError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError};
 
 /// What can go wrong when pruning.
@@ -76,12 +75,25 @@ pub enum PruneError {
         nearest: f64,
     },
     /// A criterion that a group cannot be scored by.
-    #[error(
-        "`{layer}` has no batch normalisation, so it has no bn_scale score; ignore it or choose another importance"
-    )]
-    NoNorm {
+    #[error("`{layer}` has no {units}, so it has no {importance} score; ignore it or choose another importance")]
+    NoUnits {
         /// The group's layer.
         layer: String,
+        /// What the criterion scores.
+        units: &'static str,
+        /// The criterion.
+        importance: &'static str,
+    },
+    /// A score that is not a finite number.
+    #[error(
+        "a {importance} score of `{layer}` is not a finite number, because its weights or what flows through it are \
+         not; choose another importance, or a model that trained without diverging"
+    )]
+    NotFinite {
+        /// The group's layer.
+        layer: String,
+        /// The criterion.
+        importance: &'static str,
     },
     /// A layer of a kind that a criterion does not look at.
     #[error("`{layer}` ({kind}) has no {importance} score of its own")]
@@ -91,7 +103,7 @@ pub enum PruneError {
         /// Its kind.
         kind: &'static str,
         /// The criterion.
-        importance: Importance,
+        importance: &'static str,
     },
     /// A plan that does not fit the model.
     #[error("the plan does not fit `{layer}`: {reason}")]

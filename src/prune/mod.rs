@@ -5,12 +5,14 @@
 
 mod apply;
 mod cost;
+mod criteria;
 mod error;
 mod groups;
-mod importance;
-mod moments;
+mod layers;
 mod options;
 mod plan;
+mod pruner;
+mod ranking;
 mod recalibrate;
 mod removal;
 mod report;
@@ -18,146 +20,22 @@ mod select;
 mod union_find;
 
 pub use apply::{apply, zero};
+pub use criteria::{
+    About, CRITERIA, Context, Criterion, DEFAULT_CRITERION, Part, Reduce, Scores, Strategy, channel_scores, criterion,
+    score,
+};
 pub use error::PruneError;
 pub use groups::{ChannelId, Group, GroupId, Groups};
-pub use importance::{Scores, filter_scores, score};
-pub use options::{Amount, Importance, PruneOptions, Scope};
+pub use options::{Amount, PruneOptions, Scope};
 pub use plan::{LayerPlan, Plan};
+pub use pruner::{Pruner, ScoreRow};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
 pub use report::{PlanReport, PlanRow};
 
-use serde::Serialize;
-
-use crate::model::Model;
-
-/// Prunes one model with one set of options.
-#[derive(Clone, Debug)]
-pub struct Pruner {
-    model: Model,
-    options: PruneOptions,
-    groups: Groups,
-    ignored: Vec<bool>,
-}
-
-/// One coupled channel's score.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ScoreRow {
-    /// Name of the group that it is ranked in.
-    pub group: String,
-    /// The group's first convolution.
-    pub layer: String,
-    /// Its channel there.
-    pub channel: usize,
-    /// Its importance by the criterion.
-    pub score: f64,
-    /// Its importance in the ranking; lowest goes first. Locally its place in the group's order as a share, globally the score
-    /// divided by the group's mean.
-    pub rank: f64,
-    /// Whether the group is kept whole because a layer of it is ignored.
-    pub ignored: bool,
-    /// Parameters that go when this channel alone goes.
-    pub params: u64,
-    /// MACs that go when this channel alone goes.
-    pub macs: u64,
-}
-
-impl Pruner {
-    /// Finds the groups and checks the options.
-    ///
-    /// # Errors
-    /// An option out of range, a pattern that matches no layer, a graph that does not fit together.
-    pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
-        options.validate()?;
-        let groups = Groups::of(model.graph())?;
-        let ignored = options.ignored(model.graph(), &groups)?;
-        Ok(Self { model: model.clone(), options, groups, ignored })
-    }
-
-    /// The model that is pruned.
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// The options.
-    pub fn options(&self) -> &PruneOptions {
-        &self.options
-    }
-
-    /// The groups and their coupled channels.
-    pub fn groups(&self) -> &Groups {
-        &self.groups
-    }
-
-    /// Every prunable coupled channel's score, by group and channel.
-    ///
-    /// # Errors
-    /// Where the criterion does not apply to a group.
-    pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
-        let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
-        let ranking = importance::ranking(&scores, self.options.scope);
-        let costs = cost::CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
-        let mut kept: Vec<usize> = self.groups.all().iter().map(|group| group.coupled.len()).collect();
-        let whole = costs.cost(&kept);
-        let mut rows = Vec::new();
-        for (id, group) in self.groups.all().iter().enumerate() {
-            kept[id] -= 1;
-            let without = costs.cost(&kept);
-            kept[id] += 1;
-            let mut ranks = vec![0.0; group.coupled.len()];
-            ranking[id].iter().for_each(|&(rank, place)| ranks[place] = rank);
-            rows.extend(ranks.into_iter().enumerate().map(|(place, rank)| ScoreRow {
-                group: group.name.clone(),
-                layer: self.model.graph().node(group.layer).name.clone(),
-                channel: group.channels[place],
-                score: scores[id][place],
-                rank,
-                ignored: self.ignored[id],
-                params: whole.params - without.params,
-                macs: whole.macs - without.macs,
-            }));
-        }
-        Ok(rows)
-    }
-
-    /// Which channels go. Nothing is changed.
-    ///
-    /// # Errors
-    /// Where the criterion does not apply, or the amount cannot be met.
-    pub fn plan(&self) -> Result<Plan, PruneError> {
-        let scores = score(&self.model, &self.groups, self.options.importance, self.options.seed)?;
-        let ranking = importance::ranking(&scores, self.options.scope);
-        let costs = cost::CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
-        let kept = select::select(&self.groups, &costs, &ranking, &self.ignored, &self.options)?;
-        let mut plan = Plan {
-            model: self.model.provenance().name.clone(),
-            asked: self.options.to_string(),
-            size: self.options.size,
-            ..Plan::default()
-        };
-        for ((group, kept), order) in self.groups.all().iter().zip(kept).zip(&ranking) {
-            let gone = order[..order.len() - kept].iter().map(|&(_, place)| group.channels[place]);
-            let name = &self.model.graph().node(group.layer).name;
-            let layer = plan
-                .layers
-                .entry(name.clone())
-                .or_insert_with(|| LayerPlan { channels: self.groups.labels(group.layer).len(), remove: Vec::new() });
-            layer.remove.extend(gone);
-            layer.remove.sort_unstable();
-        }
-        Ok(plan)
-    }
-
-    /// Plans and applies: a new, physically smaller model.
-    ///
-    /// # Errors
-    /// As [`Pruner::plan`] and [`apply`].
-    pub fn prune(&self) -> Result<Model, PruneError> {
-        apply(&self.model, &self.plan()?)
-    }
-}
-
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod mask_tests;
 #[cfg(test)]
 mod real_tests;
 #[cfg(test)]

@@ -4,32 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PruneError, groups::Groups};
-use crate::{
-    graph::{Graph, Role},
-    nearest::did_you_mean,
+use super::{
+    criteria::{DEFAULT_CRITERION, criterion},
+    error::PruneError,
+    groups::Groups,
+    layers::Pattern,
 };
-
-/// How a coupled channel's importance is measured; low goes first. Sums run over the convolutions (or normalisations)
-/// that its channels come from, since a residual stage has several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Importance {
-    /// Σ |w| over its filters (Li et al. 2017, Pruning Filters for Efficient ConvNets).
-    L1,
-    /// √Σ w² over its filters (He et al. 2018, Soft Filter Pruning).
-    L2,
-    /// Σ |γ| over its normalisations (Liu et al. 2017, Network Slimming).
-    BnScale,
-    /// √Σ w² over all that goes with it: filters and the readers' columns (Fang et al. 2023, DepGraph).
-    #[default]
-    GroupNorm,
-    /// How much of the variance that the readers of its channels see comes from them; the activations' variance
-    /// follows from the normalisations' scales and shifts. Since it has no unit, layers compare without being normalised.
-    Contribution,
-    /// Uniform noise from the seed: what every other criterion has to beat.
-    Random,
-}
+use crate::{graph::Graph, nearest::did_you_mean};
 
 /// Which coupled channels compete with each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +39,8 @@ pub enum Amount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PruneOptions {
-    /// How coupled channels are scored.
-    pub importance: Importance,
+    /// How coupled channels are scored: the name of one of the [criteria](super::CRITERIA); `group_l2`.
+    pub importance: String,
     /// Which coupled channels compete.
     pub scope: Scope,
     /// How much goes; by default half of the MACs stay.
@@ -76,14 +57,14 @@ pub struct PruneOptions {
     /// Glob patterns of layers whose filters all stay: of full names (`model.*.cv3.conv`) or of the modules that hold
     /// them (`model.24`, `model.*.m`).
     pub ignore: Vec<String>,
-    /// Seed of [`Importance::Random`].
+    /// Seed of whatever a criterion draws.
     pub seed: u64,
 }
 
 impl Default for PruneOptions {
     fn default() -> Self {
         Self {
-            importance: Importance::default(),
+            importance: DEFAULT_CRITERION.to_owned(),
             scope: Scope::default(),
             amount: Amount::Macs(0.5),
             size: 640,
@@ -105,6 +86,7 @@ impl PruneOptions {
         let fail = |option: &'static str, allowed: &'static str, found: String| {
             Err(PruneError::Option { option, allowed, found })
         };
+        criterion(&self.importance)?;
         match self.amount {
             Amount::Ratio(share) if !(0.0..1.0).contains(&share) => {
                 fail("ratio", "at least 0 and below 1 (the share of channels that goes)", share.to_string())
@@ -126,52 +108,12 @@ impl PruneOptions {
     /// For every group, whether a pattern of `ignore` keeps it whole.
     ///
     /// # Errors
-    /// A pattern that is none, or that matches no convolution.
+    /// A pattern that cannot be read, or that matches no convolution.
     pub(super) fn ignored(&self, graph: &Graph, groups: &Groups) -> Result<Vec<bool>, PruneError> {
-        let mut patterns = Vec::new();
-        for text in &self.ignore {
-            let pattern = glob::Pattern::new(text)
-                .map_err(|error| PruneError::Pattern { pattern: text.clone(), reason: error.to_string() })?;
-            if !convolutions(graph).any(|layer| covers(&pattern, layer)) {
-                return Err(no_such_layer(graph, text));
-            }
-            patterns.push(pattern);
-        }
-        let kept = |layer: &usize| patterns.iter().any(|pattern| covers(pattern, &graph.node(*layer).name));
+        let patterns = self.ignore.iter().map(|text| Pattern::of(text, graph)).collect::<Result<Vec<_>, _>>()?;
+        let kept = |layer: &usize| patterns.iter().any(|pattern| pattern.covers(&graph.node(*layer).name));
         Ok(groups.all().iter().map(|group| group.producers.iter().any(kept)).collect())
     }
-}
-
-/// Whether a pattern matches a layer's name or a module that holds the layer.
-fn covers(pattern: &glob::Pattern, layer: &str) -> bool {
-    modules(layer).any(|name| pattern.matches(name))
-}
-
-/// The modules that hold a layer, outermost first, and the layer itself.
-fn modules(layer: &str) -> impl Iterator<Item = &str> {
-    layer.match_indices('.').map(|(end, _)| &layer[..end]).chain([layer])
-}
-
-/// The error for a name or pattern that fits no convolution.
-pub(super) fn no_such_layer(graph: &Graph, name: &str) -> PruneError {
-    let hint = did_you_mean(name, convolutions(graph).flat_map(modules));
-    PruneError::NoSuchLayer { name: name.to_owned(), hint }
-}
-
-fn convolutions(graph: &Graph) -> impl Iterator<Item = &str> {
-    graph.nodes().iter().filter(|node| node.op.owns(Role::Weight)).map(|node| node.name.as_str())
-}
-
-impl Importance {
-    /// Every criterion with the name that scripts use.
-    pub const NAMES: [(&str, Importance); 6] = [
-        ("l1", Importance::L1),
-        ("l2", Importance::L2),
-        ("bn_scale", Importance::BnScale),
-        ("group_norm", Importance::GroupNorm),
-        ("contribution", Importance::Contribution),
-        ("random", Importance::Random),
-    ];
 }
 
 impl Scope {
@@ -179,45 +121,27 @@ impl Scope {
     pub const NAMES: [(&str, Scope); 2] = [("local", Scope::Local), ("global", Scope::Global)];
 }
 
-fn by_name<T: Copy>(what: &'static str, names: &[(&str, T)], found: &str) -> Result<T, PruneError> {
-    let unknown = || PruneError::Unknown {
-        what,
-        found: found.to_owned(),
-        allowed: names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
-        hint: did_you_mean(found, names.iter().map(|(name, _)| *name)),
-    };
-    names.iter().find(|(name, _)| *name == found).map(|&(_, value)| value).ok_or_else(unknown)
-}
-
-fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
-    names.iter().find(|(_, known)| known == value).map_or("", |(name, _)| name)
-}
-
-impl FromStr for Importance {
-    type Err = PruneError;
-
-    fn from_str(name: &str) -> Result<Self, PruneError> {
-        by_name("importance", &Self::NAMES, name)
-    }
-}
-
 impl FromStr for Scope {
     type Err = PruneError;
 
     fn from_str(name: &str) -> Result<Self, PruneError> {
-        by_name("scope", &Self::NAMES, name)
-    }
-}
-
-impl fmt::Display for Importance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&Self::NAMES, self))
+        let names = || Self::NAMES.iter().map(|(name, _)| *name);
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, scope)| scope);
+        found.ok_or_else(|| PruneError::Unknown {
+            what: "scope",
+            found: name.to_owned(),
+            allowed: names().collect::<Vec<_>>().join(", "),
+            hint: did_you_mean(name, names()),
+        })
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&Self::NAMES, self))
+        f.write_str(match self {
+            Scope::Local => "local",
+            Scope::Global => "global",
+        })
     }
 }
 
@@ -231,12 +155,21 @@ impl fmt::Display for Amount {
     }
 }
 
+/// What was asked for: scope, importance and amount, then all that differs from the defaults.
 impl fmt::Display for PruneOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}, {}", self.scope, self.importance, self.amount)?;
-        if self.round_to > 1 {
-            write!(f, ", round_to {}", self.round_to)?;
-        }
-        Ok(())
+        let Self { importance, scope, amount, size, round_to, min_channels, max_ratio, ignore, seed } = self;
+        let default = Self::default();
+        write!(f, "{scope} {importance}, {amount}")?;
+        let mut told = |differs: bool, name: &str, value: &dyn fmt::Debug| match differs {
+            true => write!(f, ", {name} {value:?}"),
+            false => Ok(()),
+        };
+        told(*size != default.size, "size", size)?;
+        told(*round_to != default.round_to, "round_to", round_to)?;
+        told(*min_channels != default.min_channels, "min_channels", min_channels)?;
+        told(*max_ratio != default.max_ratio, "max_ratio", max_ratio)?;
+        told(*ignore != default.ignore, "ignore", ignore)?;
+        told(*seed != default.seed, "seed", seed)
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     error::PruneError,
     groups::{ChannelId, Groups},
-    options::no_such_layer,
+    layers::no_such_layer,
     plan::Plan,
 };
 use crate::graph::{Graph, GraphError, NodeId, Op, Role};

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    graph::{Graph, NodeId, Op},
+    graph::{Graph, NodeId, Op, Parameter, Role},
     model::{Detector, Head, Model, ModelError, Tensors},
 };
 
@@ -24,14 +24,16 @@ pub fn with_classes(model: &Model, names: &[String], seed: u64) -> Result<Model,
     }
     let old = model.detector();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut graph, mut tensors) = (model.graph().clone(), model.tensors().clone());
+    let mut graph = model.graph().clone();
+    let (mut tensors, mut masks) = (model.tensors().clone(), model.masks().clone());
     for (output, &node) in model.graph().outputs().iter().enumerate() {
         let Some(rows) = rows(old, output, names) else { continue };
-        replace(&mut graph, &mut tensors, node, &rows, &mut rng)?;
+        replace(&mut graph, &mut tensors, &mut masks, node, &rows, &mut rng)?;
     }
     let detector = Detector { classes: names.to_vec(), ..old.clone() };
     let step = format!("classes {} → {}", old.classes.len(), names.len());
-    Ok(Model::new(graph, tensors, detector, model.provenance().clone())?.with_step(step))
+    let changed = Model::new(graph, tensors, detector, model.provenance().clone())?;
+    Ok(changed.with_masks(masks)?.with_step(step))
 }
 
 /// A filter of a new last convolution.
@@ -67,9 +69,11 @@ fn rows(old: &Detector, output: usize, names: &[String]) -> Option<Vec<Row>> {
     }
 }
 
+/// Gives an output's convolution its new rows: in the graph, in its tensors, and in their masks, which hold no new filter.
 fn replace(
     graph: &mut Graph,
     tensors: &mut Tensors,
+    masks: &mut Tensors,
     node: NodeId,
     rows: &[Row],
     rng: &mut ChaCha8Rng,
@@ -79,27 +83,39 @@ fn replace(
         return Err(ModelError::Detector(format!("its output `{name}` is no convolution")));
     };
     conv.out_channels = rows.len();
-    let filter = conv.weight_shape()[1..].iter().product::<usize>();
-    let (shape, has_bias) = (conv.weight_shape(), conv.bias);
-    let reach = 1.0 / (filter as f32).sqrt();
-    for (suffix, width) in [("weight", filter), ("bias", 1)] {
-        if suffix == "bias" && !has_bias {
-            continue;
+    for parameter in graph.node(node).op.parameters() {
+        let name = graph.node(node).tensor_name(parameter.suffix);
+        let width = parameter.per_output();
+        if let Some(mask) = masks.get_mut(&name) {
+            *mask = with_rows(mask, rows, &parameter, |_| vec![1.0; width])?;
         }
-        let full = format!("{name}.{suffix}");
-        let Some(tensor) = tensors.get(&full) else { continue };
-        let device = tensor.device().clone();
-        let old = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        let mut new = Vec::with_capacity(rows.len() * width);
-        for row in rows {
-            match row {
-                Row::Kept(index) => new.extend_from_slice(&old[index * width..(index + 1) * width]),
-                Row::Fresh(bias) if suffix == "bias" => new.push(*bias),
-                Row::Fresh(_) => new.extend((0..width).map(|_| rng.random_range(-reach..reach))),
+        let Some(tensor) = tensors.get_mut(&name) else { continue };
+        let reach = 1.0 / (width as f32).sqrt();
+        *tensor = with_rows(tensor, rows, &parameter, |bias| match parameter.role {
+            Role::Bias => vec![bias],
+            Role::Weight | Role::NormScale | Role::NormShift | Role::RunningMean | Role::RunningVar => {
+                (0..width).map(|_| rng.random_range(-reach..reach)).collect()
             }
-        }
-        let dims = if suffix == "bias" { vec![rows.len()] } else { shape.to_vec() };
-        tensors.insert(full, Tensor::from_vec(new, dims, &device)?);
+        })?;
     }
     Ok(())
+}
+
+/// A tensor of a convolution with other rows; `fresh` makes one for a new filter with this bias.
+fn with_rows(
+    tensor: &Tensor,
+    rows: &[Row],
+    parameter: &Parameter,
+    mut fresh: impl FnMut(f32) -> Vec<f32>,
+) -> Result<Tensor, ModelError> {
+    let old = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    let width = parameter.per_output();
+    let mut new = Vec::with_capacity(parameter.count());
+    for row in rows {
+        match row {
+            Row::Kept(index) => new.extend_from_slice(&old[index * width..(index + 1) * width]),
+            Row::Fresh(bias) => new.extend(fresh(*bias)),
+        }
+    }
+    Ok(Tensor::from_vec(new, parameter.shape.as_slice(), tensor.device())?)
 }

@@ -138,6 +138,10 @@ pub fn comparison(rows: &[Compared], size: usize) -> Table {
         Column::new("macs_share", "of first"),
         Column::new("bytes", "fp32 size"),
     ];
+    let masked = rows.iter().any(|row| row.sparsity.is_some());
+    if masked {
+        columns.push(Column::new("sparsity", "zeros"));
+    }
     if timed {
         columns.extend([Column::from("latency"), Column::from("spread"), Column::new("speedup", "speed-up")]);
     }
@@ -163,6 +167,9 @@ pub fn comparison(rows: &[Compared], size: usize) -> Table {
             share(row.macs, of.macs),
             Cell::Bytes(row.bytes),
         ];
+        if masked {
+            cells.push(row.sparsity.map_or(Cell::Missing, Cell::Percent));
+        }
         if timed {
             let median = row.latency.as_ref().map(|timing| timing.median());
             cells.extend([
@@ -188,14 +195,25 @@ mod tests {
 
     #[test]
     fn a_comparison_shows_what_was_measured() {
-        let row =
-            |name: &str, macs, score| Compared { name: name.into(), params: 10, macs, bytes: 40, latency: None, score };
+        let row = |name: &str, macs, score| Compared {
+            name: name.into(),
+            params: 10,
+            macs,
+            bytes: 40,
+            sparsity: None,
+            latency: None,
+            score,
+        };
         let rows = [row("a", 100, None), row("b", 50, Some(Score { map: 0.5, ..Score::default() }))];
         let table = comparison(&rows, 320);
         assert_eq!(table.get(1, "macs_share").unwrap(), &Cell::Percent(0.5));
         assert_eq!(table.get(1, "map").unwrap(), &Cell::Float(0.5));
         assert_eq!(table.get(0, "map").unwrap(), &Cell::Missing);
-        assert!(table.position("latency").is_err());
+        assert!(table.position("latency").is_err() && table.position("sparsity").is_err());
+        let masked = [Compared { sparsity: Some(0.5), ..rows[0].clone() }, rows[1].clone()];
+        let table = comparison(&masked, 320);
+        assert_eq!(table.get(0, "sparsity").unwrap(), &Cell::Percent(0.5));
+        assert_eq!(table.get(1, "sparsity").unwrap(), &Cell::Missing);
     }
 
     #[test]

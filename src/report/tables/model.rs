@@ -101,6 +101,10 @@ pub fn layers(model: &Model, size: usize, rows: &[LayerStatistics], extras: Opti
     let gradients: HashMap<&str, f64> = extras
         .map(|extras| extras.gradients.iter().map(|(name, gradient)| (name.as_str(), *gradient)).collect())
         .unwrap_or_default();
+    let masked = rows.iter().any(|row| row.masked.is_some());
+    if masked {
+        columns.push(Column::new("masked", "held at 0"));
+    }
     let mut table = Table::new(format!("{} at {size} px", model.provenance().name), columns);
     for row in rows {
         let shape = |shape: &crate::graph::Shape| format!("{}×{}×{}", shape.channels, shape.height, shape.width);
@@ -128,6 +132,9 @@ pub fn layers(model: &Model, size: usize, rows: &[LayerStatistics], extras: Opti
                 found.map_or(Cell::Missing, |found| Cell::Percent(found.near_zeros)),
                 gradients.get(row.name.as_str()).copied().into(),
             ]);
+        }
+        if masked {
+            cells.push(row.masked.map_or(Cell::Missing, Cell::Percent));
         }
         table.push(cells);
     }

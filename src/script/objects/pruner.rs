@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::model::short;
 use super::{Answer, side};
 use crate::model::Model;
-use crate::prune::{Amount, Importance, Plan, PlanReport, PruneOptions, Pruner, Scope, apply};
+use crate::prune::{About, Amount, CRITERIA, DEFAULT_CRITERION, Plan, PlanReport, PruneOptions, Pruner, Scope, apply};
 use crate::report::{Table, View, plan as plan_table, scores};
 use crate::script::engine::Api;
 use crate::script::failure::{complain, raise};
@@ -24,17 +24,20 @@ pub fn bind(api: &mut Api) {
 }
 
 static IMPORTANCES: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| Importance::NAMES.iter().map(|(name, _)| *name).collect());
+    LazyLock::new(|| CRITERIA.iter().map(|criterion| criterion.about()).flat_map(names).collect());
 static SCOPES: LazyLock<Vec<&'static str>> = LazyLock::new(|| Scope::NAMES.iter().map(|(name, _)| *name).collect());
+
+/// The names that options accept for a criterion.
+fn names(about: About) -> impl Iterator<Item = &'static str> {
+    [about.name].into_iter().chain(about.aliases.iter().copied())
+}
 
 static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
     let default = PruneOptions::default();
-    let importance =
-        Importance::NAMES.iter().find(|(_, value)| *value == default.importance).map_or("", |(name, _)| name);
     let scope = Scope::NAMES.iter().find(|(_, value)| *value == default.scope).map_or("", |(name, _)| name);
     OptionSet::function("pruner")
         .one_of("granularity", &["channel"], "channel", "what goes as a unit")
-        .one_of("importance", &IMPORTANCES, importance, "how channels are scored; low goes first")
+        .one_of("importance", &IMPORTANCES, DEFAULT_CRITERION, "how channels are scored; low goes first")
         .one_of("scope", &SCOPES, scope, "which channels compete: those of a layer, or all")
         .optional("macs", Kind::Float(0.001..=1.0), "share of the MACs that stays; 0.5 when no amount is given")
         .optional("params", Kind::Float(0.001..=1.0), "share of the parameters that stays")
@@ -49,7 +52,7 @@ static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
             "largest share of its channels that a layer may lose",
         )
         .optional("ignore", Kind::Texts, "patterns of layers that stay whole, such as \"model.24\" or \"model.*.m\"")
-        .optional("seed", Kind::seed(), "of random importance; otherwise that of seed(n)")
+        .optional("seed", Kind::seed(), "of whatever a criterion draws; otherwise that of seed(n)")
 });
 
 impl Object for Pruner {
@@ -106,13 +109,10 @@ mod functions {
                 "pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)",
             ));
         }
-        let named = |name: String, names: &[(&str, Importance)]| {
-            names.iter().find(|(known, _)| *known == name).map(|found| found.1)
-        };
         let default = PruneOptions::default();
         let scope = options.text("scope");
         let options = PruneOptions {
-            importance: named(options.text("importance"), &Importance::NAMES).unwrap_or(default.importance),
+            importance: options.text("importance"),
             scope: Scope::NAMES.iter().find(|(known, _)| *known == scope).map_or(default.scope, |found| found.1),
             amount: amount.unwrap_or(default.amount),
             size: options.int("size"),

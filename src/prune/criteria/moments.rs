@@ -4,7 +4,7 @@
 //! normal distribution, that goes through the activation by quadrature and, channels taken as independent, through
 //! everything else.
 
-use super::error::PruneError;
+use super::super::error::PruneError;
 use crate::{
     graph::{Activation, Conv, NodeId, Op, Role},
     model::Model,

@@ -1,0 +1,28 @@
+//! `bn_scale`: the scales of the normalisations.
+
+use super::{
+    super::error::PruneError,
+    context::Context,
+    criterion::{About, Criterion, Part, Strategy},
+};
+use crate::graph::Role;
+
+/// Σ |γ| over the normalisations of a coupled channel.
+pub(super) struct BnScale;
+
+impl Criterion for BnScale {
+    fn about(&self) -> About {
+        About {
+            name: "bn_scale",
+            aliases: &[],
+            strategy: Strategy::Importance,
+            units: "batch normalisation",
+            formula: "Σ |γ| over its batch normalisations",
+            paper: "Liu et al. 2017, Network Slimming",
+        }
+    }
+
+    fn units(&self, context: &Context) -> Result<Vec<Part>, PruneError> {
+        context.rows(Role::NormScale, f64::abs)
+    }
+}

@@ -1,0 +1,62 @@
+//! What a criterion may look at.
+
+use candle_core::Tensor;
+
+use super::{
+    super::{error::PruneError, groups::Groups},
+    criterion::Part,
+};
+use crate::{
+    graph::{NodeId, Role},
+    model::Model,
+};
+
+/// What a criterion may look at: the model, how its channels are coupled, and a seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// Its groups.
+    pub groups: &'a Groups,
+    /// For whatever is drawn.
+    pub seed: u64,
+}
+
+impl Context<'_> {
+    /// The units of every parameter of this role, one for each channel of its node's output: the sum of `measure` over
+    /// the numbers that the parameter has for that channel.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    pub fn rows(&self, role: Role, measure: fn(f64) -> f64) -> Result<Vec<Part>, PruneError> {
+        let owned = self.model.graph().parameters().filter(|(_, _, parameter)| parameter.role == role);
+        owned.map(|(id, name, _)| Ok(self.part(id, sums(&self.model.tensors()[&name], measure)?))).collect()
+    }
+
+    /// The units of every parameter that reads all channels of a value, one for each of them: the sum of `measure` over
+    /// the numbers that read the channel.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    pub fn columns(&self, measure: fn(f64) -> f64) -> Result<Vec<Part>, PruneError> {
+        let readers = self.model.graph().readers().into_iter();
+        readers
+            .map(|reader| {
+                let columns = self.model.tensors()[&reader.name].transpose(0, reader.axis)?;
+                Ok(self.part(reader.input, sums(&columns, measure)?))
+            })
+            .collect()
+    }
+
+    /// Scores of the channels of a node's output.
+    pub fn part(&self, value: NodeId, scores: Vec<f64>) -> Part {
+        Part { value: Some(value), channels: self.groups.labels(value).to_vec(), scores }
+    }
+}
+
+/// For every index of a tensor's first axis, the sum of `measure` over all that has it.
+fn sums(tensor: &Tensor, measure: fn(f64) -> f64) -> Result<Vec<f64>, PruneError> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let each = (values.len() / tensor.dim(0)?.max(1)).max(1);
+    Ok(values.chunks_exact(each).map(|row| row.iter().map(|&w| measure(f64::from(w))).sum()).collect())
+}

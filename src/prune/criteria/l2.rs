@@ -1,0 +1,32 @@
+//! `l2`: the norm of the filters.
+
+use super::{
+    super::error::PruneError,
+    context::Context,
+    criterion::{About, Criterion, Part, Strategy},
+};
+use crate::graph::Role;
+
+/// √Σ w² over the filters of a coupled channel.
+pub(super) struct L2;
+
+impl Criterion for L2 {
+    fn about(&self) -> About {
+        About {
+            name: "l2",
+            aliases: &[],
+            strategy: Strategy::Importance,
+            units: "filters",
+            formula: "√Σ w² over its filters",
+            paper: "He et al. 2018, Soft Filter Pruning",
+        }
+    }
+
+    fn units(&self, context: &Context) -> Result<Vec<Part>, PruneError> {
+        context.rows(Role::Weight, |w| w * w)
+    }
+
+    fn finish(&self, joined: f64) -> f64 {
+        joined.sqrt()
+    }
+}

@@ -1,0 +1,35 @@
+//! `random`: chance.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    super::error::PruneError,
+    context::Context,
+    criterion::{About, Criterion, Part, Strategy},
+};
+
+/// Uniform noise from the seed.
+pub(super) struct Random;
+
+impl Criterion for Random {
+    fn about(&self) -> About {
+        About {
+            name: "random",
+            aliases: &[],
+            strategy: Strategy::Control,
+            units: "channels",
+            formula: "uniform noise from the seed",
+            paper: "what every other criterion must beat",
+        }
+    }
+
+    fn units(&self, context: &Context) -> Result<Vec<Part>, PruneError> {
+        let mut random = ChaCha8Rng::seed_from_u64(context.seed);
+        let part = |group: &super::super::groups::Group| {
+            let scores = group.coupled.iter().map(|_| random.random::<f64>()).collect();
+            Part { value: None, channels: group.coupled.clone(), scores }
+        };
+        Ok(context.groups.all().iter().map(part).collect())
+    }
+}

@@ -1,0 +1,48 @@
+//! From a criterion to scores.
+
+use super::{
+    super::{error::PruneError, layers::no_such_layer},
+    context::Context,
+    criterion::{About, Criterion},
+    reduce::reduce,
+};
+
+/// A score for every coupled channel, by group and index there.
+pub type Scores = Vec<Vec<f64>>;
+
+/// Scores every group's coupled channels.
+///
+/// # Errors
+/// Where a group has nothing that the criterion could look at, a score is not finite, or a tensor cannot be read.
+pub fn score(context: &Context, criterion: &dyn Criterion) -> Result<Scores, PruneError> {
+    let joined = reduce(context.groups, &criterion.units(context)?, criterion.reduce());
+    let mut scores = Scores::with_capacity(context.groups.all().len());
+    for group in context.groups.all() {
+        let layer = || context.model.graph().node(group.layer).name.clone();
+        let About { name: importance, units, .. } = criterion.about();
+        let finished = |&channel: &usize| match joined[channel].map(|score| criterion.finish(score)) {
+            Some(score) if score.is_finite() => Ok(score),
+            Some(_) => Err(PruneError::NotFinite { layer: layer(), importance }),
+            None => Err(PruneError::NoUnits { layer: layer(), importance, units }),
+        };
+        scores.push(group.coupled.iter().map(finished).collect::<Result<_, _>>()?);
+    }
+    Ok(scores)
+}
+
+/// What every channel of one layer's output scores by the units of that layer alone, such as the L1 of each filter of a
+/// convolution: not joined with what is coupled to it.
+///
+/// # Errors
+/// Where there is no such layer, or the criterion has no units there.
+pub fn channel_scores(context: &Context, layer: &str, criterion: &dyn Criterion) -> Result<Vec<f64>, PruneError> {
+    let graph = context.model.graph();
+    let id = graph.find(layer).ok_or_else(|| no_such_layer(graph, layer))?;
+    let parts = criterion.units(context)?;
+    let part = parts.into_iter().find(|part| part.value == Some(id)).ok_or_else(|| PruneError::NotScored {
+        layer: layer.to_owned(),
+        kind: graph.node(id).op.kind(),
+        importance: criterion.about().name,
+    })?;
+    Ok(part.scores.into_iter().map(|score| criterion.finish(score)).collect())
+}

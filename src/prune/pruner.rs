@@ -1,0 +1,150 @@
+//! One model and one set of options: scores, plan, pruned model.
+
+use serde::Serialize;
+
+use super::{
+    apply::apply,
+    cost::CostModel,
+    criteria::{Context, Criterion, Scores, criterion, score},
+    error::PruneError,
+    groups::Groups,
+    options::PruneOptions,
+    plan::{LayerPlan, Plan},
+    ranking::ranking,
+    select::select,
+};
+use crate::model::Model;
+
+/// Prunes one model with one set of options.
+#[derive(Clone, Debug)]
+pub struct Pruner {
+    model: Model,
+    options: PruneOptions,
+    groups: Groups,
+    ignored: Vec<bool>,
+    criterion: &'static dyn Criterion,
+}
+
+/// One coupled channel's score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoreRow {
+    /// Name of the group that it is ranked in.
+    pub group: String,
+    /// The group's first convolution.
+    pub layer: String,
+    /// Its channel there.
+    pub channel: usize,
+    /// Its importance by the criterion.
+    pub score: f64,
+    /// Its importance in the ranking; lowest goes first. Locally its place in the group's order as a share, globally the
+    /// score divided by the group's mean.
+    pub rank: f64,
+    /// Whether the group is kept whole because a layer of it is ignored.
+    pub ignored: bool,
+    /// Parameters that go when this channel alone goes.
+    pub params: u64,
+    /// MACs that go when this channel alone goes.
+    pub macs: u64,
+}
+
+impl Pruner {
+    /// Finds the groups and checks the options.
+    ///
+    /// # Errors
+    /// An option out of range, a pattern that matches no layer, a graph that does not fit together.
+    pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
+        options.validate()?;
+        let criterion = criterion(&options.importance)?;
+        let options = PruneOptions { importance: criterion.about().name.to_owned(), ..options };
+        let groups = Groups::of(model.graph())?;
+        let ignored = options.ignored(model.graph(), &groups)?;
+        Ok(Self { model: model.clone(), options, groups, ignored, criterion })
+    }
+
+    /// The model that is pruned.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The options.
+    pub fn options(&self) -> &PruneOptions {
+        &self.options
+    }
+
+    /// The groups and their coupled channels.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Every group's scores.
+    fn score(&self) -> Result<Scores, PruneError> {
+        let context = Context { model: &self.model, groups: &self.groups, seed: self.options.seed };
+        score(&context, self.criterion)
+    }
+
+    /// Every prunable coupled channel's score, by group and channel.
+    ///
+    /// # Errors
+    /// Where the criterion does not apply to a group.
+    pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
+        let scores = self.score()?;
+        let ranking = ranking(&scores, self.options.scope);
+        let costs = CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
+        let mut kept: Vec<usize> = self.groups.all().iter().map(|group| group.coupled.len()).collect();
+        let whole = costs.cost(&kept);
+        let mut rows = Vec::new();
+        for (id, group) in self.groups.all().iter().enumerate() {
+            kept[id] -= 1;
+            let without = costs.cost(&kept);
+            kept[id] += 1;
+            let mut ranks = vec![0.0; group.coupled.len()];
+            ranking[id].iter().for_each(|&(rank, place)| ranks[place] = rank);
+            rows.extend(ranks.into_iter().enumerate().map(|(place, rank)| ScoreRow {
+                group: group.name.clone(),
+                layer: self.model.graph().node(group.layer).name.clone(),
+                channel: group.channels[place],
+                score: scores[id][place],
+                rank,
+                ignored: self.ignored[id],
+                params: whole.params - without.params,
+                macs: whole.macs - without.macs,
+            }));
+        }
+        Ok(rows)
+    }
+
+    /// Which channels go. Nothing is changed.
+    ///
+    /// # Errors
+    /// Where the criterion does not apply, the amount cannot be met.
+    pub fn plan(&self) -> Result<Plan, PruneError> {
+        let ranking = ranking(&self.score()?, self.options.scope);
+        let costs = CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
+        let kept = select(&self.groups, &costs, &ranking, &self.ignored, &self.options)?;
+        let mut plan = Plan {
+            model: self.model.provenance().name.clone(),
+            asked: self.options.to_string(),
+            size: self.options.size,
+            ..Plan::default()
+        };
+        for ((group, kept), order) in self.groups.all().iter().zip(kept).zip(&ranking) {
+            let gone = order[..order.len() - kept].iter().map(|&(_, place)| group.channels[place]);
+            let name = &self.model.graph().node(group.layer).name;
+            let layer = plan
+                .layers
+                .entry(name.clone())
+                .or_insert_with(|| LayerPlan { channels: self.groups.labels(group.layer).len(), remove: Vec::new() });
+            layer.remove.extend(gone);
+            layer.remove.sort_unstable();
+        }
+        Ok(plan)
+    }
+
+    /// Plans and applies: a new, physically smaller model.
+    ///
+    /// # Errors
+    /// As [`Pruner::plan`] and [`apply`].
+    pub fn prune(&self) -> Result<Model, PruneError> {
+        apply(&self.model, &self.plan()?)
+    }
+}
