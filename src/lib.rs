@@ -5,6 +5,7 @@
 //! function over it. The modules form layers; imports point downwards only.
 #![warn(missing_docs)]
 
+pub mod boxes;
 pub mod data;
 pub mod distill;
 pub mod eval;

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["zoo"],
     &["model"],
     &["graph"],
-    &["nearest", "progress", "testing"],
+    &["boxes", "nearest", "progress", "testing"],
 ];
 
 /// Crates that only some layers may name, so that the core stays free of terminals and tables.

@@ -11,6 +11,7 @@ use super::error::DataError;
 use super::letterbox::Letterbox;
 use super::random::{Purpose, rng};
 use super::render::{self, Colour, Tile, View};
+use crate::boxes::{Centred, Truth};
 
 /// How strongly training images are varied. The names and defaults are YOLOv5's (`hyp.scratch-low.yaml`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -125,17 +126,14 @@ impl Placed {
         let sample = &split.samples[self.sample];
         let (width, height) = (sample.width as f32 * self.scale, sample.height as f32 * self.scale);
         let boxes = sample.boxes.iter().filter_map(|label| {
-            let [x1, y1, x2, y2] = label.to_pixels(width, height);
+            let [x1, y1, x2, y2] = label.in_pixels(width, height).bounds;
             let (left, top) = (self.tile.x as f32, self.tile.y as f32);
             let whole = [x1 + left, y1 + top, x2 + left, y2 + top].map(|v| v.clamp(0., canvas));
             let seen = view.map(whole, size).map(|v| v.clamp(0., size));
-            worth_keeping(whole.map(|v| v * view.scale), seen).then(|| Target {
-                image: 0,
-                class: label.class,
-                cx: (seen[0] + seen[2]) / 2. / size,
-                cy: (seen[1] + seen[3]) / 2. / size,
-                w: (seen[2] - seen[0]) / size,
-                h: (seen[3] - seen[1]) / size,
+            worth_keeping(whole.map(|v| v * view.scale), seen).then(|| {
+                let Centred { cx, cy, w, h } = Centred::of(seen);
+                let bounds = Centred { cx: cx / size, cy: cy / size, w: w / size, h: h / size };
+                Target { image: 0, truth: Truth { class: label.class, bounds } }
             })
         });
         boxes.collect()

@@ -13,6 +13,7 @@ use super::dataset::Split;
 use super::error::DataError;
 use super::letterbox::{self, Letterbox};
 use super::random::{Purpose, rng};
+use crate::boxes::{Centred, Truth};
 
 /// How an epoch of training batches is made.
 #[derive(Debug, Clone)]
@@ -48,21 +49,13 @@ pub struct Batch {
     pub origins: Vec<Origin>,
 }
 
-/// A box of a batch, relative to the square image.
+/// A box of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
     /// Index into the batch.
     pub image: usize,
-    /// Class index.
-    pub class: usize,
-    /// Centre, as a share of the square's side.
-    pub cx: f32,
-    /// Centre, as a share of the square's side.
-    pub cy: f32,
-    /// Width, as a share of the square's side.
-    pub w: f32,
-    /// Height, as a share of the square's side.
-    pub h: f32,
+    /// The box, relative to the side of the square image.
+    pub truth: Truth<Centred>,
 }
 
 /// Where an image of a batch comes from.
@@ -240,13 +233,14 @@ fn plain(split: &Split, index: usize, size: usize, output: &mut [f32]) -> Option
     let fit = Letterbox::new(sample.width, sample.height, size);
     letterbox::place(&*split.fitted(index, size)?, &fit, size, output);
     let (w, h, side) = (sample.width as f32, sample.height as f32, size as f32);
-    let targets = sample.boxes.iter().map(|label| Target {
-        image: 0,
-        class: label.class,
-        cx: (label.cx * w * fit.scale + fit.left as f32) / side,
-        cy: (label.cy * h * fit.scale + fit.top as f32) / side,
-        w: label.w * w * fit.scale / side,
-        h: label.h * h * fit.scale / side,
+    let targets = sample.boxes.iter().map(|&Truth { class, bounds: Centred { cx, cy, w: width, h: height } }| {
+        let bounds = Centred {
+            cx: (cx * w * fit.scale + fit.left as f32) / side,
+            cy: (cy * h * fit.scale + fit.top as f32) / side,
+            w: width * w * fit.scale / side,
+            h: height * h * fit.scale / side,
+        };
+        Target { image: 0, truth: Truth { class, bounds } }
     });
     Some(targets.collect())
 }

@@ -9,6 +9,7 @@ use super::cache::{Budget, ImageCache};
 use super::error::{DataError, Problem};
 use super::letterbox::Letterbox;
 use super::{paint, picture, resize, scene};
+use crate::boxes::{Centred, Truth};
 
 /// How many bytes of decoded images a dataset keeps in memory unless told otherwise: 2 GiB.
 pub const DEFAULT_CACHE_BYTES: usize = 2 << 30;
@@ -139,8 +140,8 @@ pub struct Sample {
     pub width: usize,
     /// Height of the original image in pixels.
     pub height: usize,
-    /// The labelled boxes; none for a background image.
-    pub boxes: Vec<BoxLabel>,
+    /// The labelled boxes, relative to the image's width and height as in a label file; none for a background image.
+    pub boxes: Vec<Truth<Centred>>,
 }
 
 impl Sample {
@@ -184,29 +185,5 @@ impl ImageSource {
             Self::File(path) => path.display().to_string(),
             Self::Drawn(id) => id.to_string(),
         }
-    }
-}
-
-/// A labelled box, relative to the image's width and height as in a label file.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BoxLabel {
-    /// Index into the dataset's names.
-    pub class: usize,
-    /// Centre, as a share of the image's width.
-    pub cx: f32,
-    /// Centre, as a share of the image's height.
-    pub cy: f32,
-    /// Width, as a share of the image's width.
-    pub w: f32,
-    /// Height, as a share of the image's height.
-    pub h: f32,
-}
-
-impl BoxLabel {
-    /// Left, top, right, bottom in pixels of an image of that size.
-    pub fn to_pixels(&self, width: f32, height: f32) -> [f32; 4] {
-        let (w, h) = (self.w * width, self.h * height);
-        let (x, y) = (self.cx * width, self.cy * height);
-        [x - w / 2., y - h / 2., x + w / 2., y + h / 2.]
     }
 }

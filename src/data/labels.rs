@@ -4,8 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::dataset::BoxLabel;
 use super::error::Problem;
+use crate::boxes::{Centred, Truth};
 
 /// The longest label file that is read.
 const MAX_BYTES: u64 = 16 << 20;
@@ -15,7 +15,7 @@ const MAX_PROBLEMS: usize = 100;
 const TOLERANCE: f32 = 0.01;
 
 /// The boxes of a label file and what is wrong with it. No file: no boxes and no problem.
-pub(crate) fn read(file: &Path, classes: usize) -> (Vec<BoxLabel>, Vec<Problem>) {
+pub(crate) fn read(file: &Path, classes: usize) -> (Vec<Truth<Centred>>, Vec<Problem>) {
     let problem = |what: String| (Vec::new(), vec![Problem::file(file, what)]);
     match fs::metadata(file) {
         Err(e) if e.kind() == ErrorKind::NotFound => return (Vec::new(), Vec::new()),
@@ -32,8 +32,8 @@ pub(crate) fn read(file: &Path, classes: usize) -> (Vec<BoxLabel>, Vec<Problem>)
     }
 }
 
-fn parse(file: &Path, text: &str, classes: usize) -> (Vec<BoxLabel>, Vec<Problem>) {
-    let (mut boxes, mut problems, mut more) = (Vec::<BoxLabel>::new(), Vec::new(), 0);
+fn parse(file: &Path, text: &str, classes: usize) -> (Vec<Truth<Centred>>, Vec<Problem>) {
+    let (mut boxes, mut problems, mut more) = (Vec::<Truth<Centred>>::new(), Vec::new(), 0);
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -51,7 +51,7 @@ fn parse(file: &Path, text: &str, classes: usize) -> (Vec<BoxLabel>, Vec<Problem
     (boxes, problems)
 }
 
-fn parse_line(line: &str, classes: usize) -> Result<BoxLabel, String> {
+fn parse_line(line: &str, classes: usize) -> Result<Truth<Centred>, String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let polygon = fields.len() >= 7 && fields.len() % 2 == 1;
     if fields.len() != 5 && !polygon {
@@ -66,11 +66,15 @@ fn parse_line(line: &str, classes: usize) -> Result<BoxLabel, String> {
         }
         numbers.push(number);
     }
-    let [cx, cy, w, h] = if polygon { bounds(&numbers) } else { [numbers[0], numbers[1], numbers[2], numbers[3]] };
+    let bounds = match numbers[..] {
+        [cx, cy, w, h] => Centred { cx, cy, w, h },
+        _ => around(&numbers),
+    };
+    let Centred { w, h, .. } = bounds;
     if w <= 0. || h <= 0. {
         return Err(format!("a box {w} wide and {h} high is empty"));
     }
-    Ok(BoxLabel { class, cx, cy, w, h })
+    Ok(Truth { class, bounds })
 }
 
 fn class_index(field: &str, classes: usize) -> Result<usize, String> {
@@ -84,14 +88,14 @@ fn class_index(field: &str, classes: usize) -> Result<usize, String> {
     Ok(number as usize)
 }
 
-/// Centre and size of the box around a polygon x1 y1 x2 y2 ….
-fn bounds(points: &[f32]) -> [f32; 4] {
+/// The box around a polygon x1 y1 x2 y2 ….
+fn around(points: &[f32]) -> Centred {
     let range = |offset: usize| {
         let values = points.iter().skip(offset).step_by(2).copied();
         (values.clone().fold(f32::INFINITY, f32::min), values.fold(f32::NEG_INFINITY, f32::max))
     };
     let ((x1, x2), (y1, y2)) = (range(0), range(1));
-    [(x1 + x2) / 2., (y1 + y2) / 2., x2 - x1, y2 - y1]
+    Centred::of([x1, y1, x2, y2])
 }
 
 /// A field as part of a message: quoted, and not longer than a glance.

@@ -26,7 +26,7 @@ mod yaml;
 
 pub use augment::Augment;
 pub use batches::{Batch, BatchOptions, Batches, Origin, Target};
-pub use dataset::{BoxLabel, DEFAULT_CACHE_BYTES, Dataset, ImageSource, Sample, Split};
+pub use dataset::{DEFAULT_CACHE_BYTES, Dataset, ImageSource, Sample, Split};
 pub use error::{DataError, Problem};
 pub use letterbox::{Letterbox, letterbox, letterbox_tensor};
 pub use picture::read_image;

@@ -8,9 +8,9 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::dataset::BoxLabel;
 use super::random::{Purpose, rng};
 use super::shape::Kind;
+use crate::boxes::{Centred, Truth};
 
 /// Which image of the built-in dataset: all that is needed to draw it.
 #[derive(Debug, Clone)]
@@ -134,11 +134,11 @@ impl Scene {
     }
 
     /// The labels: boxes of the whole shapes, clipped to the image.
-    pub(crate) fn boxes(&self) -> Vec<BoxLabel> {
+    pub(crate) fn boxes(&self) -> Vec<Truth<Centred>> {
         let size = self.size as f32;
         let boxes = self.objects.iter().map(|object| {
-            let [x1, y1, x2, y2] = object.bounds().map(|v| (v / size).clamp(0., 1.));
-            BoxLabel { class: object.class, cx: (x1 + x2) / 2., cy: (y1 + y2) / 2., w: x2 - x1, h: y2 - y1 }
+            let bounds = Centred::of(object.bounds().map(|v| (v / size).clamp(0., 1.)));
+            Truth { class: object.class, bounds }
         });
         boxes.collect()
     }

@@ -39,7 +39,7 @@ impl Split {
         for sample in &self.samples {
             for label in &sample.boxes {
                 counts[label.class] += 1;
-                sizes.push((label.w * sample.width as f32 * label.h * sample.height as f32).sqrt());
+                sizes.push((label.bounds.w * sample.width as f32 * label.bounds.h * sample.height as f32).sqrt());
             }
         }
         sizes.sort_by(f32::total_cmp);

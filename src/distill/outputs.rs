@@ -295,7 +295,7 @@ mod tests {
     fn gradients_of_both_heads_match_finite_differences() {
         for compared in COMPARED {
             check(&anchors(2), &[(14, 6), (14, 2)], compared);
-            let detector = Detector { head: Head::Distribution { reg_max: 4 }, ..anchors(2) };
+            let detector = Detector::new(anchors(2).classes, vec![8, 16], Head::Distribution { reg_max: 4 });
             check(&detector, &[(16, 6), (2, 6), (16, 3), (2, 3)], compared);
         }
     }
@@ -303,7 +303,7 @@ mod tests {
     fn anchors(levels: usize) -> Detector {
         let head = Head::Anchors { anchors: vec![vec![[1.0, 1.0]; 2]; levels] };
         let strides = (0..levels).map(|level| 8 << level).collect();
-        Detector { classes: ["a", "b"].map(String::from).to_vec(), strides, head }
+        Detector::new(["a", "b"].map(String::from).to_vec(), strides, head)
     }
 
     /// The levels' objectness counts as in the detection loss, however many there are.

@@ -4,11 +4,12 @@
 use rayon::prelude::*;
 
 use super::{
-    Detection, Judged, Truth,
+    Detection, Judged,
     average_precision::{CocoScore, Curves, Labels},
     curves::{Counted, over_confidence},
     matching::{Hits, THRESHOLDS},
 };
+use crate::boxes::{Truth, area_f64, iou_f64};
 
 /// Detections of a class that count in one image.
 const MAX_DETECTIONS: usize = 100;
@@ -32,9 +33,9 @@ pub(super) fn evaluate(images: &[Judged], labels: &Labels) -> (Vec<Curves>, Coco
     (curves.collect(), score)
 }
 
-/// A detection's fate at each threshold.
+/// What becomes of a detection, at each threshold.
 #[derive(Clone, Copy, Default)]
-struct Fate {
+struct Outcome {
     confidence: f32,
     matched: Hits,
     ignored: Hits,
@@ -42,46 +43,46 @@ struct Fate {
 
 /// All detections of a class and a size, most confident first, and how many boxes there are to find.
 struct Ranked {
-    fates: Vec<Fate>,
+    outcomes: Vec<Outcome>,
     labels: usize,
 }
 
 /// For each range of areas; `None` where the class has no box of that size.
 fn rank(images: &[Judged], class: usize) -> [Option<Ranked>; 4] {
-    let mut ranked = AREAS.map(|_| Ranked { fates: Vec::new(), labels: 0 });
+    let mut ranked = AREAS.map(|_| Ranked { outcomes: Vec::new(), labels: 0 });
     for image in images {
         let own = |detection: &&Detection| detection.class == class;
         let detections: Vec<&Detection> = image.detections().iter().filter(own).take(MAX_DETECTIONS).collect();
         let truths: Vec<&Truth> = image.truths().iter().filter(|truth| truth.class == class).collect();
         let overlaps: Vec<Vec<f64>> = detections
             .iter()
-            .map(|detection| truths.iter().map(|truth| iou(detection.corners, truth.corners)).collect())
+            .map(|detection| truths.iter().map(|truth| iou_f64(detection.corners, truth.bounds)).collect())
             .collect();
         for (ranked, range) in ranked.iter_mut().zip(AREAS) {
-            let outside = |corners| !(range[0]..=range[1]).contains(&area(corners));
-            let ignored: Vec<bool> = truths.iter().map(|truth| outside(truth.corners)).collect();
+            let outside = |corners| !(range[0]..=range[1]).contains(&area_f64(corners));
+            let ignored: Vec<bool> = truths.iter().map(|truth| outside(truth.bounds)).collect();
             ranked.labels += ignored.iter().filter(|&&ignored| !ignored).count();
-            let fates = fates(&overlaps, &ignored);
-            ranked.fates.extend(detections.iter().zip(fates).map(|(detection, fate)| {
-                let unmatched = if outside(detection.corners) { !fate.matched } else { 0 };
-                Fate { confidence: detection.confidence, ignored: fate.ignored | unmatched, ..fate }
+            let outcomes = match_boxes(&overlaps, &ignored);
+            ranked.outcomes.extend(detections.iter().zip(outcomes).map(|(detection, outcome)| {
+                let unmatched = if outside(detection.corners) { !outcome.matched } else { 0 };
+                Outcome { confidence: detection.confidence, ignored: outcome.ignored | unmatched, ..outcome }
             }));
         }
     }
     ranked.map(|mut ranked| {
-        ranked.fates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        ranked.outcomes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         (ranked.labels > 0).then_some(ranked)
     })
 }
 
 /// Each detection, most confident first, takes the free box that it overlaps most; an ignored box only if no other will
 /// do, and then it is ignored itself.
-fn fates(overlaps: &[Vec<f64>], ignored: &[bool]) -> Vec<Fate> {
-    let mut fates = vec![Fate::default(); overlaps.len()];
+fn match_boxes(overlaps: &[Vec<f64>], ignored: &[bool]) -> Vec<Outcome> {
+    let mut outcomes = vec![Outcome::default(); overlaps.len()];
     for t in 0..THRESHOLDS {
         let threshold = 0.5 + 0.45 * t as f64 / 9.0;
         let mut taken = vec![false; ignored.len()];
-        for (fate, overlaps) in fates.iter_mut().zip(overlaps) {
+        for (outcome, overlaps) in outcomes.iter_mut().zip(overlaps) {
             let best = |wanted: bool| {
                 let mut best: Option<usize> = None;
                 for label in 0..ignored.len() {
@@ -94,20 +95,20 @@ fn fates(overlaps: &[Vec<f64>], ignored: &[bool]) -> Vec<Fate> {
             };
             if let Some(label) = best(false).or_else(|| best(true)) {
                 taken[label] = true;
-                fate.matched |= 1 << t;
-                fate.ignored |= Hits::from(ignored[label]) << t;
+                outcome.matched |= 1 << t;
+                outcome.ignored |= Hits::from(ignored[label]) << t;
             }
         }
     }
-    fates
+    outcomes
 }
 
 impl Ranked {
     /// Confidences, and precision and recall counted on, of the detections that are not ignored.
     fn counted(&self, t: usize) -> (Vec<f32>, Counted) {
-        let counting = || self.fates.iter().filter(move |fate| fate.ignored >> t & 1 == 0);
-        let right = counting().map(move |fate| fate.matched >> t & 1 == 1);
-        (counting().map(|fate| fate.confidence).collect(), Counted::new(right, self.labels))
+        let counting = || self.outcomes.iter().filter(move |outcome| outcome.ignored >> t & 1 == 0);
+        let right = counting().map(move |outcome| outcome.matched >> t & 1 == 1);
+        (counting().map(|outcome| outcome.confidence).collect(), Counted::new(right, self.labels))
     }
 
     /// Mean of the precision's envelope at the 101 recalls, at each threshold.
@@ -138,19 +139,4 @@ impl Ranked {
         let average_precision = self.average_precision();
         Curves { average_precision, over_confidence: over_confidence(&counted, &confidences) }
     }
-}
-
-fn area([left, top, right, bottom]: [f32; 4]) -> f64 {
-    (f64::from(right) - f64::from(left)) * (f64::from(bottom) - f64::from(top))
-}
-
-/// Intersection over union in fp64.
-fn iou(a: [f32; 4], b: [f32; 4]) -> f64 {
-    let along = |low: usize, high: usize| f64::from(a[high].min(b[high])) - f64::from(a[low].max(b[low]));
-    let [width, height] = [along(0, 2), along(1, 3)];
-    if width <= 0.0 || height <= 0.0 {
-        return 0.0;
-    }
-    let both = width * height;
-    both / (area(a) + area(b) - both)
 }

@@ -12,8 +12,9 @@ use candle_core::{DType, Device, Tensor};
 use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
-use super::{Corners, Detection, EvalError};
-use crate::model::{Detector, Head};
+use super::{Detection, EvalError};
+use crate::boxes::{Centred, Corners};
+use crate::model::{Detector, Head, OutputKind};
 
 /// Which boxes are worth decoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,7 +28,7 @@ pub struct DecodeOptions {
 /// The boxes of every image of a batch in pixels of the network's input, in the order of the maps: level by level,
 /// (anchor by anchor,) row by row. Boxes that are not finite are dropped.
 ///
-/// `outputs` are the graph's outputs, each (n, channels, h, w), as [`Head`] describes them.
+/// `outputs` are the graph's outputs, each (n, channels, h, w), as [`Detector::outputs`] describes them.
 ///
 /// # Errors
 /// Where the outputs do not fit the detector, or cannot be brought to the CPU.
@@ -39,18 +40,21 @@ pub fn decode(
     let maps = outputs.iter().map(Map::new).collect::<Result<Vec<Map>, EvalError>>()?;
     check(detector, &maps)?;
     let images = maps.first().map_or(0, |map| map.images);
+    let of_kind = |kind| detector.by_level(kind, &maps);
+    let (anchor_maps, sides, scores) =
+        (of_kind(OutputKind::Anchors), of_kind(OutputKind::Boxes), of_kind(OutputKind::Classes));
     let passes = Passes { logit: logit(options.confidence) - 1e-3, options };
     let one = |image: usize| {
         let mut found = Vec::new();
         match &detector.head {
             Head::Anchors { anchors } => {
-                for ((map, anchors), &stride) in maps.iter().zip(anchors).zip(&detector.strides) {
+                for ((map, anchors), &stride) in anchor_maps.iter().zip(anchors).zip(&detector.strides) {
                     anchor_level(&map.level(image), anchors, stride as f32, passes, &mut found);
                 }
             }
             Head::Distribution { .. } => {
-                for (pair, &stride) in maps.chunks_exact(2).zip(&detector.strides) {
-                    let [sides, scores] = [pair[0].level(image), pair[1].level(image)];
+                for ((sides, scores), &stride) in sides.iter().zip(&scores).zip(&detector.strides) {
+                    let [sides, scores] = [sides.level(image), scores.level(image)];
                     distribution_level(&sides, &scores, stride as f32, passes, &mut found);
                 }
             }
@@ -115,20 +119,22 @@ impl<'a> Level<'a> {
 }
 
 fn check(detector: &Detector, maps: &[Map]) -> Result<(), EvalError> {
-    let classes = detector.classes.len();
-    let expected: Vec<usize> = match &detector.head {
-        Head::Anchors { anchors } => anchors.iter().map(|level| level.len() * (5 + classes)).collect(),
-        Head::Distribution { reg_max } => detector.strides.iter().flat_map(|_| [4 * reg_max, classes]).collect(),
-    };
+    let expected = detector.channels();
     let found: Vec<usize> = maps.iter().map(|map| map.channels).collect();
     if expected != found {
         return Err(EvalError::Outputs(format!("expected maps of {expected:?} channels, found {found:?}")));
     }
-    if let Head::Distribution { .. } = detector.head {
-        let size = |map: &Map| (map.images, map.height, map.width);
-        if let Some(pair) = maps.chunks_exact(2).find(|pair| size(&pair[0]) != size(&pair[1])) {
-            let [sides, scores] = [size(&pair[0]), size(&pair[1])];
-            return Err(EvalError::Outputs(format!("boxes of (n, h, w) {sides:?} go with scores of {scores:?}")));
+    let size = |map: &Map| (map.images, map.height, map.width);
+    for (map, output) in maps.iter().zip(&detector.outputs) {
+        let same_level = maps.iter().zip(&detector.outputs).find(|(_, other)| other.level == output.level);
+        if let Some((first, kind)) = same_level.map(|(first, other)| (size(first), other.kind))
+            && first != size(map)
+        {
+            let (found, own) = (size(map), output.kind);
+            let level = output.level;
+            return Err(EvalError::Outputs(format!(
+                "on level {level}, {kind:?} are maps of (n, h, w) {first:?}, but {own:?} of {found:?}"
+            )));
         }
     }
     match maps.iter().find(|map| map.images != maps[0].images) {
@@ -200,7 +206,7 @@ fn anchor_level(level: &Level, anchors: &[[f32; 2]], stride: f32, passes: Passes
                 let [column, row] = level.cell(place);
                 let [x, y] = [(twice(0) - 0.5 + column) * stride, (twice(1) - 0.5 + row) * stride];
                 let [w, h] = [twice(2).powi(2) * anchor[0], twice(3).powi(2) * anchor[1]];
-                [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0]
+                Centred { cx: x, cy: y, w, h }.corners()
             });
         });
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DecodeOptions, Detection, EvalError, Judged, NmsOptions, Rule, Scores, Truth, average_precision, decode,
+    DecodeOptions, Detection, EvalError, Judged, NmsOptions, Rule, Scores, average_precision, decode,
     options::{check_size, within},
     suppress,
 };
@@ -218,7 +218,7 @@ fn run(
 fn judge(detections: Vec<Detection>, origin: &Origin, sample: &Sample) -> Judged {
     let to_image = |found: Detection| Detection { corners: origin.to_image(found.corners), ..found };
     let [width, height] = [origin.width as f32, origin.height as f32];
-    let truths = sample.boxes.iter().map(|label| Truth { corners: label.to_pixels(width, height), class: label.class });
+    let truths = sample.boxes.iter().map(|label| label.in_pixels(width, height));
     Judged::new(detections.into_iter().map(to_image).collect(), truths.collect())
 }
 

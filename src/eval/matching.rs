@@ -1,7 +1,8 @@
 //! Which detections are right: each claims at most one labelled box of its class, and each box is claimed once, apart
 //! for every IoU threshold.
 
-use super::{Judged, boxes::iou};
+use super::Judged;
+use crate::boxes::iou;
 
 /// IoU thresholds of mean average precision: 0.5, 0.55, …, 0.95.
 pub(super) const THRESHOLDS: usize = 10;
@@ -23,7 +24,7 @@ pub(super) fn ultralytics(judged: &Judged) -> Vec<Hits> {
     let hits = judged.detections().iter().map(|detection| {
         overlaps.clear();
         overlaps.extend(judged.truths().iter().map(|truth| match truth.class == detection.class {
-            true => iou(truth.corners, detection.corners),
+            true => iou(truth.bounds, detection.corners),
             false => 0.0,
         }));
         let most = overlaps.iter().copied().fold(0.0, f32::max);
@@ -54,7 +55,7 @@ pub(super) fn yolov5(judged: &Judged) -> Vec<Hits> {
         let mut best = (0.0, None);
         for (label, truth) in judged.truths().iter().enumerate() {
             if truth.class == detection.class {
-                let overlap = iou(truth.corners, detection.corners);
+                let overlap = iou(truth.bounds, detection.corners);
                 if overlap > best.0 {
                     best = (overlap, Some(label));
                 }
@@ -72,14 +73,14 @@ pub(super) fn yolov5(judged: &Judged) -> Vec<Hits> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::{Detection, Truth};
+    use crate::{boxes::Truth, eval::Detection};
 
     fn row(left: f32, confidence: f32) -> Detection {
         Detection { corners: [left, 0.0, left + 10.0, 10.0], confidence, class: 0 }
     }
 
     fn label(left: f32, class: usize) -> Truth {
-        Truth { corners: [left, 0.0, left + 10.0, 10.0], class }
+        Truth { bounds: [left, 0.0, left + 10.0, 10.0], class }
     }
 
     /// Two boxes, and two detections that overlap the first one more: YOLOv5 counts the second as wrong, Ultralytics

@@ -7,11 +7,11 @@
 
 mod activations;
 mod average_precision;
-mod boxes;
 mod coco;
 mod compare;
 mod curves;
 mod decode;
+mod detection;
 mod error;
 mod evaluate;
 mod latency;
@@ -23,9 +23,9 @@ mod predict;
 
 pub use activations::{ActivationOptions, ActivationStatistics, LossGradients, activations, gradients};
 pub use average_precision::{ClassScore, CocoScore, Rule, Score, Scores, average_precision};
-pub use boxes::{Corners, Detection, Judged, Truth, area, intersection, iou};
 pub use compare::{Compare, Compared, compare};
 pub use decode::{DecodeOptions, decode};
+pub use detection::{Detection, Judged};
 pub use error::EvalError;
 pub use evaluate::{EvaluateOptions, Metrics, Observe, Seconds, evaluate, evaluate_with};
 pub(crate) use latency::noise;

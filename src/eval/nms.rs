@@ -1,6 +1,7 @@
 //! Class-aware non-maximum suppression: of boxes of a class that overlap, the most confident stays.
 
-use super::{Corners, Detection, boxes::area};
+use super::Detection;
+use crate::boxes::{Corners, area};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,7 +100,7 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::boxes::iou;
+    use crate::boxes::iou;
 
     fn random_boxes(count: usize, seed: u64) -> Vec<Detection> {
         let mut state = seed;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::{exec, testing::shared};
+use crate::{exec, model::OutputKind, testing::shared};
 
 const MODELS: [&str; 3] = ["yolov5n-coco", "yolov5n-bccd", "yolov8n-bccd"];
 
@@ -34,12 +34,12 @@ fn heads(model: &Model, outputs: &[Tensor]) -> Vec<Tensor> {
             outputs.iter().zip(anchors).map(split).collect()
         }
         crate::model::Head::Distribution { .. } => {
-            let flat = |first: usize| {
-                let maps: Vec<Tensor> =
-                    outputs.iter().skip(first).step_by(2).map(|map| map.flatten_from(2).unwrap()).collect();
+            let flat = |kind| {
+                let maps = model.detector().by_level(kind, outputs);
+                let maps: Vec<Tensor> = maps.iter().map(|map| map.flatten_from(2).unwrap()).collect();
                 Tensor::cat(&maps, 2).unwrap()
             };
-            vec![flat(0), flat(1)]
+            vec![flat(OutputKind::Boxes), flat(OutputKind::Classes)]
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::graph::{Activation, BatchNorm, Conv, Graph, Op};
 
 /// A network whose outputs no head reads.
 pub(crate) fn headless(graph: Graph, tensors: Tensors) -> Model {
-    let detector = Detector { classes: Vec::new(), strides: vec![1], head: Head::Anchors { anchors: Vec::new() } };
+    let detector = Detector::new(Vec::new(), vec![1], Head::Anchors { anchors: Vec::new() });
     let provenance = Provenance::default();
     Model { graph: graph.into(), tensors, masks: Tensors::new(), detector, provenance }
 }
@@ -31,10 +31,7 @@ pub(crate) fn tiny_detector(classes: usize) -> Model {
         let values = (0..count).map(|i| if name.ends_with("running_var") { 1.0 } else { value(i) }).collect();
         tensors.insert(name.clone(), Tensor::from_vec(values, parameter.shape, &Device::Cpu).unwrap());
     }
-    let detector = Detector {
-        classes: (0..classes).map(|class| format!("class {class}")).collect(),
-        strides: vec![8],
-        head: Head::Anchors { anchors: vec![vec![[16.0, 16.0]]] },
-    };
+    let classes = (0..classes).map(|class| format!("class {class}")).collect();
+    let detector = Detector::new(classes, vec![8], Head::Anchors { anchors: vec![vec![[16.0, 16.0]]] });
     Model::new(graph, tensors, detector, Provenance { name: "tiny".into(), history: vec![] }).unwrap()
 }

@@ -6,7 +6,7 @@ pub(crate) mod fixtures;
 mod masks;
 mod statistics;
 
-pub use detector::{Detector, Head};
+pub use detector::{Detector, Head, Output, OutputKind};
 pub use statistics::{FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics, Tally};
 
 use std::{collections::BTreeMap, sync::Arc};

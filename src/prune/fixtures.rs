@@ -93,7 +93,7 @@ impl Builder {
     pub(super) fn finish(mut self, outputs: Vec<NodeId>, head: Head, strides: Vec<usize>, seed: u64) -> Model {
         self.graph.set_outputs(outputs);
         let tensors = random_tensors(&self.graph, seed);
-        let detector = Detector { classes: vec!["thing".into()], strides, head };
+        let detector = Detector::new(vec!["thing".into()], strides, head);
         let provenance = Provenance { name: "fixture".into(), history: Vec::new() };
         Model::new(self.graph, tensors, detector, provenance).unwrap()
     }

@@ -29,7 +29,7 @@ pub fn contact_sheet(data: &Dataset, split: &str, count: usize) -> Result<RgbIma
         let boxes = sample.boxes.iter().map(|label| LabelledBox {
             class: label.class,
             label: data.names[label.class].clone(),
-            corners: fit.to_square(label.to_pixels(sample.width as f32, sample.height as f32)),
+            corners: fit.to_square(label.in_pixels(sample.width as f32, sample.height as f32).bounds),
         });
         draw_boxes(&mut picture, &boxes.collect::<Vec<_>>())?;
         pictures.push(picture);

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::{FitOptions, Objective, Rates, TrainError, Trainer};
 use crate::{
+    boxes::{Centred, Truth},
     data::Target,
     eval::{BenchOptions, BenchReport, EvalError, Measured, measure, noise},
     exec::{self, ComputeDtype, StepTimes, TrainOptions, ValueGradients},
@@ -51,13 +52,14 @@ fn profile(model: &Model, images: &Tensor, precision: ComputeDtype) -> Result<St
 /// Boxes of all sizes from a twentieth to three tenths of the image, spread over it.
 fn targets(batch: usize, classes: usize) -> Vec<Target> {
     let along = |place: usize, step: usize, count: usize| (place * step % count) as f32 / count as f32;
-    let target = |place: usize| Target {
-        image: place / BOXES,
-        class: place % classes.max(1),
-        cx: 0.2 + 0.6 * along(place, 37, 101),
-        cy: 0.2 + 0.6 * along(place, 53, 103),
-        w: 0.05 + 0.25 * along(place, 29, 107),
-        h: 0.05 + 0.25 * along(place, 61, 109),
+    let target = |place: usize| {
+        let bounds = Centred {
+            cx: 0.2 + 0.6 * along(place, 37, 101),
+            cy: 0.2 + 0.6 * along(place, 53, 103),
+            w: 0.05 + 0.25 * along(place, 29, 107),
+            h: 0.05 + 0.25 * along(place, 61, 109),
+        };
+        Target { image: place / BOXES, truth: Truth { class: place % classes.max(1), bounds } }
     };
     (0..batch * BOXES).map(target).collect()
 }
@@ -86,9 +88,8 @@ mod tests {
         let boxes = targets(3, 2);
         assert_eq!(boxes.len(), 3 * BOXES);
         for found in boxes {
-            assert!(found.image < 3 && found.class < 2);
-            assert!(found.cx - found.w / 2.0 >= 0.0 && found.cx + found.w / 2.0 <= 1.0);
-            assert!(found.cy - found.h / 2.0 >= 0.0 && found.cy + found.h / 2.0 <= 1.0);
+            assert!(found.image < 3 && found.truth.class < 2);
+            assert!(found.truth.bounds.corners().iter().all(|side| (0.0..=1.0).contains(side)));
         }
     }
 }

@@ -6,12 +6,12 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     graph::{Graph, NodeId, Op, Parameter, Role},
-    model::{Detector, Head, Model, ModelError, Tensors},
+    model::{Detector, Model, ModelError, OutputKind, Tensors},
 };
 
 /// The same detector for other classes, to be fine-tuned: of its last convolutions the filters of boxes and objectness
 /// are kept, as are those of classes whose names it has already; the filters of new classes are drawn from `seed`, with
-/// biases that make them rare (Lin et al. 2017, "Focal Loss", section 4.1, with YOLO's constants).
+/// biases that make them rare (Lin et al. 2017, "Focal Loss", section 4.1).
 ///
 /// # Errors
 /// No names, a name twice, or outputs that are no convolutions.
@@ -50,22 +50,15 @@ fn rows(old: &Detector, output: usize, names: &[String]) -> Option<Vec<Row>> {
     let class = |first: usize, bias: f32| {
         names.iter().map(move |name| known(name).map_or(Row::Fresh(bias), |class| Row::Kept(first + class)))
     };
-    let count = names.len() as f32;
-    match &old.head {
-        Head::Anchors { anchors } => {
-            let bias = (0.6 / (count - 0.99999)).ln();
+    let bias = old.class_bias(old.outputs[output].level, names.len());
+    match old.outputs[output].kind {
+        OutputKind::Anchors => {
             let width = 5 + old.classes.len();
-            let anchor = |anchor: usize| {
-                let first = anchor * width;
-                (first..first + 5).map(Row::Kept).chain(class(first + 5, bias))
-            };
-            Some((0..anchors[output].len()).flat_map(anchor).collect())
+            let anchor = |first: usize| (first..first + 5).map(Row::Kept).chain(class(first + 5, bias));
+            Some((0..old.channels()[output]).step_by(width).flat_map(anchor).collect())
         }
-        Head::Distribution { .. } if output % 2 == 1 => {
-            let stride = old.strides[output / 2] as f32;
-            Some(class(0, (5.0 / count / (640.0 / stride).powi(2)).ln()).collect())
-        }
-        Head::Distribution { .. } => None,
+        OutputKind::Classes => Some(class(0, bias).collect()),
+        OutputKind::Boxes => None,
     }
 }
 

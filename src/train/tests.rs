@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::{loss::*, *};
 use crate::{
+    boxes::{Centred, Truth},
     data::{Augment, BatchOptions, Batches, Dataset, ShapesOptions, Target, shapes},
     exec::{self, ComputeDtype, ValueGradients},
     io,
@@ -59,7 +60,8 @@ fn losses_and_gradients_match_the_goldens() {
 }
 
 fn target(row: &[f32]) -> Target {
-    Target { image: row[0] as usize, class: row[1] as usize, cx: row[2], cy: row[3], w: row[4], h: row[5] }
+    let bounds = Centred { cx: row[2], cy: row[3], w: row[4], h: row[5] };
+    Target { image: row[0] as usize, truth: Truth { class: row[1] as usize, bounds } }
 }
 
 fn dataset(train: usize) -> Dataset {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     graph::{Graph, Op, Parameter, Role},
-    model::{Detector, Head, ModelError, Tensors},
+    model::{Detector, ModelError, OutputKind, Tensors},
 };
 
 /// Initial values of every tensor of a detector: uniform in ±1/√(fan in) for convolutions (He et al. 2015 with a = √5,
@@ -39,21 +39,18 @@ fn initial(op: &Op, parameter: &Parameter, rng: &mut ChaCha8Rng) -> Vec<f32> {
     }
 }
 
-/// Lin et al. 2017 (focal loss), section 3.3: at the start the scores should be rare, about eight objects an image of
-/// 640 pixels for YOLOv5's objectness and five for YOLOv8's classes.
+/// At the start the scores should be rare; see [`Detector::class_bias`] and [`Detector::objectness_bias`].
 fn set_head_bias(bias: &mut [f32], detector: &Detector, output: usize) {
-    let classes = detector.classes.len();
-    let cells = |level: usize| (640.0 / detector.strides[level] as f32).powi(2);
-    match &detector.head {
-        Head::Anchors { .. } => {
-            let objectness = (8.0 / cells(output)).ln();
-            let score = (0.6 / (classes as f32 - 0.99999)).ln();
+    let (classes, output) = (detector.classes.len(), detector.outputs[output]);
+    let score = detector.class_bias(output.level, classes);
+    match output.kind {
+        OutputKind::Anchors => {
             for anchor in bias.chunks_mut(5 + classes) {
-                anchor[4] += objectness;
+                anchor[4] += detector.objectness_bias(output.level);
                 anchor[5..].iter_mut().for_each(|value| *value += score);
             }
         }
-        Head::Distribution { .. } if output.is_multiple_of(2) => bias.fill(1.0),
-        Head::Distribution { .. } => bias.fill((5.0 / classes as f32 / cells(output / 2)).ln()),
+        OutputKind::Boxes => bias.fill(1.0),
+        OutputKind::Classes => bias.fill(score),
     }
 }

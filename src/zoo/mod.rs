@@ -82,7 +82,7 @@ pub fn yolo(variant: &str, fresh: &Fresh) -> Result<Model, ZooError> {
         Family::V5 => Head::Anchors { anchors: variant::ANCHORS.map(|level| level.to_vec()).to_vec() },
         Family::V8 => Head::Distribution { reg_max: variant::REG_MAX },
     };
-    let detector = Detector { classes: fresh.classes.clone(), strides: variant::STRIDES.to_vec(), head };
+    let detector = Detector::new(fresh.classes.clone(), variant::STRIDES.to_vec(), head);
     let tensors = init::tensors(&graph, &detector, fresh.seed)?;
     let provenance = Provenance { name: variant.into(), history: vec![format!("fresh, seed {}", fresh.seed)] };
     Ok(Model::new(graph, tensors, detector, provenance)?)

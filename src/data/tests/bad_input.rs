@@ -94,7 +94,7 @@ fn lines_of_labels() {
     let data = folder.open().unwrap();
     let boxes = &data.split("train").unwrap().samples[0].boxes;
     assert_eq!(boxes.len(), 3);
-    let polygon = boxes[1];
+    let polygon = boxes[1].bounds;
     for (found, expected) in [polygon.cx, polygon.cy, polygon.w, polygon.h].into_iter().zip([0.3, 0.5, 0.4, 0.6]) {
         assert!((found - expected).abs() < 1e-6, "{polygon:?}");
     }

@@ -92,8 +92,9 @@ fn letterbox_matches_the_reference_batch() {
     let targets: Vec<Vec<f32>> = golden["targets"].to_vec2().unwrap();
     assert_eq!(batch.targets.len(), targets.len());
     for (found, row) in batch.targets.iter().zip(&targets) {
-        assert_eq!([found.image as f32, found.class as f32], row[..2]);
-        for (a, b) in [found.cx, found.cy, found.w, found.h].iter().zip(&row[2..]) {
+        assert_eq!([found.image as f32, found.truth.class as f32], row[..2]);
+        let crate::boxes::Centred { cx, cy, w, h } = found.truth.bounds;
+        for (a, b) in [cx, cy, w, h].iter().zip(&row[2..]) {
             assert!((a - b).abs() < 1e-6, "{found:?} against {row:?}");
         }
     }

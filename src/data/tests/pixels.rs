@@ -47,10 +47,7 @@ fn boxes_lie_on_their_pixels() {
                     let at = |c: usize| planes[c * SIZE * SIZE + y as usize * SIZE + x as usize];
                     at(class) > 0.5 && at((class + 1) % 3) < 0.3 && at((class + 2) % 3) < 0.3
                 };
-                let bounds = |t: &Target| {
-                    [t.cx - t.w / 2., t.cy - t.h / 2., t.cx + t.w / 2., t.cy + t.h / 2.]
-                        .map(|v| f64::from(v) * SIZE as f64)
-                };
+                let bounds = |t: &Target| t.truth.bounds.corners().map(|v| f64::from(v) * SIZE as f64);
                 for target in &batch.targets {
                     boxes += 1;
                     let [x1, y1, x2, y2] = bounds(target);
@@ -61,7 +58,7 @@ fn boxes_lie_on_their_pixels() {
                         let colour_at = |distance: f64| {
                             let position = (edge + inward * distance).floor() as i64;
                             let (x, y) = if along_x { (position, middle) } else { (middle, position) };
-                            (0..SIZE as i64).contains(&position).then(|| is(target.class, x, y))
+                            (0..SIZE as i64).contains(&position).then(|| is(target.truth.class, x, y))
                         };
                         assert_ne!(colour_at(1.6), Some(false), "inside of {target:?}, epoch {epoch}");
                         assert_ne!(colour_at(-1.6), Some(true), "outside of {target:?}, epoch {epoch}");
@@ -74,7 +71,7 @@ fn boxes_lie_on_their_pixels() {
                     let within = batch
                         .targets
                         .iter()
-                        .filter(|t| t.class == class)
+                        .filter(|t| t.truth.class == class)
                         .map(bounds)
                         .any(|[x1, y1, x2, y2]| px > x1 - 1. && px < x2 + 1. && py > y1 - 1. && py < y2 + 1.);
                     outside += usize::from(!within);

@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    eval::{Detection, Truth},
-    testing::shared,
-};
+use crate::{boxes::Truth, eval::Detection, testing::shared};
 
 /// Size of every image of BCCD.
 const IMAGE: [f32; 2] = [640.0, 480.0];
@@ -32,7 +29,7 @@ fn truth(line: &str) -> Truth {
         panic!("five fields")
     };
     let [left, top, right, bottom] = [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0];
-    Truth { corners: [left * IMAGE[0], top * IMAGE[1], right * IMAGE[0], bottom * IMAGE[1]], class: class as usize }
+    Truth { bounds: [left * IMAGE[0], top * IMAGE[1], right * IMAGE[0], bottom * IMAGE[1]], class: class as usize }
 }
 
 #[track_caller]
@@ -86,9 +83,9 @@ fn square(left: f32, side: f32) -> [f32; 4] {
 
 fn perfect() -> Vec<Judged> {
     let truths: Vec<Truth> =
-        (0..6).map(|i| Truth { corners: square(i as f32 * 60.0, 20.0 + i as f32), class: i % 2 }).collect();
+        (0..6).map(|i| Truth { bounds: square(i as f32 * 60.0, 20.0 + i as f32), class: i % 2 }).collect();
     let found = |(i, truth): (usize, &Truth)| Detection {
-        corners: truth.corners,
+        corners: truth.bounds,
         confidence: 0.9 - 0.1 * i as f32,
         class: truth.class,
     };
@@ -165,7 +162,7 @@ fn metamorphic() {
         };
         let shifted = remade(&|detections, truths| {
             let corners =
-                detections.iter_mut().map(|one| &mut one.corners).chain(truths.iter_mut().map(|one| &mut one.corners));
+                detections.iter_mut().map(|one| &mut one.corners).chain(truths.iter_mut().map(|one| &mut one.bounds));
             corners.for_each(|corners| *corners = corners.map(|side| side + 64.0));
         });
         assert!((shifted.map - base.map).abs() < 2e-3, "{rule:?}: {} {}", shifted.map, base.map);
@@ -175,7 +172,7 @@ fn metamorphic() {
         });
         assert!((relabelled.map - base.map).abs() < 1e-9 && (relabelled.recall - base.recall).abs() < 1e-9);
         let emptied = remade(&|detections, truths| {
-            truths.iter_mut().for_each(|one| one.corners = [1e6, 1e6, 1e6 + 9.0, 1e6 + 9.0]);
+            truths.iter_mut().for_each(|one| one.bounds = [1e6, 1e6, 1e6 + 9.0, 1e6 + 9.0]);
             detections.truncate(100);
         });
         assert_eq!(emptied.map50, 0.0);

@@ -20,11 +20,9 @@ fn detector(facts: &serde_json::Value) -> Detector {
         Some(reg_max) => Head::Distribution { reg_max: reg_max.as_u64().unwrap() as usize },
         None => Head::Anchors { anchors: serde_json::from_value(facts["anchors"].clone()).unwrap() },
     };
-    Detector {
-        classes: list("names").iter().map(|name| name.as_str().unwrap().to_owned()).collect(),
-        strides: list("stride").iter().map(|stride| stride.as_f64().unwrap() as usize).collect(),
-        head,
-    }
+    let classes = list("names").iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let strides = list("stride").iter().map(|stride| stride.as_f64().unwrap() as usize).collect();
+    Detector::new(classes, strides, head)
 }
 
 /// The golden heads as the graph's outputs have them.
@@ -130,8 +128,24 @@ fn the_threshold_only_drops() {
     }
 }
 
+/// What is found does not depend on the order of the outputs.
+#[test]
+fn outputs_are_read_by_level_and_kind() {
+    for model in ["yolov5n-bccd", "yolov8n-bccd"] {
+        let Some((facts, tensors)) = golden(model) else { return };
+        let mut detector = detector(&facts);
+        let mut outputs = outputs(&detector, &tensors);
+        let expected = decode(&detector, &outputs, EVERYTHING).unwrap();
+        outputs.rotate_left(1);
+        detector.outputs.rotate_left(1);
+        outputs.swap(0, 1);
+        detector.outputs.swap(0, 1);
+        assert!(decode(&detector, &outputs, EVERYTHING).unwrap() == expected, "{model}");
+    }
+}
+
 fn one_class() -> Detector {
-    Detector { classes: vec!["cell".into()], strides: vec![8], head: Head::Anchors { anchors: vec![vec![[4.0, 4.0]]] } }
+    Detector::new(vec!["cell".into()], vec![8], Head::Anchors { anchors: vec![vec![[4.0, 4.0]]] })
 }
 
 #[test]
@@ -151,7 +165,7 @@ fn outputs_that_do_not_fit_are_errors() {
     assert!(message(&[zeros(&[1, 7, 2, 2])]).contains("[6]"));
     assert!(message(&[zeros(&[1, 6, 4])]).contains("[1, 6, 4]"));
     assert!(message(&[]).contains("[6]"));
-    let two_levels = Detector { head: Head::Distribution { reg_max: 2 }, ..one_class() };
+    let two_levels = Detector::new(vec!["cell".into()], vec![8], Head::Distribution { reg_max: 2 });
     let pair = [zeros(&[1, 8, 2, 2]), zeros(&[1, 1, 3, 2])];
     assert!(decode(&two_levels, &pair, EVERYTHING).is_err());
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
+    boxes::iou,
     data::{ShapesOptions, dataset, shapes},
-    eval::{PredictOptions, iou, predict, predict_image},
+    eval::{PredictOptions, predict, predict_image},
     io::load,
     model::fixtures::tiny_detector,
     progress::Silent,

@@ -123,7 +123,7 @@ fn detector(
         | Block::Concat => return Err(module.fault("the last module is no detection head")),
     };
     let classes = class_names(network, pickle)?.unwrap_or_else(|| (0..classes).map(|i| i.to_string()).collect());
-    Ok(Detector { classes, strides, head })
+    Ok(Detector::new(classes, strides, head))
 }
 
 fn numbers(module: &Module, name: &str, archive: &mut Archive) -> Found<(Vec<usize>, Vec<f32>)> {

@@ -5,9 +5,14 @@ use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
 use super::{
-    Loss, LossError, Target,
-    ciou::{Corners, ciou},
+    Loss, LossError,
+    ciou::ciou,
     maps::{Extent, Maps, background, bce, by_image},
+};
+use crate::{
+    boxes::{Centred, Corners},
+    data::Target,
+    model::Detector,
 };
 
 /// Weights of the YOLOv5 loss and the rule of its matching.
@@ -15,6 +20,8 @@ use super::{
 pub struct AnchorLoss {
     /// Anchor (width, height) in cells: `anchors[level][anchor]`.
     anchors: Vec<Vec<[f32; 2]>>,
+    /// The level of each output.
+    levels: Vec<usize>,
     classes: usize,
     /// Weight of the mean 1 − CIoU.
     pub box_gain: f32,
@@ -54,15 +61,23 @@ pub fn objectness_balance(levels: usize) -> Vec<f32> {
 }
 
 impl AnchorLoss {
-    /// The loss for anchors in pixels (`anchors[level][anchor]`, as [`crate::model::Head::Anchors`] has them) with
-    /// YOLOv5's weights: box 0.05, objectness 1, class 0.5, ratio 4, balance 4 / 1 / 0.4.
-    pub fn new(anchors: &[Vec<[f32; 2]>], strides: &[usize], classes: usize) -> Self {
+    /// The loss of a detector with these anchors in pixels (`anchors[level][anchor]`, as [`crate::model::Head::Anchors`]
+    /// has them) with YOLOv5's weights: box 0.05, objectness 1, class 0.5, ratio 4, balance 4 / 1 / 0.4.
+    pub fn new(detector: &Detector, anchors: &[Vec<[f32; 2]>]) -> Self {
         let in_cells = |(level, &stride): (&Vec<[f32; 2]>, &usize)| -> Vec<[f32; 2]> {
             level.iter().map(|&[w, h]| [w / stride as f32, h / stride as f32]).collect()
         };
-        let anchors: Vec<_> = anchors.iter().zip(strides).map(in_cells).collect();
-        let balance = objectness_balance(anchors.len());
-        Self { anchors, classes, box_gain: 0.05, objectness_gain: 1.0, class_gain: 0.5, ratio_threshold: 4.0, balance }
+        let anchors: Vec<_> = anchors.iter().zip(&detector.strides).map(in_cells).collect();
+        Self {
+            balance: objectness_balance(anchors.len()),
+            anchors,
+            levels: detector.outputs.iter().map(|output| output.level).collect(),
+            classes: detector.classes.len(),
+            box_gain: 0.05,
+            objectness_gain: 1.0,
+            class_gain: 0.5,
+            ratio_threshold: 4.0,
+        }
     }
 
     pub(super) fn compute(&self, outputs: &[Tensor], targets: &[Target]) -> Result<Loss, LossError> {
@@ -70,25 +85,27 @@ impl AnchorLoss {
         let extents = maps.extents()?;
         let batch = extents.first().map_or(0, |extent| extent.batch);
         let mut gradients: Vec<Vec<f32>> = extents.iter().map(|extent| vec![0.0; batch * extent.per_image()]).collect();
+        let outputs = || extents.iter().zip(&self.levels);
         let matches: Vec<Vec<Vec<Match>>> =
-            extents.iter().enumerate().map(|(level, extent)| self.match_level(level, extent, batch, targets)).collect();
+            outputs().map(|(extent, &level)| self.match_level(level, extent, batch, targets)).collect();
         let counts: Vec<usize> = matches.iter().map(|level| level.iter().map(Vec::len).sum()).collect();
         let sums: Vec<Vec<Sums>> = maps.with_slices(|slices| {
             let parts = by_image(&mut gradients, &extents, batch).into_par_iter().enumerate();
             let image = |(image, parts): (usize, Vec<&mut [f32]>)| {
-                let level = |(level, gradient): (usize, &mut [f32])| {
-                    let size = extents[level].per_image();
-                    let logits = &slices[level][image * size..(image + 1) * size];
-                    self.level(level, &extents[level], batch, counts[level], &matches[level][image], logits, gradient)
+                let level = |(output, gradient): (usize, &mut [f32])| {
+                    let (level, extent) = (self.levels[output], &extents[output]);
+                    let size = extent.per_image();
+                    let logits = &slices[output][image * size..(image + 1) * size];
+                    self.level(level, extent, batch, counts[output], &matches[output][image], logits, gradient)
                 };
                 parts.into_iter().enumerate().map(level).collect()
             };
             parts.map(image).collect()
         })?;
         let mut total = Sums::default();
-        for (level, extent) in extents.iter().enumerate() {
-            let level_sum = |part: fn(&Sums) -> f64| sums.iter().map(|image| part(&image[level])).sum::<f64>();
-            let matched = counts[level].max(1) as f64;
+        for (output, (extent, &level)) in outputs().enumerate() {
+            let level_sum = |part: fn(&Sums) -> f64| sums.iter().map(|image| part(&image[output])).sum::<f64>();
+            let matched = counts[output].max(1) as f64;
             let cells = (batch * self.anchors[level].len() * extent.cells()).max(1) as f64;
             total.bbox += level_sum(|sums| sums.bbox) / matched;
             total.class += level_sum(|sums| sums.class) / (matched * self.classes as f64);
@@ -113,8 +130,7 @@ impl AnchorLoss {
         for neighbour in [[0.0, 0.0], [BIAS, 0.0], [0.0, BIAS], [-BIAS, 0.0], [0.0, -BIAS]] {
             for (anchor, &[anchor_w, anchor_h]) in self.anchors[level].iter().enumerate() {
                 for target in targets {
-                    let (x, y) = (target.cx * width, target.cy * height);
-                    let (w, h) = (target.w * width, target.h * height);
+                    let Centred { cx: x, cy: y, w, h } = target.truth.bounds.scaled(width, height);
                     let (ratio_w, ratio_h) = (w / anchor_w, h / anchor_h);
                     let worst = ratio_w.max(1.0 / ratio_w).max(ratio_h.max(1.0 / ratio_h));
                     let (from_right, from_bottom) = (width - x, height - y);
@@ -135,8 +151,8 @@ impl AnchorLoss {
                         anchor,
                         row: row as usize,
                         column: column as usize,
-                        class: target.class,
-                        target: Corners::around(x - column, y - row, w, h),
+                        class: target.truth.class,
+                        target: Centred { cx: x - column, cy: y - row, w, h }.corners(),
                     });
                 }
             }
@@ -171,8 +187,8 @@ impl AnchorLoss {
             let [anchor_w, anchor_h] = self.anchors[level][*anchor];
             let [x, y, w, h] = [0, 1, 2, 3].map(|attribute| sigmoid_of(logits[at(attribute)]));
             let (width, height) = (4.0 * w * w * anchor_w, 4.0 * h * h * anchor_h);
-            let prediction = Corners::around(2.0 * x - 0.5, 2.0 * y - 0.5, width, height);
-            let (overlap, [x1, y1, x2, y2]) = ciou(&prediction, target);
+            let prediction = Centred { cx: 2.0 * x - 0.5, cy: 2.0 * y - 0.5, w: width, h: height };
+            let (overlap, [x1, y1, x2, y2]) = ciou(prediction.corners(), *target);
             sums.bbox += f64::from(1.0 - overlap);
             objectness[anchor * cells + place] = overlap.max(0.0);
             let slope = |sigmoid: f32| 2.0 * sigmoid * (1.0 - sigmoid);

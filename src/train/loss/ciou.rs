@@ -2,64 +2,44 @@
 
 use std::f32::consts::PI;
 
+use crate::boxes::{Corners, intersection};
+
 /// Keeps divisions finite, as in the YOLO sources.
 const EPS: f32 = 1e-7;
 
-/// A box by its corners, in any unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Corners {
-    pub x1: f32,
-    pub y1: f32,
-    pub x2: f32,
-    pub y2: f32,
+fn width([left, _, right, _]: Corners) -> f32 {
+    right - left
 }
 
-impl Corners {
-    /// The box of this centre, width and height.
-    pub fn around(cx: f32, cy: f32, w: f32, h: f32) -> Self {
-        Self { x1: cx - w / 2.0, y1: cy - h / 2.0, x2: cx + w / 2.0, y2: cy + h / 2.0 }
-    }
+fn height([_, top, _, bottom]: Corners) -> f32 {
+    (bottom - top).max(EPS)
+}
 
-    /// All coordinates times `factor`.
-    pub fn scaled(self, factor: f32) -> Self {
-        Self { x1: self.x1 * factor, y1: self.y1 * factor, x2: self.x2 * factor, y2: self.y2 * factor }
-    }
-
-    fn width(&self) -> f32 {
-        self.x2 - self.x1
-    }
-
-    fn height(&self) -> f32 {
-        (self.y2 - self.y1).max(EPS)
-    }
-
-    fn aspect_angle(&self) -> f32 {
-        (self.width() / self.height()).atan()
-    }
+fn aspect_angle(corners: Corners) -> f32 {
+    (width(corners) / height(corners)).atan()
 }
 
 /// Complete IoU (Zheng et al. 2020, "Distance-IoU Loss"): IoU − ρ²/c² − αv, clamped at zero. Boxes that do not overlap
 /// cost no arctangent.
-pub(super) fn clamped_ciou(a: &Corners, b: &Corners) -> f32 {
-    let overlap = (a.x2.min(b.x2) - a.x1.max(b.x1)).max(0.0) * (a.y2.min(b.y2) - a.y1.max(b.y1)).max(0.0);
-    if overlap <= 0.0 { 0.0 } else { ciou(a, b).0.max(0.0) }
+pub(super) fn clamped_ciou(a: Corners, b: Corners) -> f32 {
+    if intersection(a, b) <= 0.0 { 0.0 } else { ciou(a, b).0.max(0.0) }
 }
 
 /// Complete IoU of a predicted box with its target, and the gradient with respect to the prediction's x1, y1, x2, y2.
 /// The trade-off α is held constant in the gradient, as the paper says.
-pub(super) fn ciou(prediction: &Corners, target: &Corners) -> (f32, [f32; 4]) {
-    let (p, t) = (prediction, target);
-    let (pw, ph, tw, th) = (p.width(), p.height(), t.width(), t.height());
-    let (inner_w, inner_h) = (p.x2.min(t.x2) - p.x1.max(t.x1), p.y2.min(t.y2) - p.y1.max(t.y1));
+pub(super) fn ciou(prediction: Corners, target: Corners) -> (f32, [f32; 4]) {
+    let ([px1, py1, px2, py2], [tx1, ty1, tx2, ty2]) = (prediction, target);
+    let (pw, ph, tw, th) = (width(prediction), height(prediction), width(target), height(target));
+    let (inner_w, inner_h) = (px2.min(tx2) - px1.max(tx1), py2.min(ty2) - py1.max(ty1));
     let overlaps = inner_w > 0.0 && inner_h > 0.0;
     let inter = if overlaps { inner_w * inner_h } else { 0.0 };
     let union = pw * ph + tw * th - inter + EPS;
     let iou = inter / union;
-    let (outer_w, outer_h) = (p.x2.max(t.x2) - p.x1.min(t.x1), p.y2.max(t.y2) - p.y1.min(t.y1));
+    let (outer_w, outer_h) = (px2.max(tx2) - px1.min(tx1), py2.max(ty2) - py1.min(ty1));
     let diagonal = outer_w * outer_w + outer_h * outer_h + EPS;
-    let (dx, dy) = (t.x1 + t.x2 - p.x1 - p.x2, t.y1 + t.y2 - p.y1 - p.y2);
+    let (dx, dy) = (tx1 + tx2 - px1 - px2, ty1 + ty2 - py1 - py2);
     let distance = (dx * dx + dy * dy) / 4.0;
-    let turn = t.aspect_angle() - p.aspect_angle();
+    let turn = aspect_angle(target) - aspect_angle(prediction);
     let v = 4.0 / (PI * PI) * turn * turn;
     let alpha = v / (v - iou + 1.0 + EPS);
     let value = iou - (distance / diagonal + v * alpha);
@@ -75,19 +55,19 @@ pub(super) fn ciou(prediction: &Corners, target: &Corners) -> (f32, [f32; 4]) {
     let (by_width, by_height) = (by_angle * ph, -by_angle * pw);
     let flag = |condition: bool| if condition { 1.0 } else { 0.0 };
     let gradient = [
-        -flag(p.x1 > t.x1) * inner_h * by_inter + ph * by_area + dx / 2.0 * by_distance
-            - 2.0 * outer_w * flag(p.x1 < t.x1) * by_diagonal
+        -flag(px1 > tx1) * inner_h * by_inter + ph * by_area + dx / 2.0 * by_distance
+            - 2.0 * outer_w * flag(px1 < tx1) * by_diagonal
             - by_width,
-        -flag(p.y1 > t.y1) * inner_w * by_inter + pw * by_area + dy / 2.0 * by_distance
-            - 2.0 * outer_h * flag(p.y1 < t.y1) * by_diagonal
+        -flag(py1 > ty1) * inner_w * by_inter + pw * by_area + dy / 2.0 * by_distance
+            - 2.0 * outer_h * flag(py1 < ty1) * by_diagonal
             - by_height,
-        flag(p.x2 < t.x2) * inner_h * by_inter - ph * by_area
+        flag(px2 < tx2) * inner_h * by_inter - ph * by_area
             + dx / 2.0 * by_distance
-            + 2.0 * outer_w * flag(p.x2 > t.x2) * by_diagonal
+            + 2.0 * outer_w * flag(px2 > tx2) * by_diagonal
             + by_width,
-        flag(p.y2 < t.y2) * inner_w * by_inter - pw * by_area
+        flag(py2 < ty2) * inner_w * by_inter - pw * by_area
             + dy / 2.0 * by_distance
-            + 2.0 * outer_h * flag(p.y2 > t.y2) * by_diagonal
+            + 2.0 * outer_h * flag(py2 > ty2) * by_diagonal
             + by_height,
     ];
     (value, gradient)
@@ -124,11 +104,11 @@ mod tests {
             [3.0, 3.5, 4.0, 12.0],
         ];
         for p in cases {
-            let corners = |b: [f64; 4]| Corners { x1: b[0] as f32, y1: b[1] as f32, x2: b[2] as f32, y2: b[3] as f32 };
-            let (value, gradient) = ciou(&corners(p), &corners(target));
+            let corners = |b: [f64; 4]| b.map(|side| side as f32);
+            let (value, gradient) = ciou(corners(p), corners(target));
             let (expected, alpha) = definition(p, target, None);
             assert!((f64::from(value) - expected).abs() < 1e-5, "{p:?}: {value} against {expected}");
-            assert!((f64::from(clamped_ciou(&corners(p), &corners(target))) - expected.max(0.0)).abs() < 1e-5);
+            assert!((f64::from(clamped_ciou(corners(p), corners(target))) - expected.max(0.0)).abs() < 1e-5);
             for side in 0..4 {
                 let at = |delta: f64| {
                     let mut moved = p;

@@ -5,17 +5,25 @@ use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
 use super::{
-    Loss, LossError, Target,
-    assigner::{Assigned, Goal, TaskAligned},
-    ciou::{Corners, ciou},
+    Loss, LossError,
+    assigner::{Assigned, TaskAligned},
+    ciou::ciou,
     maps::{Extent, Maps, background, by_image},
+};
+use crate::{
+    boxes::{Corners, Truth},
+    data::Target,
+    model::{Detector, OutputKind},
 };
 
 /// Weights of the YOLOv8 loss and the rule of its assignment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DistributionLoss {
     strides: Vec<usize>,
-    classes: usize,
+    /// Of each level, which output gives the distances.
+    sides: Vec<usize>,
+    /// Of each level, which output gives the class scores.
+    scores: Vec<usize>,
     reg_max: usize,
     /// Weight of 1 − CIoU.
     pub box_gain: f32,
@@ -27,14 +35,15 @@ pub struct DistributionLoss {
     pub assigner: TaskAligned,
 }
 
-/// The cells of all levels in a row: centre in cells, stride, level and place in it.
+/// The cells of all levels in a row.
 struct Cells {
+    /// Their centres, in cells of their level.
     centres: Vec<[f32; 2]>,
     /// First cell of each level.
     starts: Vec<usize>,
 }
 
-/// One image's maps: of each level the box distributions and the class scores.
+/// One image's part of every output.
 struct Image<'a> {
     maps: Vec<&'a [f32]>,
 }
@@ -48,13 +57,15 @@ struct Sums {
 }
 
 impl DistributionLoss {
-    /// The loss with YOLOv8's weights: box 7.5, class 0.5, distribution 1.5, and its assignment: the ten best cells,
+    /// The loss of a detector of so many bins a side with YOLOv8's weights: box 7.5, class 0.5, distribution 1.5, and its assignment: the ten best cells,
     /// score^0.5 · overlap^6.
-    pub fn new(strides: &[usize], classes: usize, reg_max: usize) -> Self {
+    pub fn new(detector: &Detector, reg_max: usize) -> Self {
+        let strides = detector.strides.clone();
         let least_side = strides.get(1).or(strides.first()).copied().unwrap_or(1) as f32;
         Self {
-            strides: strides.to_vec(),
-            classes,
+            strides,
+            sides: detector.positions(OutputKind::Boxes),
+            scores: detector.positions(OutputKind::Classes),
             reg_max,
             box_gain: 7.5,
             class_gain: 0.5,
@@ -67,17 +78,17 @@ impl DistributionLoss {
         let maps = Maps::new(outputs)?;
         let extents = maps.extents()?;
         let batch = extents.first().map_or(0, |extent| extent.batch);
-        let goals = self.goals(&extents, batch, targets);
-        let assigned = maps.with_slices(|slices| self.assign(&extents, slices, &goals))?;
+        let truths = self.truths(&extents, batch, targets);
+        let assigned = maps.with_slices(|slices| self.assign(&extents, slices, &truths))?;
         let mut gradients: Vec<Vec<f32>> = extents.iter().map(|extent| vec![0.0; batch * extent.per_image()]).collect();
-        let parts = maps.with_slices(|slices| self.losses(&extents, slices, &goals, &assigned, &mut gradients))?;
+        let parts = maps.with_slices(|slices| self.losses(&extents, slices, &truths, &assigned, &mut gradients))?;
         let total = parts.iter().map(|(_, part)| part).sum::<f32>() * batch as f32;
         Ok(Loss { total, parts, gradients: maps.gradients(gradients)? })
     }
 
     fn cells(&self, extents: &[Extent]) -> Cells {
         let mut cells = Cells { centres: Vec::new(), starts: Vec::new() };
-        for extent in extents.iter().step_by(2) {
+        for extent in self.sides.iter().map(|&output| extents[output]) {
             cells.starts.push(cells.centres.len());
             let row = |row: usize| (0..extent.width).map(move |column| [column as f32 + 0.5, row as f32 + 0.5]);
             cells.centres.extend((0..extent.height).flat_map(row));
@@ -86,20 +97,17 @@ impl DistributionLoss {
     }
 
     /// Targets in pixels, an image each.
-    fn goals(&self, extents: &[Extent], batch: usize, targets: &[Target]) -> Vec<Vec<Goal>> {
-        let stride = self.strides[0] as f32;
-        let size = |extent: &Extent| [extent.width as f32 * stride, extent.height as f32 * stride];
-        let [width, height] = extents.first().map_or([0.0; 2], size);
-        let mut goals = vec![Vec::new(); batch];
+    fn truths(&self, extents: &[Extent], batch: usize, targets: &[Target]) -> Vec<Vec<Truth>> {
+        let (stride, finest) = (self.strides[0] as f32, extents[self.sides[0]]);
+        let [width, height] = [finest.width as f32 * stride, finest.height as f32 * stride];
+        let mut truths = vec![Vec::new(); batch];
         for target in targets {
-            let (x, y) = (target.cx * width, target.cy * height);
-            let corners = Corners::around(x, y, target.w * width, target.h * height);
-            goals[target.image].push(Goal { class: target.class, corners });
+            truths[target.image].push(target.truth.in_pixels(width, height));
         }
-        goals
+        truths
     }
 
-    fn assign(&self, extents: &[Extent], slices: &[&[f32]], goals: &[Vec<Goal>]) -> Vec<Vec<Assigned>> {
+    fn assign(&self, extents: &[Extent], slices: &[&[f32]], truths: &[Vec<Truth>]) -> Vec<Vec<Assigned>> {
         let cells = self.cells(extents);
         let mut centres = cells.centres.clone();
         for (level, &start) in cells.starts.iter().enumerate() {
@@ -107,30 +115,30 @@ impl DistributionLoss {
             let stride = self.strides[level] as f32;
             centres[start..end].iter_mut().for_each(|centre| *centre = centre.map(|place| place * stride));
         }
-        let image = |(index, goals): (usize, &Vec<Goal>)| {
+        let image = |(index, truths): (usize, &Vec<Truth>)| {
             let image = Image::new(extents, slices, index);
             let score = |cell: usize, class: usize| {
                 let (level, place) = cells.locate(cell);
-                sigmoid_of(image.maps[2 * level + 1][class * extents[2 * level].cells() + place])
+                sigmoid_of(image.maps[self.scores[level]][class * extents[self.scores[level]].cells() + place])
             };
             let mut bins = vec![0.0; self.reg_max];
             let bins = std::cell::RefCell::new(&mut bins);
             let prediction = |cell: usize| {
                 let (level, place) = cells.locate(cell);
-                let stride = extents[2 * level].cells();
+                let stride = extents[self.sides[level]].cells();
                 let sides = [0, 1, 2, 3].map(|side| {
                     expectation(
-                        image.maps[2 * level],
+                        image.maps[self.sides[level]],
                         (side * self.reg_max) * stride + place,
                         stride,
                         &mut bins.borrow_mut(),
                     )
                 });
-                around(cells.centres[cell], sides).scaled(self.strides[level] as f32)
+                around(cells.centres[cell], sides).map(|side| side * self.strides[level] as f32)
             };
-            self.assigner.assign(goals, &centres, score, prediction)
+            self.assigner.assign(truths, &centres, score, prediction)
         };
-        goals.par_iter().enumerate().map(image).collect()
+        truths.par_iter().enumerate().map(image).collect()
     }
 
     /// The parts of the loss for a given assignment; writes the gradients of their sum times the batch.
@@ -138,11 +146,11 @@ impl DistributionLoss {
         &self,
         extents: &[Extent],
         slices: &[&[f32]],
-        goals: &[Vec<Goal>],
+        truths: &[Vec<Truth>],
         assigned: &[Vec<Assigned>],
         gradients: &mut [Vec<f32>],
     ) -> Vec<(&'static str, f32)> {
-        let batch = goals.len();
+        let batch = truths.len();
         let cells = self.cells(extents);
         let scores: f32 = assigned.iter().flatten().map(|assigned| assigned.score).sum();
         let scores = scores.max(1.0);
@@ -150,22 +158,21 @@ impl DistributionLoss {
         let image = |(index, mut gradient): (usize, Vec<&mut [f32]>)| {
             let image = Image::new(extents, slices, index);
             let mut sums = Sums::default();
-            for level in 0..self.strides.len() {
-                let slots = &mut gradient[2 * level + 1];
-                sums.class += background(image.maps[2 * level + 1], self.class_gain * scale, slots);
+            for &output in &self.scores {
+                sums.class += background(image.maps[output], self.class_gain * scale, gradient[output]);
             }
             for assigned in &assigned[index] {
-                let goal = &goals[index][assigned.target];
+                let truth = &truths[index][assigned.target];
                 let (level, place) = cells.locate(assigned.cell);
-                let class = goal.class * extents[2 * level].cells() + place;
-                sums.class -= f64::from(image.maps[2 * level + 1][class] * assigned.score);
-                gradient[2 * level + 1][class] -= self.class_gain * scale * assigned.score;
-                let target = goal.corners.scaled(1.0 / self.strides[level] as f32);
-                let stride = extents[2 * level].cells();
+                let (sides, scores) = (self.sides[level], self.scores[level]);
+                let stride = extents[sides].cells();
+                let class = truth.class * stride + place;
+                sums.class -= f64::from(image.maps[scores][class] * assigned.score);
+                gradient[scores][class] -= self.class_gain * scale * assigned.score;
+                let target = truth.bounds.map(|side| side * (1.0 / self.strides[level] as f32));
                 let centre = cells.centres[assigned.cell];
-                let logits = &image.maps[2 * level][place..];
-                let gradient = &mut gradient[2 * level][place..];
-                self.regress(logits, gradient, stride, centre, &target, assigned.score, scale, &mut sums);
+                let (logits, gradient) = (&image.maps[sides][place..], &mut gradient[sides][place..]);
+                self.regress(logits, gradient, stride, centre, target, assigned.score, scale, &mut sums);
             }
             sums
         };
@@ -188,7 +195,7 @@ impl DistributionLoss {
         gradient: &mut [f32],
         stride: usize,
         centre: [f32; 2],
-        target: &Corners,
+        target: Corners,
         weight: f32,
         scale: f32,
         sums: &mut Sums,
@@ -198,12 +205,12 @@ impl DistributionLoss {
         for (side, bins) in bins.chunks_exact_mut(self.reg_max).enumerate() {
             sides[side] = expectation(logits, side * self.reg_max * stride, stride, bins);
         }
-        let (overlap, [x1, y1, x2, y2]) = ciou(&around(centre, sides), target);
+        let (overlap, [x1, y1, x2, y2]) = ciou(around(centre, sides), target);
         sums.bbox += f64::from((1.0 - overlap) * weight);
         // 1 − CIoU falls as CIoU rises; left and top distances move their corners the other way.
         let by_side = [x1, y1, -x2, -y2].map(|slope| self.box_gain * scale * weight * slope);
         let most = (self.reg_max - 1) as f32 - 0.01;
-        let wanted = [centre[0] - target.x1, centre[1] - target.y1, target.x2 - centre[0], target.y2 - centre[1]];
+        let wanted = [centre[0] - target[0], centre[1] - target[1], target[2] - centre[0], target[3] - centre[1]];
         for side in 0..4 {
             let bins = &bins[side * self.reg_max..(side + 1) * self.reg_max];
             let wanted = wanted[side].clamp(0.0, most);
@@ -244,7 +251,7 @@ impl<'a> Image<'a> {
 }
 
 fn around(centre: [f32; 2], [left, top, right, bottom]: [f32; 4]) -> Corners {
-    Corners { x1: centre[0] - left, y1: centre[1] - top, x2: centre[0] + right, y2: centre[1] + bottom }
+    [centre[0] - left, centre[1] - top, centre[0] + right, centre[1] + bottom]
 }
 
 /// Softmax of `bins.len()` logits that are `stride` apart, and its expected index.
@@ -270,12 +277,22 @@ fn expectation(logits: &[f32], start: usize, stride: usize, bins: &mut [f32]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{boxes::Centred, model::Head};
     use candle_core::Device;
+
+    fn detector(classes: usize, strides: &[usize]) -> Detector {
+        let classes = (0..classes).map(|class| class.to_string()).collect();
+        Detector::new(classes, strides.to_vec(), Head::Distribution { reg_max: 4 })
+    }
+
+    fn target(image: usize, class: usize, [cx, cy, w, h]: [f32; 4]) -> Target {
+        Target { image, truth: Truth { class, bounds: Centred { cx, cy, w, h } } }
+    }
 
     /// With the assignment held, class and distribution gradients are the exact derivatives.
     #[test]
     fn gradients_are_the_derivatives_for_a_fixed_assignment() {
-        let loss = DistributionLoss { box_gain: 0.0, ..DistributionLoss::new(&[8, 16], 2, 4) };
+        let loss = DistributionLoss { box_gain: 0.0, ..DistributionLoss::new(&detector(2, &[8, 16]), 4) };
         let extents = [(8, 4), (2, 4), (16, 2), (2, 2)].map(|(channels, side)| {
             let channels = if channels > 2 { 16 } else { channels };
             Extent { batch: 2, channels, height: side, width: side }
@@ -284,18 +301,18 @@ mod tests {
         let maps: Vec<Vec<f32>> =
             extents.iter().map(|extent| (0..2 * extent.per_image()).map(number).collect()).collect();
         let targets = [
-            Target { image: 0, class: 1, cx: 0.4, cy: 0.5, w: 0.6, h: 0.5 },
-            Target { image: 0, class: 0, cx: 0.8, cy: 0.3, w: 0.3, h: 0.3 },
-            Target { image: 1, class: 0, cx: 0.5, cy: 0.5, w: 0.9, h: 0.4 },
+            target(0, 1, [0.4, 0.5, 0.6, 0.5]),
+            target(0, 0, [0.8, 0.3, 0.3, 0.3]),
+            target(1, 0, [0.5, 0.5, 0.9, 0.4]),
         ];
-        let goals = loss.goals(&extents, 2, &targets);
+        let truths = loss.truths(&extents, 2, &targets);
         let slices: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
-        let assigned = loss.assign(&extents, &slices, &goals);
+        let assigned = loss.assign(&extents, &slices, &truths);
         assert!(assigned.iter().all(|image| image.len() > 3), "{assigned:?}");
         let run = |maps: &[Vec<f32>]| {
             let slices: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
             let mut gradients: Vec<Vec<f32>> = maps.iter().map(|map| vec![0.0; map.len()]).collect();
-            let parts = loss.losses(&extents, &slices, &goals, &assigned, &mut gradients);
+            let parts = loss.losses(&extents, &slices, &truths, &assigned, &mut gradients);
             (parts.iter().map(|(_, part)| f64::from(*part)).sum::<f64>() * 2.0, gradients)
         };
         let (_, gradients) = run(&maps);
@@ -318,7 +335,7 @@ mod tests {
 
     #[test]
     fn images_without_targets_still_learn_background() {
-        let loss = DistributionLoss::new(&[8], 2, 4);
+        let loss = DistributionLoss::new(&detector(2, &[8]), 4);
         let map = |channels: usize| Tensor::zeros((1, channels, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         let found = loss.compute(&[map(16), map(2)], &[]).unwrap();
         let expected = 0.5 * 8.0 * 2.0f32.ln();

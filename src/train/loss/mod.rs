@@ -9,14 +9,15 @@ mod ciou;
 mod distribution;
 mod maps;
 
-pub use anchors::{AnchorLoss, objectness_balance};
-pub use assigner::TaskAligned;
-pub use distribution::DistributionLoss;
+pub use anchors::objectness_balance;
 
+use anchors::AnchorLoss;
 use candle_core::Tensor;
+use distribution::DistributionLoss;
 use thiserror::Error;
 
 use crate::{
+    boxes::Truth,
     data::Target,
     model::{Detector, Head},
 };
@@ -50,14 +51,18 @@ impl Gains {
     /// scaled as YOLOv5's trainer does it, so that many classes, large images and more levels do not outweigh the boxes:
     /// all by 3 / levels, the class loss by classes / 80, the objectness by (size / 640)². YOLOv8 scales nothing.
     pub fn for_training(&self, detector: &Detector, size: usize) -> Self {
-        let Head::Anchors { anchors } = &detector.head else { return *self };
-        let levels = 3.0 / anchors.len().max(1) as f32;
-        let image = (size as f32 / 640.0).powi(2);
-        Self {
-            bbox: self.bbox.or(Some(0.05 * levels)),
-            class: self.class.or(Some(0.5 * levels * detector.classes.len() as f32 / 80.0)),
-            objectness: self.objectness.or(Some(levels * image)),
-            distribution: self.distribution,
+        match &detector.head {
+            Head::Anchors { anchors } => {
+                let levels = 3.0 / anchors.len().max(1) as f32;
+                let image = (size as f32 / 640.0).powi(2);
+                Self {
+                    bbox: self.bbox.or(Some(0.05 * levels)),
+                    class: self.class.or(Some(0.5 * levels * detector.classes.len() as f32 / 80.0)),
+                    objectness: self.objectness.or(Some(levels * image)),
+                    distribution: self.distribution,
+                }
+            }
+            Head::Distribution { .. } => *self,
         }
     }
 }
@@ -135,7 +140,6 @@ impl DetectionLoss {
     /// A weight that is negative, or of a part that this head's loss does not have; a detector that makes no sense.
     pub fn new(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
         detector.check().map_err(LossError::Detector)?;
-        let classes = detector.classes.len();
         let named = [
             ("box", gains.bbox),
             ("class", gains.class),
@@ -147,30 +151,29 @@ impl DetectionLoss {
                 return Err(LossError::Gain { part, value });
             }
         }
-        let (rule, channels) = match &detector.head {
+        let rule = match &detector.head {
             Head::Anchors { anchors } => {
                 if gains.distribution.is_some() {
                     return Err(LossError::NoSuchPart { head: "YOLOv5", part: "dfl" });
                 }
-                let mut loss = AnchorLoss::new(anchors, &detector.strides, classes);
+                let mut loss = AnchorLoss::new(detector, anchors);
                 loss.box_gain = gains.bbox.unwrap_or(loss.box_gain);
                 loss.class_gain = gains.class.unwrap_or(loss.class_gain);
                 loss.objectness_gain = gains.objectness.unwrap_or(loss.objectness_gain);
-                (Rule::Anchors(loss), anchors.iter().map(|level| level.len() * (5 + classes)).collect())
+                Rule::Anchors(loss)
             }
             Head::Distribution { reg_max } => {
                 if gains.objectness.is_some() {
                     return Err(LossError::NoSuchPart { head: "YOLOv8", part: "objectness" });
                 }
-                let mut loss = DistributionLoss::new(&detector.strides, classes, *reg_max);
+                let mut loss = DistributionLoss::new(detector, *reg_max);
                 loss.box_gain = gains.bbox.unwrap_or(loss.box_gain);
                 loss.class_gain = gains.class.unwrap_or(loss.class_gain);
                 loss.distribution_gain = gains.distribution.unwrap_or(loss.distribution_gain);
-                let channels = detector.strides.iter().flat_map(|_| [4 * reg_max, classes]).collect();
-                (Rule::Distribution(loss), channels)
+                Rule::Distribution(loss)
             }
         };
-        Ok(Self { rule, channels, classes })
+        Ok(Self { rule, channels: detector.channels(), classes: detector.classes.len() })
     }
 
     /// Names of the parts, in the order that [`Loss::parts`] has them.
@@ -207,7 +210,7 @@ impl DetectionLoss {
                 found: outputs.iter().map(|output| output.dims().to_vec()).collect(),
             });
         }
-        for (index, &Target { image, class, .. }) in targets.iter().enumerate() {
+        for (index, &Target { image, truth: Truth { class, .. } }) in targets.iter().enumerate() {
             if image >= batch || class >= self.classes {
                 return Err(LossError::Target { index, image, class, batch, classes: self.classes });
             }

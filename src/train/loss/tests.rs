@@ -1,10 +1,12 @@
+//! The losses against their derivatives and against PyTorch.
+
 use super::*;
-use crate::model::Head;
+use crate::{boxes::Centred, model::Head};
 use candle_core::Device;
 
 fn detector(head: Head, strides: &[usize], classes: usize) -> Detector {
     let classes = (0..classes).map(|index| format!("class {index}")).collect();
-    Detector { classes, strides: strides.to_vec(), head }
+    Detector::new(classes, strides.to_vec(), head)
 }
 
 fn anchors() -> Vec<Vec<[f32; 2]>> {
@@ -21,11 +23,15 @@ fn tensors(maps: &[Vec<f32>], shapes: &[[usize; 4]]) -> Vec<Tensor> {
     maps.iter().zip(shapes).map(tensor).collect()
 }
 
+const fn target(image: usize, class: usize, [cx, cy, w, h]: [f32; 4]) -> Target {
+    Target { image, truth: Truth { class, bounds: Centred { cx, cy, w, h } } }
+}
+
 const TARGETS: [Target; 4] = [
-    Target { image: 0, class: 1, cx: 0.4, cy: 0.53, w: 0.6, h: 0.5 },
-    Target { image: 0, class: 0, cx: 0.8, cy: 0.3, w: 0.3, h: 0.3 },
-    Target { image: 1, class: 2, cx: 0.47, cy: 0.51, w: 0.4, h: 0.4 },
-    Target { image: 1, class: 0, cx: 0.98, cy: 0.02, w: 0.2, h: 0.2 },
+    target(0, 1, [0.4, 0.53, 0.6, 0.5]),
+    target(0, 0, [0.8, 0.3, 0.3, 0.3]),
+    target(1, 2, [0.47, 0.51, 0.4, 0.4]),
+    target(1, 0, [0.98, 0.02, 0.2, 0.2]),
 ];
 
 /// Objectness and class gradients are the exact derivatives; none of theirs reaches the box, since the overlap that
@@ -102,6 +108,39 @@ fn anchor_box_gradients_match_pytorch() {
         let reached = (0..gradient.len()).filter(boxes).count();
         assert_eq!(reached, if shape[2] == 8 { 80 } else { 72 });
     }
+}
+
+/// Loss and gradients do not depend on the order of the outputs.
+#[test]
+fn outputs_are_found_by_level_and_kind() {
+    let heads = [
+        (Head::Anchors { anchors: anchors() }, vec![[2, 16, 8, 8], [2, 16, 4, 4]]),
+        (Head::Distribution { reg_max: 4 }, vec![[2, 16, 8, 8], [2, 3, 8, 8], [2, 16, 4, 4], [2, 3, 4, 4]]),
+    ];
+    for (head, shapes) in heads {
+        let mut detector = detector(head, &[8, 16], 3);
+        let mut outputs = tensors(&maps(&shapes), &shapes);
+        let run = |detector: &Detector, outputs: &[Tensor]| {
+            DetectionLoss::new(detector, &Gains::default()).unwrap().compute(outputs, &TARGETS).unwrap()
+        };
+        let mut expected = run(&detector, &outputs);
+        detector.outputs.reverse();
+        outputs.reverse();
+        let found = run(&detector, &outputs);
+        expected.gradients.reverse();
+        assert!((found.total - expected.total).abs() < 1e-5 * expected.total);
+        for (found, expected) in found.gradients.iter().zip(&expected.gradients) {
+            let [found, expected] = [found, expected].map(|map| map.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn sides_of_one_bin_have_no_loss() {
+    let detector = detector(Head::Distribution { reg_max: 1 }, &[8, 16], 3);
+    let error = DetectionLoss::new(&detector, &Gains::default()).unwrap_err().to_string();
+    assert!(error.contains("reg_max 1") && error.contains("not supported yet"), "{error}");
 }
 
 #[test]
