@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::batches::Target;
+use super::batch::Target;
 use super::dataset::Split;
 use super::error::DataError;
 use super::letterbox::Letterbox;

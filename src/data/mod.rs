@@ -6,6 +6,7 @@
 //! a [`DataError`].
 
 mod augment;
+mod batch;
 mod batches;
 mod cache;
 mod dataset;
@@ -25,7 +26,8 @@ mod summary;
 mod yaml;
 
 pub use augment::Augment;
-pub use batches::{Batch, BatchOptions, Batches, Origin, Target};
+pub use batch::{Batch, Origin, Target};
+pub use batches::{BatchOptions, Batches};
 pub use dataset::{DEFAULT_CACHE_BYTES, Dataset, ImageSource, Sample, Split};
 pub use error::{DataError, Problem};
 pub use letterbox::{Letterbox, letterbox, letterbox_tensor};

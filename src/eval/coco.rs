@@ -4,9 +4,9 @@
 use rayon::prelude::*;
 
 use super::{
-    Detection, Judged,
     average_precision::{CocoScore, Curves, Labels},
     curves::{Counted, over_confidence},
+    detection::{Detection, Judged},
     matching::{Hits, THRESHOLDS},
 };
 use crate::boxes::{Truth, area_f64, iou_f64};

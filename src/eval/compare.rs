@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BenchOptions, EvalError, EvaluateOptions, Score, Timing, evaluate,
-    latency::{Run, infer, noise, time_runs, with_threads},
+    average_precision::Score,
+    error::EvalError,
+    evaluate::{EvaluateOptions, evaluate},
+    latency::{BenchOptions, Run, infer, noise, time_runs, with_threads},
+    timing::Timing,
 };
 use crate::{data::Dataset, exec::Inference, model::Model, progress::Progress};
 

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
-use super::{Detection, EvalError};
+use super::{detection::Detection, error::EvalError};
 use crate::boxes::{Centred, Corners};
 use crate::model::{Detector, Head, OutputKind};
 

@@ -6,10 +6,11 @@ use candle_core::{Device, Tensor};
 use espalier_kernels::peak;
 use serde::{Deserialize, Serialize};
 
-use super::layer_times::{LayerTime, layer_times};
 use super::{
-    EvalError,
+    error::EvalError,
+    layer_times::{LayerTime, layer_times},
     options::{check_size, within},
+    timing::Timing,
 };
 use crate::{
     exec::{Inference, StepTimes},
@@ -49,53 +50,6 @@ impl BenchOptions {
         within("runs", self.runs, 1..=1_000_000)?;
         within("warm_up", self.warm_up, 0..=1_000_000)?;
         within("threads", self.threads.unwrap_or(1), 1..=1024)
-    }
-}
-
-/// Times of repeated runs, in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
-    /// Every run's time, shortest first.
-    sorted: Vec<f64>,
-}
-
-impl Timing {
-    /// From the times of at least one run, in any order.
-    ///
-    /// # Panics
-    /// Without a run.
-    pub fn new(mut seconds: Vec<f64>) -> Self {
-        assert!(!seconds.is_empty(), "a timing needs a run");
-        seconds.sort_by(f64::total_cmp);
-        Self { sorted: seconds }
-    }
-
-    /// How many runs there were.
-    pub fn runs(&self) -> usize {
-        self.sorted.len()
-    }
-
-    /// The time that a share of the runs stays below, between neighbours linearly: 0 for the shortest, 0.5 for the
-    /// median, 1 for the longest.
-    pub fn quantile(&self, share: f64) -> f64 {
-        let place = share.clamp(0.0, 1.0) * (self.sorted.len() - 1) as f64;
-        let [low, high] = [place.floor(), place.ceil()].map(|place| self.sorted[place as usize]);
-        low + (high - low) * place.fract()
-    }
-
-    /// Half of the runs took longer.
-    pub fn median(&self) -> f64 {
-        self.quantile(0.5)
-    }
-
-    /// The spread: what the middle half of the runs differs by (interquartile range).
-    pub fn spread(&self) -> f64 {
-        self.quantile(0.75) - self.quantile(0.25)
-    }
-
-    /// The shortest and the longest run.
-    pub fn range(&self) -> [f64; 2] {
-        [self.quantile(0.0), self.quantile(1.0)]
     }
 }
 
@@ -179,7 +133,7 @@ pub fn measure(
         macs_per_second: macs as f64 * images_per_second,
         peak_flops,
         peak_memory: on_cpu.then(peak_memory).flatten(),
-        layers: layer_times(model, options, &times)?,
+        layers: layer_times(model, options.size, options.batch, &times)?,
     })
 }
 
@@ -274,15 +228,6 @@ pub(crate) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, Eva
 mod tests {
     use super::*;
     use crate::{model::fixtures::tiny_detector, progress::Silent};
-
-    #[test]
-    fn quantiles() {
-        let timing = Timing::new(vec![4.0, 1.0, 3.0, 2.0]);
-        assert_eq!([timing.median(), timing.quantile(0.0), timing.quantile(1.0)], [2.5, 1.0, 4.0]);
-        assert_eq!((timing.spread(), timing.range(), timing.runs()), (1.5, [1.0, 4.0], 4));
-        let one = Timing::new(vec![7.0]);
-        assert_eq!([one.median(), one.spread()], [7.0, 0.0]);
-    }
 
     #[test]
     fn candidates_run_in_turn_and_warm_up_does_not_count() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BenchOptions, EvalError, Timing};
+use super::{error::EvalError, timing::Timing};
 use crate::{
     exec::StepTimes,
     graph::NodeId,
@@ -38,10 +38,11 @@ impl LayerTime {
 /// The medians of several runs, in the order of the graph.
 pub(super) fn layer_times(
     model: &Model,
-    options: &BenchOptions,
+    size: usize,
+    batch: usize,
     runs: &[StepTimes],
 ) -> Result<Vec<LayerTime>, EvalError> {
-    let image = [options.size; 2];
+    let image = [size; 2];
     let graph = model.graph();
     let (shapes, costs) =
         (graph.shapes(image).map_err(ModelError::from)?, graph.costs(image).map_err(ModelError::from)?);
@@ -53,7 +54,7 @@ pub(super) fn layer_times(
             layer: node.name.clone(),
             kind: node.op.kind().to_owned(),
             output: [shape.channels, shape.height, shape.width],
-            macs: costs[id].macs * options.batch as u64,
+            macs: costs[id].macs * batch as u64,
             forward: seconds,
             backward: backward.get(&id).copied(),
         }

@@ -1,7 +1,7 @@
 //! Which detections are right: each claims at most one labelled box of its class, and each box is claimed once, apart
 //! for every IoU threshold.
 
-use super::Judged;
+use super::detection::Judged;
 use crate::boxes::iou;
 
 /// IoU thresholds of mean average precision: 0.5, 0.55, …, 0.95.

@@ -20,6 +20,7 @@ mod matching;
 mod nms;
 mod options;
 mod predict;
+mod timing;
 
 pub use activations::{ActivationOptions, ActivationStatistics, LossGradients, activations, gradients};
 pub use average_precision::{ClassScore, CocoScore, Rule, Score, Scores, average_precision};
@@ -29,9 +30,8 @@ pub use detection::{Detection, Judged};
 pub use error::EvalError;
 pub use evaluate::{EvaluateOptions, Metrics, Observe, Seconds, evaluate, evaluate_with};
 pub(crate) use latency::noise;
-pub use latency::{
-    BenchOptions, BenchReport, Measured, Run, Timing, bench, measure, peak_memory, time_runs, with_threads,
-};
+pub use latency::{BenchOptions, BenchReport, Measured, Run, bench, measure, peak_memory, time_runs, with_threads};
 pub use layer_times::LayerTime;
 pub use nms::{NmsOptions, suppress};
 pub use predict::{PredictOptions, predict, predict_image};
+pub use timing::Timing;

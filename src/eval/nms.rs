@@ -1,6 +1,6 @@
 //! Class-aware non-maximum suppression: of boxes of a class that overlap, the most confident stays.
 
-use super::Detection;
+use super::detection::Detection;
 use crate::boxes::{Corners, area};
 
 /// How much is kept.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::IoError;
+use super::error::IoError;
 
 /// Writes a file so that whoever opens `path` finds the old content or the new one, never a part: `write` fills a
 /// temporary file in the same folder, which is flushed to the disk and renamed.

@@ -5,9 +5,11 @@ use std::{collections::HashMap, fs, io::Write, path::Path};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use super::{IoError, atomic_write};
+use super::{
+    atomic::atomic_write,
+    error::{IoError, NativeError},
+};
 use crate::{
     graph::Graph,
     model::{Detector, Model, ModelError, Provenance, Tensors},
@@ -37,49 +39,6 @@ pub enum Precision {
     Fp16,
 }
 
-/// What can be wrong with a `.safetensors` file.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum NativeError {
-    /// It cannot be read.
-    #[error(transparent)]
-    File(#[from] std::io::Error),
-    /// Its layout is broken.
-    #[error("its safetensors header or data is broken ({0}); copy or save it again")]
-    Layout(#[from] safetensors::SafeTensorError),
-    /// Another program wrote it.
-    #[error("it holds tensors, but not the network they belong to: it was not saved by Espalier")]
-    NotOurs,
-    /// A newer program wrote it.
-    #[error("it has format version {found}, and this program reads versions up to {VERSION}; use a newer Espalier")]
-    Newer {
-        /// The version it has.
-        found: u32,
-    },
-    /// Its description of the network is not one.
-    #[error("its description of the network is broken: {0}")]
-    Description(String),
-    /// A tensor of a type that weights do not have.
-    #[error("tensor `{name}` has type {found:?}; F32, F16 and BF16 are supported")]
-    Type {
-        /// The tensor.
-        name: String,
-        /// Its type.
-        found: Dtype,
-    },
-    /// A tensor without numbers.
-    #[error("tensor `{name}` has shape {shape:?}, which holds no numbers")]
-    Empty {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// Its parts do not fit together.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-}
-
 /// What the metadata says of the model, tensors apart.
 #[derive(Serialize, Deserialize)]
 struct Description {
@@ -98,7 +57,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
     let version = metadata.get(VERSION_KEY).ok_or(NativeError::NotOurs)?;
     match version.parse() {
         Ok(1..=VERSION) => {}
-        Ok(found) if found > VERSION => return Err(NativeError::Newer { found }),
+        Ok(found) if found > VERSION => return Err(NativeError::Newer { found, known: VERSION }),
         _ => return Err(NativeError::Description(format!("its format version is `{version}`"))),
     }
     let description = metadata.get(MODEL_KEY).ok_or(NativeError::NotOurs)?;

@@ -7,7 +7,11 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::{exec, model::OutputKind, testing::shared};
+use crate::{
+    exec,
+    model::{Model, OutputKind},
+    testing::shared,
+};
 
 const MODELS: [&str; 3] = ["yolov5n-coco", "yolov5n-bccd", "yolov8n-bccd"];
 

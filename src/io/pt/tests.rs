@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 use zip::CompressionMethod;
 
 use super::{
+    checkpoint,
     fixture::*,
     pickle::{Pickle, Value},
     storage::{Archive, TensorRef},
@@ -244,7 +245,7 @@ fn a_storage_of_many_tensors_is_unpacked_once() {
     let named = tensors.iter().zip(places);
     let named = named.map(|((name, _), &at)| ((*name).to_owned(), TensorRef::parse(&pickle, at).unwrap())).collect();
     let mut archive = Archive::open(&path).unwrap();
-    let found = super::tensors(&mut archive, &named).unwrap();
+    let found = checkpoint::tensors(&mut archive, &named).unwrap();
     assert_eq!(archive.unpacked, 2);
     assert_eq!(found["c"].to_vec1::<f32>().unwrap(), [8.0, 9.0, 10.0, 11.0]);
     assert_eq!(found["d"].to_vec1::<f32>().unwrap(), [4.0, 5.0, 6.0, 7.0]);

@@ -5,9 +5,10 @@ use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
 use super::{
-    Loss, LossError,
     ciou::ciou,
+    error::LossError,
     maps::{Extent, Maps, background, bce, by_image},
+    value::Loss,
 };
 use crate::{
     boxes::{Centred, Corners},

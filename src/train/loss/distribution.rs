@@ -5,10 +5,11 @@ use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
 use super::{
-    Loss, LossError,
     assigner::{Assigned, TaskAligned},
     ciou::ciou,
+    error::LossError,
     maps::{Extent, Maps, background, by_image},
+    value::Loss,
 };
 use crate::{
     boxes::{Corners, Truth},

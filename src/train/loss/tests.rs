@@ -1,8 +1,12 @@
 //! The losses against their derivatives and against PyTorch.
 
 use super::*;
-use crate::{boxes::Centred, model::Head};
-use candle_core::Device;
+use crate::{
+    boxes::{Centred, Truth},
+    data::Target,
+    model::{Detector, Head},
+};
+use candle_core::{Device, Tensor};
 
 fn detector(head: Head, strides: &[usize], classes: usize) -> Detector {
     let classes = (0..classes).map(|index| format!("class {index}")).collect();
