@@ -19,7 +19,7 @@ use crate::{
         Inference,
         numbers::{Numbers, on_cpu},
     },
-    model::{Detector, Head},
+    model::{Detector, Head, OutputKind},
     train::{Gradients, Term, TermError, TermInput, loss::objectness_balance},
 };
 
@@ -45,6 +45,8 @@ pub(super) fn boxes(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, Disti
 struct Outputs {
     part: &'static str,
     teacher: Arc<Inference>,
+    /// For each of the student's outputs, which of the teacher's is the same.
+    same: Vec<usize>,
     detector: Detector,
     compared: Compared,
     settings: Value,
@@ -59,7 +61,8 @@ enum Compared {
 
 impl Outputs {
     fn new(pair: &Pair<'_>, part: &'static str, compared: Compared, settings: Value) -> Self {
-        Self { part, teacher: Arc::clone(&pair.teacher), detector: pair.detector.clone(), compared, settings }
+        let (teacher, same, detector) = (Arc::clone(&pair.teacher), pair.outputs.clone(), pair.detector.clone());
+        Self { part, teacher, same, detector, compared, settings }
     }
 }
 
@@ -74,7 +77,11 @@ impl Term for Outputs {
 
     fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
         let teacher = input.run(&self.teacher)?;
-        let teacher = teacher.outputs.iter().map(on_cpu).collect::<candle_core::Result<Vec<_>>>()?;
+        let teacher = self
+            .same
+            .iter()
+            .map(|&output| on_cpu(&teacher.outputs[output]))
+            .collect::<candle_core::Result<Vec<_>>>()?;
         let numbers = teacher.iter().map(Numbers::of).collect::<candle_core::Result<Vec<_>>>()?;
         let maps = numbers.iter().zip(&teacher).map(|(numbers, map)| {
             let places = map.dim(2)? * map.dim(3)?;
@@ -100,7 +107,7 @@ struct Map<'a> {
     places: usize,
 }
 
-/// A teacher's outputs, for a student's to be compared with, map by map.
+/// A teacher's outputs in the student's order, for those to be compared with, map by map.
 ///
 /// Both terms are normalised and weighted as the part of the detection loss that they resemble, so a weight of 1 makes
 /// the teacher count as much as the labels. Class scores and boxes count where the teacher sees an object (Mehta and
@@ -121,9 +128,10 @@ impl<'a> Comparison<'a> {
     /// Looks for the objects that the teacher sees.
     fn new(detector: &'a Detector, batch: usize, teacher: &'a [Map<'a>], compared: Compared) -> Self {
         let classes = detector.classes.len();
+        let of_kind = |kind| detector.by_level(kind, teacher).into_iter();
         let objects: Vec<Vec<f32>> = match &detector.head {
-            Head::Anchors { .. } => teacher.iter().map(|map| objectness(map, classes)).collect(),
-            Head::Distribution { .. } => teacher.chunks_exact(2).map(|level| best_scores(&level[1], batch)).collect(),
+            Head::Anchors { .. } => of_kind(OutputKind::Anchors).map(|map| objectness(map, classes)).collect(),
+            Head::Distribution { .. } => of_kind(OutputKind::Classes).map(|map| best_scores(map, batch)).collect(),
         };
         let seen = objects.iter().flatten().map(|&object| f64::from(object)).sum::<f64>().max(1.0) as f32;
         Self { detector, batch, teacher, objects, seen, compared }
@@ -131,22 +139,24 @@ impl<'a> Comparison<'a> {
 
     /// Whether a map has anything of what is compared.
     fn concerns(&self, map: usize) -> bool {
-        match (&self.detector.head, self.compared) {
-            (Head::Anchors { .. }, _) => true,
-            (Head::Distribution { .. }, Compared::Boxes { .. }) => map.is_multiple_of(2),
-            (Head::Distribution { .. }, Compared::Scores { .. }) => !map.is_multiple_of(2),
+        match (self.detector.outputs[map].kind, self.compared) {
+            (OutputKind::Anchors, _)
+            | (OutputKind::Boxes, Compared::Boxes { .. })
+            | (OutputKind::Classes, Compared::Scores { .. }) => true,
+            (OutputKind::Boxes, Compared::Scores { .. }) | (OutputKind::Classes, Compared::Boxes { .. }) => false,
         }
     }
 
     /// Divergence of the student's map from the teacher's, for a mean image; the gradient of it times the batch is added
     /// to `gradient`.
     fn add(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
-        let sum = match (&self.detector.head, self.compared) {
-            (Head::Anchors { .. }, _) => self.anchors(map, student, gradient),
-            (Head::Distribution { .. }, Compared::Boxes { weight }) => self.distances(map, weight, student, gradient),
-            (Head::Distribution { .. }, Compared::Scores { classes, temperature, .. }) => {
+        let sum = match (self.detector.outputs[map].kind, self.compared) {
+            (OutputKind::Anchors, _) => self.anchors(map, student, gradient),
+            (OutputKind::Boxes, Compared::Boxes { weight }) => self.distances(map, weight, student, gradient),
+            (OutputKind::Classes, Compared::Scores { classes, temperature, .. }) => {
                 self.classes(map, classes, temperature, student, gradient)
             }
+            (OutputKind::Boxes, Compared::Scores { .. }) | (OutputKind::Classes, Compared::Boxes { .. }) => 0.0,
         };
         sum / self.batch as f64
     }
@@ -156,8 +166,9 @@ impl<'a> Comparison<'a> {
     fn anchors(&self, map: usize, student: &[f32], gradient: &mut [f32]) -> f64 {
         let Map { numbers: teacher, places } = self.teacher[map];
         let classes = self.detector.classes.len();
-        let (objects, planes, batch) = (&self.objects[map], 5 + classes, self.batch as f32);
-        let balance = objectness_balance(self.teacher.len())[map];
+        let level = self.detector.outputs[map].level;
+        let (objects, planes, batch) = (&self.objects[level], 5 + classes, self.batch as f32);
+        let balance = objectness_balance(self.objects.len())[level];
         let everywhere = vec![1.0; places];
         let anchors = teacher.par_chunks_exact(planes * places).zip(student.par_chunks_exact(planes * places));
         let anchors = anchors.zip(gradient.par_chunks_exact_mut(planes * places)).zip(objects.par_chunks(places));
@@ -174,7 +185,7 @@ impl<'a> Comparison<'a> {
                         (0..4).map(|plane| compare(plane, objects, 1.0, scale)).sum()
                     }
                     Compared::Scores { objectness, classes: weight, temperature } => {
-                        let scale = objectness * balance * batch / self.objects[map].len() as f32;
+                        let scale = objectness * balance * batch / self.objects[level].len() as f32;
                         let of_objectness = compare(4, &everywhere, temperature, scale);
                         let scale = weight * batch / (self.seen * classes as f32);
                         (5..planes).fold(of_objectness, |sum, plane| sum + compare(plane, objects, temperature, scale))
@@ -188,13 +199,14 @@ impl<'a> Comparison<'a> {
     /// YOLOv8's distances of the four sides, `reg_max` planes each.
     fn distances(&self, map: usize, weight: f32, student: &[f32], gradient: &mut [f32]) -> f64 {
         let Map { numbers: teacher, places } = self.teacher[map];
+        let level = self.detector.outputs[map].level;
         let scale = weight * 1.5 * self.batch as f32 / (self.seen * 4.0);
         let side = teacher.len() / (4 * self.batch);
         let sides = teacher.par_chunks_exact(side).zip(student.par_chunks_exact(side));
         let sides = sides.zip(gradient.par_chunks_exact_mut(side)).enumerate();
         let sums: Vec<f64> = sides
             .map(|(index, ((teacher, student), gradient))| {
-                let objects = &self.objects[map / 2][index / 4 * places..][..places];
+                let objects = &self.objects[level][index / 4 * places..][..places];
                 over_planes(teacher, student, objects, 1.0, scale, gradient)
             })
             .collect();

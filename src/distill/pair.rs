@@ -20,7 +20,9 @@ use crate::{
 pub(super) struct Pair<'a> {
     /// The teacher, ready to run; it keeps its side of `features`.
     pub teacher: Arc<Inference>,
-    /// What both detect.
+    /// For each of the student's outputs, which of the teacher's is of the same level and kind.
+    pub outputs: Vec<usize>,
+    /// What both detect, as the student gives it.
     pub detector: &'a Detector,
     /// The features that the heads read, level by level; empty where no term compares features.
     pub features: Vec<FeaturePair>,
@@ -53,9 +55,12 @@ impl<'a> Pair<'a> {
             true => pair_features(teacher, student)?,
             false => Vec::new(),
         };
+        let same = |output| teacher.detector().outputs.iter().position(|other| other == output);
+        let outputs = student.detector().outputs.iter().map(same).collect::<Option<_>>();
+        let outputs = outputs.ok_or_else(|| heads(teacher, student))?;
         let taps: Vec<NodeId> = features.iter().map(|pair| pair.teacher).collect();
         let teacher = Arc::new(Inference::new(teacher, &taps)?);
-        Ok(Self { teacher, detector: student.detector(), features, gains, options })
+        Ok(Self { teacher, outputs, detector: student.detector(), features, gains, options })
     }
 
     /// The student's side of the features.
@@ -76,15 +81,18 @@ pub(super) fn check(teacher: &Model, student: &Model) -> Result<(), DistillError
         return Err(DistillError::Classes { teacher, student });
     }
     if teacher.detector().head != student.detector().head || teacher.detector().strides != student.detector().strides {
-        let describe =
-            |model: &Model| format!("{:?} with strides {:?}", model.detector().head, model.detector().strides);
-        return Err(DistillError::Heads { teacher: describe(teacher), student: describe(student) });
+        return Err(heads(teacher, student));
     }
     let (here, there) = (teacher.device(), student.device());
     if !here.same_device(&there) {
         return Err(DistillError::Devices { teacher: format!("{here:?}"), student: format!("{there:?}") });
     }
     Ok(())
+}
+
+fn heads(teacher: &Model, student: &Model) -> DistillError {
+    let describe = |model: &Model| format!("{:?} with strides {:?}", model.detector().head, model.detector().strides);
+    DistillError::Heads { teacher: describe(teacher), student: describe(student) }
 }
 
 fn pair_features(teacher: &Model, student: &Model) -> Result<Vec<FeaturePair>, DistillError> {

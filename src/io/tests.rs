@@ -285,10 +285,14 @@ fn networks_that_do_not_fit_are_refused() {
     let anchors =
         |extent: f32| serde_json::json!({ "kind": "anchors", "anchors": [[[extent, 4]], [[8, 8]], [[9, 9]]] });
     for extent in [0.0, -3.0] {
-        let change = |it: &mut serde_json::Value| it["detector"]["head"] = anchors(extent);
+        let change = |it: &mut serde_json::Value| {
+            it["detector"]["head"] = anchors(extent);
+            it["detector"]["outputs"] = serde_json::Value::Null;
+        };
         refused(|header| network(header, change), &["anchors", &format!("size {extent}")]);
     }
     refused(|header| network(header, |it| it["detector"]["classes"] = serde_json::json!([])), &["no classes"]);
+    refused(|header| network(header, |it| it["detector"]["outputs"][3]["level"] = 0.into()), &["outputs", "level: 0"]);
     refused(|header| network(header, |it| it["detector"]["classes"] = serde_json::json!(["one"])), &["1 classes"]);
     refused(|header| network(header, |it| it["detector"]["strides"] = serde_json::json!([8, 16, 0])), &["stride"]);
 }
