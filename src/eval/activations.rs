@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EvalError,
+    error::EvalError,
     options::{check_size, within},
 };
 use crate::{
     data::{Batch, Batches, Dataset},
-    exec::{self, Inference, ValueGradients},
+    exec::{self, Inference, Observer, ObserverError, ValueGradients, numbers::Numbers},
     graph::NodeId,
     model::{Model, Statistics, Tally},
     progress::Progress,
@@ -62,26 +62,22 @@ pub fn activations(
     progress: &dyn Progress,
 ) -> Result<Vec<ActivationStatistics>, EvalError> {
     let layers: Vec<(NodeId, NodeId)> = model.convolutions().map(|(id, _)| (id, model.unit_output(id))).collect();
-    let taps: Vec<NodeId> = layers.iter().map(|&(_, output)| output).collect();
-    let network = Inference::new(model, &taps)?;
-    let mut tallies: BTreeMap<NodeId, Tally> = BTreeMap::new();
+    let mut seen = SeenValues(layers.iter().map(|&(_, output)| (output, Tally::default())).collect());
+    let network = Inference::new(model, &[])?;
     over_batches(model, dataset, options, progress, "activations", |batch| {
-        let values = network.run(&batch.images)?;
-        let counted = values.taps.par_iter().map(|(&id, value)| Ok((id, tally(value)?)));
-        for (id, tally) in counted.collect::<Result<Vec<_>, EvalError>>()? {
-            tallies.entry(id).or_default().merge(&tally);
-        }
+        network.run_observed(&batch.images, &mut seen)?;
         Ok(())
     })?;
     let row = |(id, output): (NodeId, NodeId)| ActivationStatistics {
         name: model.graph().node(id).name.clone(),
-        activation: tallies.get(&output).copied().unwrap_or_default().statistics(),
+        activation: seen.0[&output].statistics(),
     };
     Ok(layers.into_iter().map(row).collect())
 }
 
 /// Mean magnitude of a loss's gradient with respect to every weight of a convolution, by the convolution's name: the
-/// mean over weights and batches, with batch statistics (as in training).
+/// mean over weights and batches. Normalisations use batch statistics, as in training: it is how strongly training pulls,
+/// and no score of importance, for which running statistics are needed.
 ///
 /// # Errors
 /// As [`activations`], and those of `loss`.
@@ -109,10 +105,35 @@ pub fn gradients(
     Ok(names.into_iter().zip(&tallies).map(|(name, tally)| (name, tally.statistics().abs_mean)).collect())
 }
 
-fn tally(value: &Tensor) -> Result<Tally, EvalError> {
-    let mut tally = Tally::default();
-    tally.add(&value.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
-    Ok(tally)
+/// Statistics of values as they pass, by node: none is kept.
+struct SeenValues(BTreeMap<NodeId, Tally>);
+
+impl Observer for SeenValues {
+    fn wants(&self, node: NodeId) -> bool {
+        self.0.contains_key(&node)
+    }
+
+    fn value(&mut self, node: NodeId, value: &Tensor) -> Result<(), ObserverError> {
+        if let Some(sum) = self.0.get_mut(&node) {
+            sum.merge(&tally(value)?);
+        }
+        Ok(())
+    }
+}
+
+fn tally(value: &Tensor) -> candle_core::Result<Tally> {
+    const PART: usize = 1 << 16;
+    let value = value.to_device(&Device::Cpu)?.contiguous()?;
+    let numbers = Numbers::of(&value)?;
+    let part = |numbers: &[f32]| {
+        let mut tally = Tally::default();
+        tally.add(numbers);
+        tally
+    };
+    let parts: Vec<Tally> = numbers.par_chunks(PART).map(part).collect();
+    let mut whole = Tally::default();
+    parts.iter().for_each(|part| whole.merge(part));
+    Ok(whole)
 }
 
 /// Hands the batches of the first images to `each`, on the model's device.

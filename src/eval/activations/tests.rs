@@ -1,3 +1,5 @@
+//! Statistics of layers, against their definition and the reference.
+
 use super::*;
 use crate::{
     data::{ShapesOptions, shapes},

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use candle_core::Tensor;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map};
 use serde_json::{Value, json};
 
 use super::detections::Detections;
 use super::{Answer, class_names, side};
-use crate::data::{Batch, Dataset};
+use crate::data::Dataset;
 use crate::eval::{ActivationOptions, PredictOptions};
 use crate::io::{self, Precision};
 use crate::model::Model;
@@ -22,7 +21,7 @@ use crate::script::failure::raise;
 use crate::script::object::Object;
 use crate::script::options::{Kind, OptionSet};
 use crate::script::state::State;
-use crate::train::loss::{DetectionLoss, Gains};
+use crate::train::loss::loss_gradients;
 use crate::zoo::{self, Fresh};
 
 pub fn bind(api: &mut Api) {
@@ -209,9 +208,7 @@ mod functions {
         let state = State::of(&context);
         let progress = state.progress.as_ref();
         let activations = crate::eval::activations(model, &data, &looked_at, progress).map_err(raise)?;
-        let loss = DetectionLoss::new(model.detector(), &Gains::default()).map_err(raise)?;
-        let of_outputs = |batch: &Batch, outputs: &[Tensor]| Ok(loss.compute(outputs, &batch.targets)?.gradients);
-        let gradients = crate::eval::gradients(model, &data, &looked_at, &of_outputs, progress).map_err(raise)?;
+        let gradients = loss_gradients(model, &data, &looked_at, progress).map_err(raise)?;
         Ok(layers(model, size, &rows, Some(&Extras { activations, gradients })))
     }
 

@@ -11,12 +11,14 @@ mod distribution;
 mod error;
 mod gains;
 mod maps;
+mod pull;
 mod value;
 
 pub use anchors::objectness_balance;
 pub use detection::DetectionLoss;
 pub use error::LossError;
 pub use gains::Gains;
+pub use pull::loss_gradients;
 pub use value::Loss;
 
 #[cfg(test)]
