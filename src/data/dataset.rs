@@ -15,6 +15,20 @@ use crate::boxes::{Centred, Truth};
 pub const DEFAULT_CACHE_BYTES: usize = 2 << 30;
 
 /// Class names and the splits (`train`, `val`, perhaps `test`). Cloning is cheap: splits and their caches are shared.
+///
+/// ```
+/// use espalier::data::{Batches, ShapesOptions, shapes};
+///
+/// let mut drawn = ShapesOptions::default();
+/// (drawn.train, drawn.val) = (4, 2);
+/// let data = shapes(&drawn)?; // or dataset("data.yaml")?
+/// let train = data.split("train")?;
+/// assert_eq!(train.samples.len(), 4);
+/// for batch in Batches::eval(train, 160, 2)? {
+///     assert_eq!(batch?.images.dims(), [2, 3, 160, 160]);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// What to call it in messages and tables: the path of its `data.yaml`, or `shapes`.

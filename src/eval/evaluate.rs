@@ -10,9 +10,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DecodeOptions, Detection, EvalError, Judged, NmsOptions, Rule, Scores, average_precision, decode,
+    average_precision::{Rule, Scores, average_precision},
+    decode::{DecodeOptions, decode},
+    detection::{Detection, Judged},
+    error::EvalError,
+    nms::{NmsOptions, suppress},
     options::{check_size, within},
-    suppress,
 };
 use crate::{
     data::{Batch, Batches, Dataset, Origin, Sample, Split},
@@ -98,6 +101,22 @@ pub type Observe<'a> = &'a mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalEr
 
 /// Evaluates a detector on a split: every image letterboxed to a square, every class of every box that passes the
 /// confidence threshold, class-aware suppression, boxes compared in pixels of the original images.
+///
+/// ```
+/// use espalier::{
+///     data::{ShapesOptions, shapes},
+///     eval::{EvaluateOptions, evaluate},
+///     progress::Silent,
+/// };
+///
+/// let mut drawn = ShapesOptions::default();
+/// drawn.val = 16;
+/// let mut options = EvaluateOptions::default();
+/// options.size = 160;
+/// let metrics = evaluate(&espalier::io::teacher()?, &shapes(&drawn)?, &options, &Silent)?;
+/// assert!(metrics.scores.overall.map50 > 0.5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Options out of range, a split that is not there, cannot be read or has no labels, classes that differ, a network

@@ -1,8 +1,8 @@
 //! How good and how fast a detector is.
 //!
 //! [`evaluate`] runs a model on a split: raw outputs become boxes ([`decode`]), of which those that overlap a better one
-//! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. [`predict`] is
-//! the same for one image. [`bench()`] times inference, [`compare`] puts models side by side, and [`activations`] says
+//! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. a
+//! [`Predictor`] does the same for single images. [`bench()`] times inference, [`compare`] puts models side by side, and [`activations`] says
 //! what the layers do on real images.
 
 mod activations;
@@ -33,5 +33,5 @@ pub(crate) use latency::noise;
 pub use latency::{BenchOptions, BenchReport, Measured, Run, bench, measure, peak_memory, time_runs, with_threads};
 pub use layer_times::LayerTime;
 pub use nms::{NmsOptions, suppress};
-pub use predict::{PredictOptions, predict, predict_image};
+pub use predict::{PredictOptions, Predictor};
 pub use timing::Timing;

@@ -1,19 +1,22 @@
-//! The boxes that a detector sees in one image.
+//! The boxes that a detector sees in images.
 
 use std::path::Path;
 
+use candle_core::Device;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DecodeOptions, Detection, EvalError, NmsOptions, decode,
+    decode::{DecodeOptions, decode},
+    detection::Detection,
+    error::EvalError,
+    nms::{NmsOptions, suppress},
     options::{check_size, within},
-    suppress,
 };
 use crate::{
     data::{letterbox_tensor, read_image},
-    exec,
-    model::{Head, Model},
+    exec::Inference,
+    model::{Detector, Head, Model},
 };
 
 /// How boxes are chosen.
@@ -36,37 +39,80 @@ impl Default for PredictOptions {
     }
 }
 
-/// The boxes in an image file (JPEG, PNG, BMP, WebP), most confident first, in its pixels, each of its best class.
+/// A detector made ready to look at many images: its normalisations are folded into its convolutions and its weights
+/// packed once.
 ///
-/// # Errors
-/// Options out of range, a file that is no readable image, a network that does not run.
-pub fn predict(model: &Model, image: impl AsRef<Path>, options: &PredictOptions) -> Result<Vec<Detection>, EvalError> {
-    predict_image(model, &read_image(image)?, options)
+/// ```
+/// use espalier::{
+///     data::{ShapesOptions, shapes},
+///     eval::{PredictOptions, Predictor},
+/// };
+///
+/// let model = espalier::io::teacher()?;
+/// let mut options = PredictOptions::default();
+/// options.size = 160;
+/// let predictor = Predictor::new(&model, options)?;
+///
+/// let data = shapes(&ShapesOptions::default())?;
+/// let image = data.split("val")?.image(0)?;
+/// for found in predictor.predict(&image)? {
+///     let name = &model.detector().classes[found.class];
+///     println!("{name} at {:?}, {:.0} % sure", found.corners, 100.0 * found.confidence);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Predictor {
+    detector: Detector,
+    device: Device,
+    network: Inference,
+    options: PredictOptions,
 }
 
-/// [`predict`] for an image in memory.
-///
-/// # Errors
-/// Options out of range, a network that does not run.
-pub fn predict_image(model: &Model, image: &RgbImage, options: &PredictOptions) -> Result<Vec<Detection>, EvalError> {
-    check_size(model, options.size)?;
-    within("confidence", options.confidence, 0.0..=1.0)?;
-    within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
-    within("max_detections", options.max_detections, 1..=30_000)?;
-    let (pixels, fit) = letterbox_tensor(image, options.size)?;
-    let outputs = exec::infer(model, &pixels.to_device(&model.device())?, &[])?.outputs;
-    let iou = options.iou.unwrap_or(match model.detector().head {
-        Head::Anchors { .. } => 0.45,
-        Head::Distribution { .. } => 0.7,
-    });
-    let decoding = DecodeOptions { confidence: options.confidence, multi_label: false };
-    let candidates = decode(model.detector(), &outputs, decoding)?.into_iter().flatten().collect();
-    let nms = NmsOptions { iou, max_detections: options.max_detections, ..NmsOptions::default() };
-    let limits = [image.width() as f32, image.height() as f32];
-    let in_image = |found: Detection| {
-        let [left, top, right, bottom] = fit.to_image(found.corners);
-        let [x, y] = limits.map(|limit| move |side: f32| side.clamp(0.0, limit));
-        Detection { corners: [x(left), y(top), x(right), y(bottom)], ..found }
-    };
-    Ok(suppress(candidates, nms).into_iter().map(in_image).collect())
+impl Predictor {
+    /// Makes a model ready.
+    ///
+    /// # Errors
+    /// Options out of range, or a model that cannot be prepared.
+    pub fn new(model: &Model, options: PredictOptions) -> Result<Self, EvalError> {
+        check_size(model, options.size)?;
+        within("confidence", options.confidence, 0.0..=1.0)?;
+        within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
+        within("max_detections", options.max_detections, 1..=30_000)?;
+        let network = Inference::new(model, &[])?;
+        Ok(Self { detector: model.detector().clone(), device: model.device(), network, options })
+    }
+
+    /// The boxes in an image, most confident first, in its pixels, each of its best class.
+    ///
+    /// # Errors
+    /// Where the network does not run.
+    pub fn predict(&self, image: &RgbImage) -> Result<Vec<Detection>, EvalError> {
+        let (pixels, fit) = letterbox_tensor(image, self.options.size)?;
+        let outputs = self.network.run(&pixels.to_device(&self.device)?)?.outputs;
+        let decoding = DecodeOptions { confidence: self.options.confidence, multi_label: false };
+        let candidates = decode(&self.detector, &outputs, decoding)?.into_iter().flatten().collect();
+        let limits = [image.width() as f32, image.height() as f32];
+        let in_image = |found: Detection| {
+            let [left, top, right, bottom] = fit.to_image(found.corners);
+            let [x, y] = limits.map(|limit| move |side: f32| side.clamp(0.0, limit));
+            Detection { corners: [x(left), y(top), x(right), y(bottom)], ..found }
+        };
+        Ok(suppress(candidates, self.nms()).into_iter().map(in_image).collect())
+    }
+
+    /// [`Predictor::predict`] for an image file: JPEG, PNG, BMP or WebP.
+    ///
+    /// # Errors
+    /// A file that is no readable image, a network that does not run.
+    pub fn predict_file(&self, image: impl AsRef<Path>) -> Result<Vec<Detection>, EvalError> {
+        self.predict(&read_image(image)?)
+    }
+
+    fn nms(&self) -> NmsOptions {
+        let iou = self.options.iou.unwrap_or(match self.detector.head {
+            Head::Anchors { .. } => 0.45,
+            Head::Distribution { .. } => 0.7,
+        });
+        NmsOptions { iou, max_detections: self.options.max_detections, ..NmsOptions::default() }
+    }
 }

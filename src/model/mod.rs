@@ -21,6 +21,15 @@ use crate::graph::{Cost, Graph, GraphError};
 pub type Tensors = BTreeMap<String, Tensor>;
 
 /// A detector as a value: cloning shares the tensors, and whatever changes a model returns a new one.
+///
+/// ```
+/// let model = espalier::io::teacher()?; // or io::load("yolov8n.pt")?
+/// let cost = model.cost(160)?;
+/// println!("{}: {} parameters, {} MACs", model.provenance().name, cost.params, cost.macs);
+/// let renamed = model.clone().with_name("mine");
+/// assert_eq!(renamed.graph(), model.graph());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Model {
     graph: Arc<Graph>,

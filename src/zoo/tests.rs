@@ -1,3 +1,5 @@
+//! Fresh models: sizes, widths, initial weights.
+
 use super::*;
 
 /// Parameters and MACs at 640 pixels with 80 classes, then parameters with 3 classes, counted in PyTorch on the authors'

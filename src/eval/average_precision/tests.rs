@@ -1,3 +1,5 @@
+//! Average precision against the reference and against itself.
+
 use super::*;
 use crate::{boxes::Truth, eval::Detection, testing::shared};
 

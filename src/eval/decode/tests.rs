@@ -1,3 +1,5 @@
+//! Decoded boxes against the reference.
+
 use candle_core::safetensors::load;
 
 use super::*;

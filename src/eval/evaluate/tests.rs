@@ -1,8 +1,10 @@
+//! Evaluation and prediction, against each other and against the reference.
+
 use super::*;
 use crate::{
     boxes::iou,
     data::{ShapesOptions, dataset, shapes},
-    eval::{PredictOptions, predict, predict_image},
+    eval::{PredictOptions, Predictor},
     io::load,
     model::fixtures::tiny_detector,
     progress::Silent,
@@ -49,11 +51,13 @@ fn a_prediction_is_what_evaluation_sees() {
     let (model, data) = (tiny_detector(6), drawn());
     let image = data.split("val").unwrap().image(0).unwrap();
     let options = PredictOptions { size: 64, confidence: 0.1, ..PredictOptions::default() };
-    let found = predict_image(&model, &image, &options).unwrap();
+    let predictor = Predictor::new(&model, options).unwrap();
+    let found = predictor.predict(&image).unwrap();
+    assert_eq!(predictor.predict(&image).unwrap(), found);
     assert!(!found.is_empty() && found.is_sorted_by(|a, b| a.confidence >= b.confidence));
     assert!(found.iter().all(|one| one.confidence > 0.1 && one.corners.iter().all(|side| (0.0..=64.0).contains(side))));
     let doubled = image::imageops::resize(&image, 128, 128, image::imageops::FilterType::Nearest);
-    let also = predict_image(&model, &doubled, &options).unwrap();
+    let also = predictor.predict(&doubled).unwrap();
     assert!(also.iter().all(|one| one.corners.iter().all(|side| (0.0..=128.0).contains(side))));
     assert!(also.iter().any(|one| one.corners.iter().any(|&side| side > 64.0)));
 }
@@ -139,7 +143,8 @@ fn predictions_equal_the_golden_boxes() {
     let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
     let expected: Vec<[f32; 6]> = serde_json::from_value(golden["nms_conf25_iou45"].clone()).unwrap();
     let model = load(shared("models/yolov5n-bccd.pt").unwrap()).unwrap();
-    let found = predict(&model, image, &PredictOptions { size: 320, ..PredictOptions::default() }).unwrap();
+    let found = Predictor::new(&model, PredictOptions { size: 320, ..PredictOptions::default() }).unwrap();
+    let found = found.predict_file(image).unwrap();
     // Another JPEG decoder moves confidences by some hundredths, so boxes near the threshold may come or go.
     assert!(found.len().abs_diff(expected.len()) <= 2, "{found:#?}");
     let sure = |[.., confidence, _]: &[f32; 6]| *confidence > 0.35;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Answer;
 use crate::data::read_image;
-use crate::eval::{Detection, EvalError, PredictOptions, predict_image};
+use crate::eval::{Detection, EvalError, PredictOptions, Predictor};
 use crate::model::Model;
 use crate::report::{LabelledBox, Table, View, detections, draw_boxes, save_picture};
 use crate::script::engine::Api;
@@ -31,7 +31,7 @@ pub struct Detections {
 impl Detections {
     /// Looks at an image.
     pub fn find(model: &Model, path: &Path, options: &PredictOptions) -> Result<Self, EvalError> {
-        let found = predict_image(model, &read_image(path)?, options)?;
+        let found = Predictor::new(model, *options)?.predict_file(path)?;
         Ok(Self { path: path.into(), found, classes: model.detector().classes.clone() })
     }
 
