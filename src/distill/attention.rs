@@ -20,7 +20,7 @@ pub(super) fn term(pair: &Pair<'_>, weight: f32) -> std::result::Result<Arc<dyn 
         }
         Ok((Tensor::stack(&distances, 0)?.sum_all()? * f64::from(weight))?)
     });
-    Ok(Arc::new(term.taps(&pair.student_taps()).settings(pair.settings("at", weight, None))))
+    Ok(Arc::new(term.taps(&pair.student_taps()).settings(pair.settings(weight, None))))
 }
 
 /// The mean square over the channels of features (n, c, h, w), as vectors (n, h·w) of length 1.
@@ -67,7 +67,7 @@ mod tests {
         let pair = Pair {
             teacher: Arc::new(Inference::new(teacher, &[1]).unwrap()),
             features: vec![FeaturePair { teacher: 1, student: 1, teacher_width: 2, student_width: 2 }],
-            ..Pair::new(teacher, student, &options, &gains).unwrap()
+            ..Pair::new(teacher, student, &options, &gains, false).unwrap()
         };
         let (images, none) = (images(), Tensors::new());
         let input = TermInput::new(&images, &[], student, taps, &none, 0.0);

@@ -42,7 +42,7 @@ pub(super) fn term(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, Distil
         weight,
         temperature,
         seed: pair.options.seed,
-        settings: pair.settings("cwd", weight, Some(temperature)),
+        settings: pair.settings(weight, Some(temperature)),
     }))
 }
 

@@ -6,7 +6,7 @@ use super::{
     error::DistillError,
     options::DistillOptions,
     pair::{Pair, check},
-    terms::TERMS,
+    terms::{self, Compares, TERMS},
 };
 use crate::{
     data::Dataset,
@@ -28,17 +28,21 @@ pub fn objective(
     options: &DistillOptions,
     gains: &Gains,
 ) -> Result<Objective, DistillError> {
-    options.validate()?;
-    check(teacher, student)?;
-    let pair = Pair::new(teacher, student, options, gains)?;
+    validate(teacher, student, options)?;
+    let wanted = || TERMS.iter().filter(|term| options.weights.of(term.name) > 0.0);
+    let features = wanted().any(|term| term.compares == Compares::Features);
+    let pair = Pair::new(teacher, student, options, gains, features)?;
     let mut terms: Vec<Arc<dyn Term>> = vec![Arc::new(Detection::new(student.detector(), gains)?)];
-    for term in TERMS {
-        let weight = options.weights.of(term.name);
-        if weight > 0.0 {
-            terms.push((term.make)(&pair, weight)?);
-        }
+    for term in wanted() {
+        terms.push((term.make)(&pair, options.weights.of(term.name))?);
     }
     Ok(Objective::new(terms))
+}
+
+fn validate(teacher: &Model, student: &Model, options: &DistillOptions) -> Result<(), DistillError> {
+    options.validate()?;
+    terms::validate(&options.weights)?;
+    check(teacher, student)
 }
 
 /// A teacher and a student.
@@ -55,8 +59,7 @@ impl Distiller {
     /// # Errors
     /// Where the two do not detect the same things in the same way, or an option is out of its range.
     pub fn new(teacher: &Model, student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
-        options.validate()?;
-        check(teacher, student)?;
+        validate(teacher, student, &options)?;
         Ok(Self { teacher: teacher.clone(), student: student.clone(), options })
     }
 
@@ -82,7 +85,7 @@ impl Distiller {
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
         let options = effective_options(options)?;
         let objective = self.objective(&options.gains, options.size)?;
-        Ok(fit_with(&self.student, data, &options, &objective, progress)?)
+        Ok(fit_with(&self.student, data, &options, &objective, &mut [], progress)?)
     }
 
     /// Times steps of the training, as [`crate::train::bench`].

@@ -2,7 +2,6 @@
 
 use thiserror::Error;
 
-use super::terms::TERMS;
 use crate::{
     exec::ExecError,
     graph::GraphError,
@@ -51,10 +50,12 @@ pub enum DistillError {
         student: usize,
     },
     /// A weight for a term that there is not.
-    #[error("there is no term `{name}`; the terms are {}", TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", "))]
+    #[error("there is no term `{name}`; the terms are {known}")]
     NoSuchTerm {
         /// The name given.
         name: String,
+        /// The names that there are.
+        known: String,
     },
     /// A weight or temperature out of its range.
     #[error("`{name}` is {value}; expected {expected}")]

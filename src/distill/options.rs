@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::DistillError, terms::TERMS};
+use super::error::DistillError;
 
 /// Weights and temperatures of the terms beside the detection loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,24 +20,18 @@ pub struct DistillOptions {
     pub seed: u64,
 }
 
-/// The weight of each term of [`TERMS`], by its name; a weight of 0 leaves a term out.
+/// The weight of each term of [`TERMS`](super::TERMS), by its name; a weight of 0 leaves a term out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Weights(BTreeMap<String, f32>);
-
-impl Default for Weights {
-    fn default() -> Self {
-        Self(TERMS.iter().map(|term| (term.name.to_owned(), term.weight)).collect())
-    }
-}
+pub struct Weights(pub(super) BTreeMap<String, f32>);
 
 impl Weights {
     /// No term at all.
     pub fn none() -> Self {
-        Self(TERMS.iter().map(|term| (term.name.to_owned(), 0.0)).collect())
+        Self(BTreeMap::new())
     }
 
-    /// The same with another weight for one term. A name that is not in [`TERMS`] is an error of
+    /// The same with another weight for one term. A name that is not in [`TERMS`](super::TERMS) is an error of
     /// [`Distiller::new`](super::Distiller::new).
     pub fn with(mut self, term: &str, weight: f32) -> Self {
         self.0.insert(term.to_owned(), weight);
@@ -57,15 +51,8 @@ impl Default for DistillOptions {
 }
 
 impl DistillOptions {
+    /// Checks the temperatures.
     pub(super) fn validate(&self) -> Result<(), DistillError> {
-        for (name, &value) in &self.weights.0 {
-            let Some(term) = TERMS.iter().find(|term| term.name == name) else {
-                return Err(DistillError::NoSuchTerm { name: name.clone() });
-            };
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(DistillError::Option { name: term.name, value, expected: "a number of at least 0" });
-            }
-        }
         for (name, value) in [("temperature", self.temperature), ("cwd_temperature", self.cwd_temperature)] {
             if !(value.is_finite() && value >= 0.1) {
                 return Err(DistillError::Option { name, value, expected: "a number of at least 0.1" });

@@ -31,13 +31,13 @@ pub(super) fn scores(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, Dist
         classes: weight * pair.gains.class.unwrap_or(0.5),
         temperature,
     };
-    let settings = pair.settings("logits", weight, Some(temperature));
+    let settings = pair.settings(weight, Some(temperature));
     Ok(Arc::new(Outputs::new(pair, "distill_logits", compared, settings)))
 }
 
 /// Distillation of boxes.
 pub(super) fn boxes(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, DistillError> {
-    let settings = pair.settings("boxes", weight, None);
+    let settings = pair.settings(weight, None);
     Ok(Arc::new(Outputs::new(pair, "distill_boxes", Compared::Boxes { weight }, settings)))
 }
 

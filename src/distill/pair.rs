@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{
-    error::DistillError,
-    options::DistillOptions,
-    terms::{Compares, TERMS},
-};
+use super::{error::DistillError, options::DistillOptions};
 use crate::{
-    exec::Inference,
+    exec::{ExecError, Inference},
     graph::{Graph, NodeId},
-    model::{Detector, Model},
+    model::{Detector, Model, digest},
     train::loss::Gains,
 };
 
@@ -29,6 +25,8 @@ pub(super) struct Pair<'a> {
     /// Weights of the student's detection loss.
     pub gains: &'a Gains,
     pub options: &'a DistillOptions,
+    /// Digest of the teacher's tensors.
+    pub digest: String,
 }
 
 /// The same level's features in both networks.
@@ -43,15 +41,15 @@ pub(super) struct FeaturePair {
 }
 
 impl<'a> Pair<'a> {
-    /// Pairs outputs and, where a term needs them, the neck's features of teacher and student.
+    /// Pairs outputs and, where a term compares `features`, those of the necks of teacher and student.
     pub fn new(
         teacher: &Model,
         student: &'a Model,
         options: &'a DistillOptions,
         gains: &'a Gains,
+        features: bool,
     ) -> Result<Self, DistillError> {
-        let mut wanted = TERMS.iter().filter(|term| options.weights.of(term.name) > 0.0);
-        let features = match wanted.any(|term| term.compares == Compares::Features) {
+        let features = match features {
             true => pair_features(teacher, student)?,
             false => Vec::new(),
         };
@@ -59,8 +57,9 @@ impl<'a> Pair<'a> {
         let outputs = student.detector().outputs.iter().map(same).collect::<Option<_>>();
         let outputs = outputs.ok_or_else(|| heads(teacher, student))?;
         let taps: Vec<NodeId> = features.iter().map(|pair| pair.teacher).collect();
+        let digest = digest(teacher.tensors()).map_err(ExecError::from)?;
         let teacher = Arc::new(Inference::new(teacher, &taps)?);
-        Ok(Self { teacher, outputs, detector: student.detector(), features, gains, options })
+        Ok(Self { teacher, outputs, detector: student.detector(), features, gains, options, digest })
     }
 
     /// The student's side of the features.
@@ -68,10 +67,16 @@ impl<'a> Pair<'a> {
         self.features.iter().map(|pair| pair.student).collect()
     }
 
-    /// What decides a term: its name, weight and temperature.
-    pub fn settings(&self, name: &str, weight: f32, temperature: Option<f32>) -> Value {
-        json!({ "term": name, "weight": weight, "temperature": temperature })
+    /// What decides a term: its weight, its temperature, the teacher.
+    pub fn settings(&self, weight: f32, temperature: Option<f32>) -> Value {
+        let (weight, temperature) = (decimal(weight), temperature.map(decimal));
+        json!({ "weight": weight, "temperature": temperature, "teacher (SHA-256)": self.digest })
     }
+}
+
+/// The number that is written as the fp32 number is.
+fn decimal(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 /// Checks that two models detect the same things in the same way.

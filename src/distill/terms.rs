@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{attention, channelwise, error::DistillError, outputs, pair::Pair};
+use super::{attention, channelwise, error::DistillError, options::Weights, outputs, pair::Pair};
 use crate::train::Term;
 
 /// A loss between teacher and student.
@@ -38,3 +38,37 @@ pub static TERMS: &[TermInfo] = &[
     TermInfo { name: "cwd", weight: 0.03, compares: Compares::Features, make: channelwise::term, doc: "where each channel of the neck's features looks, softened by cwd_temperature", paper: "Shu et al. 2021, arXiv:2011.13256" },
     TermInfo { name: "at", weight: 0.0, compares: Compares::Features, make: attention::term, doc: "attention transfer: where the neck's features are large, all channels together", paper: "Zagoruyko and Komodakis 2017, arXiv:1612.03928" },
 ];
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self(TERMS.iter().map(|term| (term.name.to_owned(), term.weight)).collect())
+    }
+}
+
+/// Checks that every weight is of a term and in its range.
+pub(super) fn validate(weights: &Weights) -> Result<(), DistillError> {
+    for (name, &value) in &weights.0 {
+        let Some(term) = TERMS.iter().find(|term| term.name == name) else {
+            let known = TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ");
+            return Err(DistillError::NoSuchTerm { name: name.clone(), known });
+        };
+        if !(value.is_finite() && value >= 0.0) {
+            return Err(DistillError::Option { name: term.name, value, expected: "a number of at least 0" });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_a_line_for_each() {
+        let readme = include_str!("../../README.md");
+        for TermInfo { name, weight, doc, paper, .. } in TERMS {
+            let line = format!("| `{name}` | {weight} | {doc} ({paper}) |");
+            assert!(readme.contains(&line), "the README lacks: {line}");
+        }
+    }
+}

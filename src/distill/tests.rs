@@ -164,3 +164,55 @@ fn pairs_that_do_not_fit_are_refused() {
     let error = Distiller::new(&teacher, &teacher, unknown).unwrap_err().to_string();
     assert!(error.contains("`logit`") && error.contains("logits, boxes, cwd, at"), "{error}");
 }
+
+/// Asks to stop after the first step.
+struct StopAtOnce(std::sync::atomic::AtomicBool);
+
+impl crate::progress::Progress for StopAtOnce {
+    fn start(&self, _what: &str, _total: Option<u64>) {}
+    fn advance(&self, _done: u64, _message: &str) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+    fn note(&self, _line: &str) {}
+    fn finish(&self) {}
+    fn stop_requested(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_distillation_is_resumed_only_as_it_began_and_keeps_masks() {
+    let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
+    let name = "model.0.conv.weight";
+    let shape = student.tensors()[name].dims().to_vec();
+    let held: Vec<f32> = (0..shape.iter().product()).map(|index| (index % 3 != 0) as u8 as f32).collect();
+    let mask = Tensor::from_vec(held.clone(), shape, &candle_core::Device::Cpu).unwrap();
+    let student = student.with_masks([(name.to_string(), mask)].into()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let options = weights(&[("logits", 0.3), ("cwd", 0.03)]);
+    let fit = FitOptions { epochs: 1, batch: 4, size: 64, validate: false, ..FitOptions::default() };
+    let distiller = |teacher: &Model, options: &DistillOptions| Distiller::new(teacher, &student, options.clone()).unwrap();
+    let whole = distiller(&teacher, &options).fit(&data(), &fit, &Silent).unwrap();
+    let kept = FitOptions { folder: Some(folder.path().join("run")), ..fit };
+    let stopped = distiller(&teacher, &options).fit(&data(), &kept, &StopAtOnce(false.into())).unwrap();
+    assert!(stopped.stopped);
+    let resume = FitOptions { resume: stopped.folder, ..FitOptions::default() };
+    let refused = |teacher: &Model, options: DistillOptions, words: &[&str]| {
+        let error = distiller(teacher, &options).fit(&data(), &resume, &Silent).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(&model("yolov5n", 0.125, 3), options.clone(), &["distill_logits", "teacher"]);
+    let other = DistillOptions { temperature: 3.0, ..options.clone() };
+    refused(&teacher, other, &["distill_logits", "temperature = 2.0, not 3.0"]);
+    let other = DistillOptions { weights: options.weights.clone().with("cwd", 0.5), ..options.clone() };
+    refused(&teacher, other, &["distill_cwd", "weight = 0.03, not 0.5"]);
+    let other = DistillOptions { weights: options.weights.clone().with("at", 1.0), ..options.clone() };
+    refused(&teacher, other, &["distill_cwd, distill_at"]);
+    let resumed = distiller(&teacher, &options).fit(&data(), &resume, &Silent).unwrap();
+    let numbers = |model: &Model| model.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(numbers(&resumed.last), numbers(&whole.last));
+    for (number, held) in numbers(&resumed.last).iter().zip(held) {
+        assert_eq!(*number == 0.0, held == 0.0);
+    }
+    assert!(resumed.last.masks().contains_key(name));
+}

@@ -219,8 +219,8 @@ fn run(
         suppressed += run.elapsed();
         observe(&batch, &outputs)?;
         progress.advance(judged.len() as u64, "");
-        if progress.stop_requested() {
-            let [done, total] = [judged.len(), split.samples.len()];
+        let [done, total] = [judged.len(), split.samples.len()];
+        if done < total && progress.stop_requested() {
             return Err(EvalError::Stopped { what: "images", done, total });
         }
     }

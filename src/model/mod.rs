@@ -1,12 +1,14 @@
 //! A model: a graph, its tensors by name, and what a detector needs to know.
 
 mod detector;
+mod digest;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod masks;
 mod statistics;
 
 pub use detector::{Detector, Head, Output, OutputKind};
+pub use digest::digest;
 pub use statistics::{FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics, Tally};
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use candle_core::{Tensor, Var};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::term::{Gradients, Term, TermError, TermInput};
 use crate::{graph::NodeId, model::Tensors};
@@ -64,7 +64,7 @@ where
     }
 
     fn settings(&self) -> Value {
-        json!({ "term": self.name, "settings": self.settings })
+        self.settings.clone()
     }
 
     fn taps(&self) -> Vec<NodeId> {

@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{FitOptions, Objective, Rates, TrainError, Trainer};
+use super::{
+    error::TrainError, objective::Objective, optimizer::Rates, options::FitOptions, trainer::Trainer,
+};
 use crate::{
     boxes::{Centred, Truth},
     data::Target,

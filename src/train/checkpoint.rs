@@ -1,42 +1,80 @@
-//! All that is needed to go on with a run exactly, in one file.
+//! All that is needed to resume a run exactly, in one file.
 
-use std::{collections::HashMap, fs, io::Write, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::Write,
+    path::Path,
+};
 
 use candle_core::{Device, Tensor};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Epoch, FitOptions, TrainError, trainer::Trainer};
+use super::{
+    checkpoint_error::CheckpointError,
+    error::TrainError,
+    hook::{Hook, HookState},
+    objective::Objective,
+    options::FitOptions,
+    state::RunState,
+    trainer::Trainer,
+};
 use crate::{
     graph::Graph,
     io::atomic_write,
-    model::{Detector, Provenance, Tensors},
+    model::{Detector, Model, Provenance, Tensors, digest},
 };
 
-/// Version of the layout; it grows when older programs can no longer go on with a run.
-const VERSION: u32 = 1;
+/// Version of the layout. Only runs of the same version are resumed: those of version 1 do not say what they minimise.
+const VERSION: u32 = 2;
 const KEY: &str = "espalier.checkpoint";
-const MASK: &str = "mask.";
+const HOOK: &str = "hook.";
 
-/// Where a run stands between two steps.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Place {
-    /// Epoch of the next step, from 0.
-    pub epoch: usize,
-    /// Batch of the next step in that epoch, from 0.
-    pub batch: usize,
-    /// Steps done.
-    pub step: usize,
-    /// Sums of the losses over the epoch's images so far.
-    pub sums: Vec<f64>,
-    /// The epoch's images so far.
-    pub images: usize,
-    /// Best fitness and its epoch, from 1.
-    pub best: Option<(f64, usize)>,
-    /// Rows of the complete epochs.
-    pub history: Vec<Epoch>,
-    /// Seconds of the sessions so far.
-    pub seconds: f64,
+/// What must be the same for a run to be resumed, beside the network and the options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// The dataset's name.
+    pub dataset: String,
+    /// Digest of the model's masks.
+    pub masks: String,
+    /// What is minimised.
+    pub terms: Vec<TermIdentity>,
+    /// Names and shapes of the terms' own tensors.
+    pub tensors: Vec<(String, Vec<usize>)>,
+    /// Names of the hooks.
+    pub hooks: Vec<String>,
+}
+
+/// What a run says of a term.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct TermIdentity {
+    pub parts: Vec<String>,
+    pub settings: Value,
+}
+
+impl Identity {
+    /// That of a run that is about to begin.
+    pub fn new(
+        model: &Model,
+        dataset: &str,
+        objective: &Objective,
+        tensors: &Tensors,
+        hooks: &[&dyn Hook],
+    ) -> Result<Self, TrainError> {
+        let term = |term: &std::sync::Arc<dyn super::term::Term>| {
+            let (parts, settings) = (term.part_names(), term.settings());
+            TermIdentity { parts, settings }
+        };
+        Ok(Self {
+            dataset: dataset.into(),
+            masks: digest(model.masks())?,
+            terms: objective.terms().iter().map(term).collect(),
+            tensors: tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect(),
+            hooks: hooks.iter().map(|hook| hook.name().to_owned()).collect(),
+        })
+    }
 }
 
 /// What a checkpoint says beside its arrays.
@@ -47,11 +85,11 @@ struct Description {
     detector: Detector,
     provenance: Provenance,
     options: FitOptions,
-    parts: Vec<String>,
-    extra: Vec<(String, Vec<usize>)>,
+    identity: Identity,
     optimizer_steps: u64,
-    dataset: String,
-    place: Place,
+    state: RunState,
+    /// What each hook keeps beside tensors, by its name.
+    hooks: BTreeMap<String, Value>,
 }
 
 /// A checkpoint that was read.
@@ -59,15 +97,13 @@ pub(super) struct Checkpoint {
     pub graph: Graph,
     pub detector: Detector,
     pub provenance: Provenance,
-    /// The run's options, masks included.
     pub options: FitOptions,
-    pub parts: Vec<String>,
-    pub extra: Vec<(String, Vec<usize>)>,
-    pub dataset: String,
-    pub place: Place,
+    pub identity: Identity,
+    state: RunState,
+    hooks: BTreeMap<String, HookState>,
     values: Vec<f32>,
     average: Option<Vec<f32>>,
-    state: Vec<Vec<f32>>,
+    moments: Vec<Vec<f32>>,
     optimizer_steps: u64,
 }
 
@@ -76,22 +112,27 @@ pub(super) fn save(
     path: &Path,
     trainer: &Trainer,
     options: &FitOptions,
-    parts: &[String],
-    dataset: &str,
-    place: &Place,
+    identity: &Identity,
+    state: &RunState,
+    hooks: &[&dyn Hook],
 ) -> Result<(), TrainError> {
     let model = trainer.model();
+    let hooks = hooks.iter().map(|hook| {
+        let name = hook.name().to_owned();
+        let state = hook.state().map_err(|source| TrainError::Hook { hook: name.clone(), source })?;
+        Ok((name, state.on_cpu()?))
+    });
+    let hooks = hooks.collect::<Result<BTreeMap<String, HookState>, TrainError>>()?;
     let description = Description {
         version: VERSION,
         graph: model.graph().clone(),
         detector: model.detector().clone(),
         provenance: model.provenance().clone(),
         options: options.clone(),
-        parts: parts.to_vec(),
-        extra: trainer.extra().iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect(),
+        identity: identity.clone(),
         optimizer_steps: trainer.optimizer.steps,
-        dataset: dataset.into(),
-        place: place.clone(),
+        state: state.clone(),
+        hooks: hooks.iter().map(|(name, state)| (name.clone(), state.values.clone())).collect(),
     };
     let mut arrays: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     let mut add = |name: String, shape: Vec<usize>, values: &[f32]| {
@@ -104,9 +145,11 @@ pub(super) fn save(
     for (index, state) in trainer.optimizer.state.iter().enumerate() {
         add(format!("state.{index}"), vec![state.len()], state);
     }
-    for (name, mask) in &options.masks {
-        let values = mask.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        add(format!("{MASK}{name}"), mask.dims().to_vec(), &values);
+    for (hook, state) in &hooks {
+        for (name, tensor) in &state.tensors {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            add(format!("{HOOK}{hook}/{name}"), tensor.dims().to_vec(), &values);
+        }
     }
     let failed = |error: String| TrainError::Write { path: path.into(), source: std::io::Error::other(error) };
     let text = serde_json::to_string(&description).map_err(|error| failed(error.to_string()))?;
@@ -122,80 +165,90 @@ pub(super) fn save(
 
 /// Reads a checkpoint.
 pub(super) fn load(path: &Path) -> Result<Checkpoint, TrainError> {
-    let bad = |reason: String| TrainError::Resume { path: path.into(), reason };
-    let bytes = fs::read(path).map_err(|error| {
-        bad(format!("cannot be read ({error}); resume takes the folder of a run, such as runs/fit"))
-    })?;
-    let broken = |error: safetensors::SafeTensorError| bad(format!("is no whole checkpoint ({error})"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+    read(path).map_err(|source| TrainError::Checkpoint { path: path.into(), source })
+}
+
+fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let bytes = fs::read(path).map_err(CheckpointError::Read)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-    let text = text.ok_or_else(|| bad("is no checkpoint of a run".into()))?;
-    let version: serde_json::Value = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
-    match version["version"].as_u64() {
-        Some(found) if found <= u64::from(VERSION) => {}
-        found => return Err(bad(format!("has version {found:?}, and this program goes on from {VERSION} at most"))),
+    let description: Value = serde_json::from_str(text.ok_or(CheckpointError::NoDescription)?)?;
+    let found = description["version"].as_u64();
+    if found != Some(u64::from(VERSION)) {
+        return Err(CheckpointError::Version { found, known: VERSION });
     }
-    let description: Description =
-        serde_json::from_value(version).map_err(|error| bad(format!("its description is broken: {error}")))?;
-    let arrays = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let read = |name: &str| -> Result<Vec<f32>, TrainError> {
-        let view = arrays.tensor(name).map_err(broken)?;
+    let description: Description = serde_json::from_value(description)?;
+    let arrays = SafeTensors::deserialize(&bytes)?;
+    let array = |name: &str| -> Result<Vec<f32>, CheckpointError> {
+        let view = arrays.tensor(name)?;
         if view.dtype() != Dtype::F32 {
-            return Err(bad(format!("its array `{name}` has type {:?}, not F32", view.dtype())));
+            return Err(CheckpointError::ArrayType { name: name.into(), found: format!("{:?}", view.dtype()) });
         }
         Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     };
-    let mut options = description.options;
-    let mut state = Vec::new();
-    for (name, view) in arrays.tensors() {
-        if let Some(tensor) = name.strip_prefix(MASK) {
-            options.masks.insert(tensor.into(), Tensor::from_vec(read(&name)?, view.shape(), &Device::Cpu)?);
+    let hook = |(hook, values): (String, Value)| {
+        let (mut tensors, prefix) = (Tensors::new(), format!("{HOOK}{hook}/"));
+        for (name, view) in arrays.tensors() {
+            if let Some(tensor) = name.strip_prefix(&prefix) {
+                let numbers = Tensor::from_vec(array(&name)?, view.shape(), &Device::Cpu);
+                tensors.insert(tensor.into(), numbers.map_err(|_| SafeTensorError::TensorInvalidInfo)?);
+            }
         }
-    }
-    for index in 0.. {
-        match arrays.names().iter().any(|name| **name == format!("state.{index}")) {
-            true => state.push(read(&format!("state.{index}"))?),
-            false => break,
-        }
-    }
+        Ok((hook, HookState { tensors, values }))
+    };
+    let hooks = description.hooks.into_iter().map(hook).collect::<Result<_, CheckpointError>>()?;
+    let names = (0..).map(|index| format!("state.{index}"));
+    let names = names.take_while(|name| arrays.names().iter().any(|known| *known == name));
+    let moments = names.map(|name| array(&name)).collect::<Result<_, _>>()?;
     Ok(Checkpoint {
         graph: description.graph,
         detector: description.detector,
         provenance: description.provenance,
-        parts: description.parts,
-        extra: description.extra,
-        dataset: description.dataset,
-        place: description.place,
-        values: read("values")?,
-        average: if options.ema { Some(read("average")?) } else { None },
-        state,
+        identity: description.identity,
+        state: description.state,
+        hooks,
+        values: array("values")?,
+        average: if description.options.ema { Some(array("average")?) } else { None },
+        moments,
         optimizer_steps: description.optimizer_steps,
-        options,
+        options: description.options,
     })
 }
 
 impl Checkpoint {
-    /// Puts weights, average and optimiser state into a trainer of the same model and objective.
-    pub fn restore(self, path: &Path, trainer: &mut Trainer) -> Result<Place, TrainError> {
-        let lengths = |values: &[f32], state: &[Vec<f32>], average: &Option<Vec<f32>>| {
-            (values.len(), average.as_ref().map(Vec::len), state.iter().map(Vec::len).collect::<Vec<_>>())
+    /// Whether some epoch was validated, so that the run's folder has a best model.
+    pub fn has_best(&self) -> bool {
+        self.state.best.is_some()
+    }
+
+    /// Puts weights, average and optimiser state into a trainer of the same model and objective, and each hook's state
+    /// into the hook.
+    pub fn restore<'a>(
+        mut self,
+        path: &Path,
+        trainer: &mut Trainer,
+        hooks: impl Iterator<Item = &'a mut (dyn Hook + 'static)>,
+    ) -> Result<RunState, TrainError> {
+        let lengths = |values: &[f32], moments: &[Vec<f32>], average: &Option<Vec<f32>>| {
+            (values.len(), average.as_ref().map(Vec::len), moments.iter().map(Vec::len).collect::<Vec<_>>())
         };
-        let found = lengths(&self.values, &self.state, &self.average);
+        let found = lengths(&self.values, &self.moments, &self.average);
         let expected = lengths(&trainer.values, &trainer.optimizer.state, &trainer.average);
         if found != expected {
-            let reason = format!("its arrays have lengths {found:?}, but the model needs {expected:?}");
-            return Err(TrainError::Resume { path: path.into(), reason });
+            let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+            let source = CheckpointError::ArrayLengths { found, expected };
+            return Err(TrainError::Checkpoint { path: path.into(), source });
         }
         trainer.values = self.values;
         trainer.average = self.average;
-        trainer.optimizer.state = self.state;
+        trainer.optimizer.state = self.moments;
         trainer.optimizer.steps = self.optimizer_steps;
         trainer.refresh()?;
-        Ok(self.place)
-    }
-
-    /// Names and shapes of an objective's tensors, as the checkpoint lists them.
-    pub fn describe(extra: &Tensors) -> Vec<(String, Vec<usize>)> {
-        extra.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect()
+        for hook in hooks {
+            let name = hook.name().to_owned();
+            let state = self.hooks.remove(&name).unwrap_or_default();
+            hook.restore(state).map_err(|source| TrainError::Hook { hook: name, source })?;
+        }
+        Ok(self.state)
     }
 }

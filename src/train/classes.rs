@@ -14,7 +14,7 @@ use crate::{
 /// biases that make them rare (Lin et al. 2017, "Focal Loss", section 4.1).
 ///
 /// # Errors
-/// No names, a name twice, or outputs that are no convolutions.
+/// No names, a name twice, or outputs that are not convolutions.
 pub fn with_classes(model: &Model, names: &[String], seed: u64) -> Result<Model, ModelError> {
     if names.is_empty() {
         return Err(ModelError::Detector("it needs at least one class".into()));
@@ -73,7 +73,7 @@ fn replace(
 ) -> Result<(), ModelError> {
     let name = graph.node(node).name.clone();
     let Op::Conv(conv) = graph.op_mut(node) else {
-        return Err(ModelError::Detector(format!("its output `{name}` is no convolution")));
+        return Err(ModelError::Detector(format!("its output `{name}` is not a convolution")));
     };
     conv.out_channels = rows.len();
     for parameter in graph.node(node).op.parameters() {

@@ -31,7 +31,7 @@ impl Term for Detection {
     }
 
     fn settings(&self) -> Value {
-        json!({ "term": "detection", "gains": self.gains })
+        json!({ "gains": self.gains })
     }
 
     fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {

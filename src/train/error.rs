@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{Run, loss::LossError};
+use super::{checkpoint_error::CheckpointError, loss::LossError, run::Run};
 use crate::{data::DataError, eval::EvalError, exec::ExecError, io::IoError, model::ModelError};
 
 /// What can go wrong in training; the message says what to do.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum TrainError {
     /// An option out of its range.
     #[error("{option} = {found}: expected {expected}")]
@@ -33,16 +34,6 @@ pub enum TrainError {
         /// The dataset's classes.
         data: Vec<String>,
     },
-    /// A mask that fits no tensor of the model.
-    #[error("mask `{name}` is {mask:?}, but the model's tensor of that name is {tensor:?}")]
-    Mask {
-        /// The tensor's name.
-        name: String,
-        /// The mask's shape.
-        mask: Vec<usize>,
-        /// The tensor's shape, if there is one.
-        tensor: Option<Vec<usize>>,
-    },
     /// The loss or the gradient is no longer finite. The run up to there is not lost.
     #[error(
         "the {what} is no longer finite in epoch {epoch}, batch {batch}; a lower lr (it was {lr}), a longer warm-up or \
@@ -61,9 +52,17 @@ pub enum TrainError {
         /// The run up to the last good step.
         run: Box<Run>,
     },
-    /// What is trained for failed.
+    /// A term of the objective failed.
     #[error(transparent)]
-    Objective(#[from] Box<dyn std::error::Error + Send + Sync>),
+    Term(#[from] Box<dyn std::error::Error + Send + Sync>),
+    /// A hook failed.
+    #[error("hook `{hook}`: {source}")]
+    Hook {
+        /// Its name.
+        hook: String,
+        /// Its own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// An objective's tensor or gradient does not fit.
     #[error("the objective's {what} `{name}` {reason}")]
     Extra {
@@ -74,13 +73,13 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A run cannot be gone on with.
-    #[error("{}: {reason}", path.display())]
-    Resume {
+    /// A run cannot be resumed.
+    #[error("{}: {source}", path.display())]
+    Checkpoint {
         /// The checkpoint or folder.
         path: PathBuf,
         /// Why, and what to do.
-        reason: String,
+        source: CheckpointError,
     },
     /// A file of the run could not be written.
     #[error("{}: cannot be written: {source}", path.display())]

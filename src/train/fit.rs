@@ -3,13 +3,19 @@
 use std::time::Instant;
 
 use super::{
-    Epoch, FitOptions, Objective, Run, TrainError, Trainer, Validation,
-    checkpoint::{self, Place},
+    checkpoint::{self, Identity},
+    error::TrainError,
     folder::RunFolder,
+    hook::{self, EpochContext, Flow, Hook, HookError, StepContext},
     loss::DetectionLoss,
-    resume::effective_options,
-    schedule::Pace,
-    validate::validate,
+    objective::Objective,
+    optimizer::Rates,
+    options::FitOptions,
+    resume::{self, effective_options},
+    run::{Epoch, Run, Validation},
+    state::RunState,
+    trainer::Trainer,
+    validate::{Validating, validate},
 };
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset},
@@ -26,28 +32,29 @@ pub fn fit(model: &Model, data: &Dataset, options: &FitOptions, progress: &dyn P
     let options = effective_options(options)?;
     let gains = options.gains.for_training(model.detector(), options.size);
     let objective = Objective::detection(model.detector(), &gains)?;
-    fit_with(model, data, &options, &objective, progress)
+    fit_with(model, data, &options, &objective, &mut [], progress)
 }
 
 /// Trains a model on a dataset's `train` split towards an objective, and validates its averaged weights on `val` after
-/// each epoch. The model given is not changed.
+/// each epoch. The model given is not changed; what its masks hold at zero stays zero.
 ///
 /// Where the listener asks to stop, the run ends after the current batch and gives what there is. A run with a folder
 /// writes a checkpoint after each epoch, after every `checkpoint_every` steps and when it is stopped; a run resumed from
-/// it ends with the same weights as one that was never interrupted: data order and augmentation depend on the seed, the
-/// epoch and the image alone.
+/// it, with the same model, data, terms and hooks, ends with the same weights as one that was never interrupted: data
+/// order and augmentation depend on the seed, the epoch and the image alone.
 ///
 /// # Errors
-/// Options out of range, model and dataset that do not fit, a file that cannot be read or written. Where loss or
-/// gradient are no longer finite, [`TrainError::Diverged`] has the run up to there.
+/// Options out of range, model and dataset that do not fit, a file that cannot be read or written, those of the hooks.
+/// Where loss or gradient are no longer finite, [`TrainError::Diverged`] has the run up to there.
 pub fn fit_with(
     model: &Model,
     data: &Dataset,
     options: &FitOptions,
     objective: &Objective,
+    hooks: &mut [Box<dyn Hook>],
     progress: &dyn Progress,
 ) -> Result<Run, TrainError> {
-    let mut session = Session::begin(model, data, options, objective)?;
+    let mut session = Session::begin(model, data, options, objective, hooks)?;
     progress.start("train", Some(session.total_steps() as u64));
     let ended = session.run(progress);
     progress.finish();
@@ -55,7 +62,7 @@ pub fn fit_with(
         Ended::Complete => false,
         Ended::Stopped => true,
         Ended::Diverged { what, lr } => {
-            let (epoch, batch) = (session.place.epoch + 1, session.place.batch + 1);
+            let (epoch, batch) = (session.state.epoch + 1, session.state.batch + 1);
             let run = Box::new(session.finish(true)?);
             return Err(TrainError::Diverged { what, epoch, batch, lr, run });
         }
@@ -78,15 +85,47 @@ struct Session<'a> {
     parts: Vec<String>,
     loss: DetectionLoss,
     trainer: Trainer,
-    pace: Pace,
+    hooks: Hooks<'a>,
+    identity: Identity,
     /// Steps of an epoch.
     batches: usize,
-    place: Place,
+    state: RunState,
     best: Option<Model>,
     folder: Option<RunFolder>,
     began: Instant,
     /// Seconds of the sessions before this one.
     earlier: f64,
+}
+
+/// The hooks that the options ask for, and those given.
+struct Hooks<'a> {
+    own: Vec<Box<dyn Hook>>,
+    given: &'a mut [Box<dyn Hook>],
+}
+
+impl Hooks<'_> {
+    fn all(&self) -> Vec<&dyn Hook> {
+        self.own.iter().chain(&*self.given).map(|hook| &**hook).collect()
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut (dyn Hook + 'static)> {
+        self.own.iter_mut().chain(&mut *self.given).map(|hook| &mut **hook)
+    }
+
+    /// Calls each in turn.
+    fn call(&mut self, mut act: impl FnMut(&mut dyn Hook) -> Result<(), HookError>) -> Result<(), TrainError> {
+        self.each().try_for_each(|hook| {
+            act(hook).map_err(|source| TrainError::Hook { hook: hook.name().to_owned(), source })
+        })
+    }
+
+    fn check_names(&self) -> Result<(), TrainError> {
+        let names: Vec<&str> = self.all().iter().map(|hook| hook.name()).collect();
+        match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+            Some((_, name)) => Err(TrainError::Hook { hook: (*name).into(), source: "two hooks have this name".into() }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -95,16 +134,22 @@ impl<'a> Session<'a> {
         data: &'a Dataset,
         options: &FitOptions,
         objective: &'a Objective,
+        given: &'a mut [Box<dyn Hook>],
     ) -> Result<Self, TrainError> {
         let resumed = options.resume.as_ref().map(|path| -> Result<_, TrainError> {
             let folder = RunFolder::open(path);
             let checkpoint = checkpoint::load(&folder.checkpoint())?;
-            super::resume::check(&checkpoint, &folder, model, data, objective)?;
             Ok((folder, checkpoint))
         });
         let resumed = resumed.transpose()?;
+        let refused = |folder: &RunFolder| {
+            let path = folder.checkpoint();
+            move |source| TrainError::Checkpoint { path, source }
+        };
         let options = match &resumed {
-            Some((_, checkpoint)) => super::resume::merged(options, &checkpoint.options)?,
+            Some((folder, checkpoint)) => {
+                resume::merged(options, &checkpoint.options).map_err(refused(folder))?
+            }
             None => options.clone(),
         };
         options.validate(model, data)?;
@@ -113,28 +158,34 @@ impl<'a> Session<'a> {
             data.split("val")?;
         }
         let batches = split.samples.len().div_ceil(options.batch);
-        let mut trainer = Trainer::new(model, &objective.tensors()?, &options, options.epochs * batches)?;
+        let mut hooks = Hooks { own: hook::of_options(&options, batches), given };
+        hooks.check_names()?;
+        let tensors = objective.tensors()?;
+        let identity = Identity::new(model, &data.name, objective, &tensors, &hooks.all())?;
+        let mut trainer = Trainer::new(model, &tensors, &options, options.epochs * batches)?;
         let loss = DetectionLoss::new(model.detector(), &options.gains.for_training(model.detector(), options.size))?;
-        let (folder, place, best) = match resumed {
+        let (folder, state, best) = match resumed {
             Some((folder, checkpoint)) => {
-                let place = checkpoint.restore(&folder.checkpoint(), &mut trainer)?;
-                let best = place.best.map(|_| io::load(folder.best())).transpose()?;
-                let best = best.map(|best| best.to_device(&model.device())).transpose()?;
-                (Some(folder), place, best)
+                resume::check(&checkpoint, model, &identity).map_err(refused(&folder))?;
+                let best = checkpoint.has_best().then(|| io::load(folder.best())).transpose()?;
+                let best = best.map(|best| best.to_device(&model.device())?.with_masks(model.masks().clone()));
+                let state = checkpoint.restore(&folder.checkpoint(), &mut trainer, hooks.each())?;
+                (Some(folder), state, best.transpose()?)
             }
-            None => (options.folder.as_deref().map(RunFolder::create).transpose()?, Place::default(), None),
+            None => (options.folder.as_deref().map(RunFolder::create).transpose()?, RunState::default(), None),
         };
         Ok(Self {
-            pace: Pace::new(&options, batches),
             parts: objective.part_names(),
-            earlier: place.seconds,
+            earlier: state.seconds,
             data,
             options,
             objective,
             loss,
             trainer,
+            hooks,
+            identity,
             batches,
-            place,
+            state,
             best,
             folder,
             began: Instant::now(),
@@ -146,126 +197,144 @@ impl<'a> Session<'a> {
     }
 
     fn run(&mut self, progress: &dyn Progress) -> Result<Ended, TrainError> {
-        while self.place.epoch < self.options.epochs {
-            let lr = match self.epoch(progress)? {
-                Ok(lr) => lr,
-                Err(ended) => {
-                    self.checkpoint()?;
-                    return Ok(ended);
-                }
+        while self.state.epoch < self.options.epochs {
+            let ended = match self.steps(progress)? {
+                Some(ended) => Some(ended),
+                None => self.close_epoch(progress)?,
             };
-            self.close_epoch(lr, progress)?;
-            let waited = self.place.best.map(|(_, epoch)| self.place.epoch - epoch);
-            if self.options.patience > 0 && waited.is_some_and(|waited| waited >= self.options.patience) {
-                progress.note(&format!("no better validation for {} epochs: done", self.options.patience));
-                break;
+            self.checkpoint()?;
+            if let Some(ended) = ended {
+                return Ok(ended);
             }
         }
         Ok(Ended::Complete)
     }
 
-    /// The rest of the current epoch; gives the learning rates of its last step, or why the run ends.
-    fn epoch(&mut self, progress: &dyn Progress) -> Result<Result<[f32; 3], Ended>, TrainError> {
+    /// The rest of the current epoch's steps; says why the run ends, where it does.
+    fn steps(&mut self, progress: &dyn Progress) -> Result<Option<Ended>, TrainError> {
         let options = BatchOptions {
             size: self.options.size,
             batch: self.options.batch,
             seed: self.options.seed,
-            epoch: self.place.epoch as u64,
+            epoch: self.state.epoch as u64,
             augment: self.augment(),
             ..BatchOptions::default()
         };
         let device = self.trainer.model().device();
-        let mut rates = self.pace.rates(self.place.epoch, self.place.step);
-        self.place.sums.resize(self.parts.len(), 0.0);
-        let (began, before) = (Instant::now(), self.place.images);
+        let steps = self.total_steps();
+        self.state.sums.resize(self.parts.len(), 0.0);
+        let (began, before) = (Instant::now(), self.state.images);
         // Batches that a resumed run has done are made once more and passed over.
-        for batch in Batches::train(self.data.split("train")?, &options)?.skip(self.place.batch) {
+        for batch in Batches::train(self.data.split("train")?, &options)?.skip(self.state.batch) {
             let batch = batch?;
             if progress.stop_requested() {
-                return Ok(Err(Ended::Stopped));
+                return Ok(Some(Ended::Stopped));
             }
-            rates = self.pace.rates(self.place.epoch, self.place.step);
+            let (epoch, step) = (self.state.epoch, self.state.step);
+            let mut rates = Rates { lr: [self.options.lr; 3], momentum: self.options.momentum };
+            let trainer = &mut self.trainer;
+            let mut context = StepContext { epoch, step, steps, rates: &mut rates, trainer };
+            self.hooks.call(|hook| hook.before_step(&mut context))?;
             let images = batch.images.to_device(&device)?;
-            let share = self.place.step as f64 / self.total_steps() as f64;
+            let share = step as f64 / steps as f64;
             let report = self.trainer.step(&images, &batch.targets, self.objective, &rates, share)?;
             if !report.made {
                 let what = if report.total.is_finite() { "gradient" } else { "loss" };
-                return Ok(Err(Ended::Diverged { what, lr: rates.lr[1] }));
+                return Ok(Some(Ended::Diverged { what, lr: rates.lr[1] }));
             }
+            let mut context = StepContext { epoch, step, steps, rates: &mut rates, trainer: &mut self.trainer };
+            self.hooks.call(|hook| hook.after_step(&mut context))?;
             let count = batch.origins.len();
-            for (sum, &part) in self.place.sums.iter_mut().zip(&report.parts) {
+            for (sum, &part) in self.state.sums.iter_mut().zip(&report.parts) {
                 *sum += f64::from(part) * count as f64;
             }
-            self.place.images += count;
-            self.place.batch += 1;
-            self.place.step += 1;
-            let speed = (self.place.images - before) as f64 / began.elapsed().as_secs_f64();
-            progress.advance(self.place.step as u64, &self.message(speed));
+            self.state.images += count;
+            self.state.batch += 1;
+            self.state.step += 1;
+            self.state.lr = rates.lr;
+            let speed = (self.state.images - before) as f64 / began.elapsed().as_secs_f64();
+            progress.advance(self.state.step as u64, &self.message(speed));
             let every = self.options.checkpoint_every;
-            if every > 0 && self.place.step.is_multiple_of(every) {
+            if every > 0 && self.state.step.is_multiple_of(every) {
                 self.checkpoint()?;
             }
         }
-        Ok(Ok(rates.lr))
+        Ok(None)
     }
 
     fn augment(&self) -> Augment {
         let augment = self.options.augment;
-        let last = self.place.epoch + self.options.close_mosaic >= self.options.epochs;
+        let last = self.state.epoch + self.options.close_mosaic >= self.options.epochs;
         if last { augment.without_mosaic() } else { augment }
     }
 
-    fn losses(&self) -> Vec<f64> {
-        self.place.sums.iter().map(|sum| sum / self.place.images.max(1) as f64).collect()
-    }
-
     fn message(&self, images_per_second: f64) -> String {
-        let parts = self.parts.iter().zip(self.losses()).map(|(part, loss)| format!(" · {part} {loss:.4}"));
+        let parts = self.parts.iter().zip(self.state.losses()).map(|(part, loss)| format!(" · {part} {loss:.4}"));
         let parts: String = parts.collect();
-        format!("epoch {}/{}{parts} · {images_per_second:.1} images/s", self.place.epoch + 1, self.options.epochs)
+        format!("{}{parts} · {images_per_second:.1} images/s", self.label())
     }
 
-    /// Validates, keeps the best, writes the files, and moves on to the next epoch.
-    fn close_epoch(&mut self, lr: [f32; 3], progress: &dyn Progress) -> Result<(), TrainError> {
-        let losses = self.losses();
-        let number = self.place.epoch + 1;
+    fn label(&self) -> String {
+        format!("epoch {}/{}", self.state.epoch + 1, self.options.epochs)
+    }
+
+    /// Validates, keeps the best, writes the files, and moves on to the next epoch; says why the run ends, where it does.
+    /// A run that is stopped in its validation validates again when it is resumed.
+    fn close_epoch(&mut self, progress: &dyn Progress) -> Result<Option<Ended>, TrainError> {
+        let number = self.state.epoch + 1;
         let averaged = self.averaged(number)?;
-        let validation = match self.options.validate || (number == self.options.epochs && self.has_validation()) {
-            true => Some(validate(&averaged, self.data, &self.options, &self.loss)?),
-            false => None,
+        let validation = if self.options.validate || (number == self.options.epochs && self.has_validation()) {
+            let shown = Validating::new(progress, self.state.step, self.label());
+            let found = validate(&averaged, self.data, &self.options, &self.loss, &shown)?;
+            let Some(found) = found else { return Ok(Some(Ended::Stopped)) };
+            Some(found)
+        } else {
+            None
         };
-        let fitness = validation.as_ref().map(Validation::fitness);
-        let better = fitness.filter(|&fitness| self.place.best.is_none_or(|(best, _)| fitness > best));
-        if let Some(fitness) = better {
-            self.place.best = Some((fitness, number));
+        let better = validation.as_ref().is_some_and(|found| self.state.is_best(found.fitness(), number));
+        if better {
             if let Some(folder) = &self.folder {
                 folder.save(&averaged, &folder.best())?;
             }
             self.best = Some(averaged.clone());
         }
-        progress.note(&self.row(&losses, validation.as_ref(), better.is_some()));
-        self.place.history.push(Epoch { epoch: number, seconds: self.seconds(), losses, validation, lr });
-        (self.place.epoch, self.place.batch, self.place.images) = (number, 0, 0);
-        self.place.sums.clear();
+        let (losses, lr) = (self.state.losses(), self.state.lr);
+        let row = Epoch { epoch: number, seconds: self.seconds(), losses, validation, lr };
+        progress.note(&self.line(&row, better));
+        let ended = self.call_after_epoch(&row, progress)?;
+        self.state.close_epoch(row);
         if let Some(folder) = &self.folder {
             folder.save(&averaged, &folder.last())?;
-            folder.save_results(&self.parts, &self.validation_parts(), &self.place.history)?;
+            folder.save_results(&self.parts, &self.validation_parts(), &self.state.history)?;
         }
-        self.checkpoint()
+        Ok(ended)
+    }
+
+    fn call_after_epoch(&mut self, row: &Epoch, progress: &dyn Progress) -> Result<Option<Ended>, TrainError> {
+        let best = self.state.best.map(|(_, epoch)| epoch);
+        let mut context = EpochContext { row, best, trainer: &mut self.trainer };
+        let mut ended = None;
+        self.hooks.call(|hook| {
+            if let Flow::Stop(reason) = hook.after_epoch(&mut context)? {
+                progress.note(&reason);
+                ended = Some(Ended::Complete);
+            }
+            Ok(())
+        })?;
+        Ok(ended)
     }
 
     fn has_validation(&self) -> bool {
         self.data.split("val").is_ok()
     }
 
-    fn row(&self, losses: &[f64], validation: Option<&Validation>, better: bool) -> String {
-        let mut row = format!("epoch {:>3}/{}", self.place.epoch + 1, self.options.epochs);
-        row.extend(self.parts.iter().zip(losses).map(|(part, loss)| format!("  {part} {loss:.4}")));
-        if let Some(found) = validation {
-            let [p, r, map50, map] = [found.precision, found.recall, found.map50, found.map];
-            row += &format!("  P {p:.3}  R {r:.3}  mAP50 {map50:.3}  mAP50-95 {map:.3}");
+    fn line(&self, row: &Epoch, better: bool) -> String {
+        let mut line = format!("epoch {:>3}/{}", row.epoch, self.options.epochs);
+        line.extend(self.parts.iter().zip(&row.losses).map(|(part, loss)| format!("  {part} {loss:.4}")));
+        if let Some(Validation { precision, recall, map50, map, .. }) = &row.validation {
+            line += &format!("  P {precision:.3}  R {recall:.3}  mAP50 {map50:.3}  mAP50-95 {map:.3}");
         }
-        if better { row + "  best" } else { row }
+        if better { line + "  best" } else { line }
     }
 
     fn validation_parts(&self) -> Vec<String> {
@@ -283,22 +352,22 @@ impl<'a> Session<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
-        self.place.seconds = self.seconds();
+        self.state.seconds = self.seconds();
         let Some(folder) = &self.folder else { return Ok(()) };
         let path = folder.checkpoint();
-        checkpoint::save(&path, &self.trainer, &self.options, &self.parts, &self.data.name, &self.place)
+        checkpoint::save(&path, &self.trainer, &self.options, &self.identity, &self.state, &self.hooks.all())
     }
 
     fn finish(self, stopped: bool) -> Result<Run, TrainError> {
-        let last = self.averaged(self.place.epoch)?;
+        let last = self.averaged(self.state.epoch)?;
         Ok(Run {
             model: self.best.clone().unwrap_or_else(|| last.clone()),
             last,
-            best: self.place.best.map(|(_, epoch)| epoch),
+            best: self.state.best.map(|(_, epoch)| epoch),
             validation_parts: self.validation_parts(),
             seconds: self.seconds(),
             parts: self.parts,
-            history: self.place.history,
+            history: self.state.history,
             folder: self.folder.map(|folder| folder.path().to_path_buf()),
             stopped,
         })

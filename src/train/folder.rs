@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Epoch, TrainError, run::results_csv};
+use super::{
+    error::TrainError,
+    run::{Epoch, results_csv},
+};
 use crate::{
     io::{self, Precision, atomic_write},
     model::Model,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    TrainError,
+    error::TrainError,
     detection::Detection,
     loss::{Gains, LossError},
     term::{Gradients, Term, TermError, TermInput},

@@ -4,12 +4,23 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OptimizerKind, Schedule, TrainError, loss::Gains};
+use super::{error::TrainError, loss::Gains, optimizer::OptimizerKind};
 use crate::{
     data::{Augment, Dataset},
     exec::{self, ComputeDtype},
-    model::{Model, Tensors},
+    model::Model,
 };
+
+/// How the learning rate falls from `lr` to `lr · lrf`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// In a straight line, epoch by epoch.
+    #[default]
+    Linear,
+    /// Along half a cosine (Loshchilov and Hutter 2017).
+    Cosine,
+}
 
 /// How [`super::fit`] trains. The defaults suit the fine-tuning of a small dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,12 +70,8 @@ pub struct FitOptions {
     pub checkpoint_every: usize,
     /// Folder of the run, such as `runs/fit`; a number is added where it exists already. `None` keeps nothing.
     pub folder: Option<PathBuf>,
-    /// Folder of a run to go on with, which then decides all other options.
+    /// Folder of a run to resume, which then decides all other options.
     pub resume: Option<PathBuf>,
-    /// For some of the weights a mask of the same shape, 0 where a weight is held at zero and 1 elsewhere. Kept in
-    /// checkpoints, but not as an option.
-    #[serde(skip)]
-    pub masks: Tensors,
 }
 
 impl Default for FitOptions {
@@ -93,7 +100,6 @@ impl Default for FitOptions {
             checkpoint_every: 0,
             folder: None,
             resume: None,
-            masks: Tensors::new(),
         }
     }
 }
@@ -146,18 +152,6 @@ impl FitOptions {
                 dataset: data.name.clone(),
                 data: data_classes.clone(),
             });
-        }
-        for (name, mask) in &self.masks {
-            match model.tensors().get(name) {
-                Some(tensor) if tensor.dims() == mask.dims() => {}
-                found => {
-                    return Err(TrainError::Mask {
-                        name: name.clone(),
-                        mask: mask.dims().to_vec(),
-                        tensor: found.map(|tensor| tensor.dims().to_vec()),
-                    });
-                }
-            }
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
-//! Whether and how a run can be gone on with.
+//! Whether a run can be resumed: with the same model, data, options, terms and hooks.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    FitOptions, Objective, TrainError,
-    checkpoint::{self, Checkpoint},
+    checkpoint::{self, Checkpoint, Identity, TermIdentity},
+    checkpoint_error::CheckpointError,
+    error::TrainError,
     folder::RunFolder,
+    options::FitOptions,
 };
-use crate::{data::Dataset, model::Model};
+use crate::model::Model;
 
 /// The options that a run will have: those given, or those of the run that `given.resume` names.
 ///
@@ -16,55 +18,73 @@ use crate::{data::Dataset, model::Model};
 pub fn effective_options(given: &FitOptions) -> Result<FitOptions, TrainError> {
     let Some(path) = &given.resume else { return Ok(given.clone()) };
     let stored = checkpoint::load(&RunFolder::open(path).checkpoint())?.options;
-    merged(given, &stored)
+    merged(given, &stored).map_err(|source| TrainError::Checkpoint { path: path.clone(), source })
 }
 
 /// The stored options; whatever was given must be the same or left at its default.
-pub(super) fn merged(given: &FitOptions, stored: &FitOptions) -> Result<FitOptions, TrainError> {
-    let Some(path) = &given.resume else { return Ok(stored.clone()) };
-    let fail = |reason: String| TrainError::Resume { path: path.clone(), reason };
-    let plain = |options: &FitOptions| match serde_json::to_value(options) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(fail("the options are no map".into())),
-        Err(error) => Err(fail(error.to_string())),
+pub(super) fn merged(given: &FitOptions, stored: &FitOptions) -> Result<FitOptions, CheckpointError> {
+    let map = |options: &FitOptions| -> Result<Map<String, Value>, CheckpointError> {
+        Ok(serde_json::from_value(serde_json::to_value(options)?)?)
     };
-    let (given_map, stored_map, default) = (plain(given)?, plain(stored)?, plain(&FitOptions::default())?);
-    for (key, value) in &given_map {
-        let free = key == "resume" || key == "folder";
-        if !free && Some(value) != stored_map.get(key) && Some(value) != default.get(key) {
-            let found = stored_map.get(key).unwrap_or(&Value::Null);
-            return Err(fail(format!(
-                "the run has {key} = {found}, not {value}; a resumed run goes on with the options it began with, so \
-                 leave {key} out or begin a new run"
-            )));
+    let (given_map, stored_map, default) = (map(given)?, map(stored)?, map(&FitOptions::default())?);
+    for (option, value) in given_map {
+        let free = option == "resume" || option == "folder";
+        if !free && Some(&value) != stored_map.get(&option) && Some(&value) != default.get(&option) {
+            let stored = stored_map.get(&option).unwrap_or(&Value::Null).to_string();
+            return Err(CheckpointError::Option { option, stored, given: value.to_string() });
         }
     }
     Ok(FitOptions { resume: given.resume.clone(), folder: stored.folder.clone(), ..stored.clone() })
 }
 
-/// Checks that a checkpoint is of this model, dataset and objective.
-pub(super) fn check(
-    checkpoint: &Checkpoint,
-    folder: &RunFolder,
-    model: &Model,
-    data: &Dataset,
-    objective: &Objective,
-) -> Result<(), TrainError> {
-    let fail = |reason: String| Err(TrainError::Resume { path: folder.checkpoint(), reason });
+/// Checks that a checkpoint is of the run that would be begun with this model and this identity.
+pub(super) fn check(checkpoint: &Checkpoint, model: &Model, given: &Identity) -> Result<(), CheckpointError> {
+    let stored = &checkpoint.identity;
     if checkpoint.graph != *model.graph() || checkpoint.detector != *model.detector() {
-        let name = &checkpoint.provenance.name;
-        return fail(format!("the run trains another network (`{name}`); give the model that it began with"));
+        return Err(CheckpointError::Network { name: checkpoint.provenance.name.clone() });
     }
-    if checkpoint.dataset != data.name {
-        return fail(format!("the run trains on {}, not on {}", checkpoint.dataset, data.name));
+    if stored.masks != given.masks {
+        return Err(CheckpointError::Masks);
     }
-    let parts = objective.part_names();
-    if checkpoint.parts != parts {
-        return fail(format!("the run minimises {}, not {}", checkpoint.parts.join(", "), parts.join(", ")));
+    if stored.dataset != given.dataset {
+        let (stored, given) = (stored.dataset.clone(), given.dataset.clone());
+        return Err(CheckpointError::Dataset { stored, given });
     }
-    let extra = Checkpoint::describe(&objective.tensors()?);
-    if checkpoint.extra != extra {
-        return fail(format!("the run's objective has tensors {:?}, this one has {extra:?}", checkpoint.extra));
+    check_terms(&stored.terms, &given.terms)?;
+    if stored.tensors != given.tensors {
+        let text = |identity: &Identity| format!("{:?}", identity.tensors);
+        return Err(CheckpointError::Tensors { stored: text(stored), given: text(given) });
+    }
+    if stored.hooks != given.hooks {
+        let text = |identity: &Identity| identity.hooks.join(", ");
+        return Err(CheckpointError::Hooks { stored: text(stored), given: text(given) });
     }
     Ok(())
+}
+
+fn check_terms(stored: &[TermIdentity], given: &[TermIdentity]) -> Result<(), CheckpointError> {
+    let names = |terms: &[TermIdentity]| terms.iter().map(|term| term.parts.join(", ")).collect::<Vec<_>>();
+    let (stored_names, given_names) = (names(stored), names(given));
+    if stored_names != given_names {
+        return Err(CheckpointError::Terms { stored: stored_names.join(", "), given: given_names.join(", ") });
+    }
+    for ((stored, given), term) in stored.iter().zip(given).zip(stored_names) {
+        if let Some((setting, stored, given)) = difference("settings", &stored.settings, &given.settings) {
+            let (stored, given) = (stored.to_string(), given.to_string());
+            return Err(CheckpointError::Term { term, setting, stored, given });
+        }
+    }
+    Ok(())
+}
+
+/// The first place where two values differ, by the name that it has in them.
+fn difference(name: &str, a: &Value, b: &Value) -> Option<(String, Value, Value)> {
+    match (a, b) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let keys = ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key)));
+            keys.into_iter().find_map(|key| difference(key, &a[key.as_str()], &b[key.as_str()]))
+        }
+        _ if a == b => None,
+        _ => Some((name.to_owned(), a.clone(), b.clone())),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::Model;
 
@@ -38,6 +38,7 @@ pub struct Epoch {
     /// Seconds since the run began.
     pub seconds: f64,
     /// Mean training losses, weighted.
+    #[serde(deserialize_with = "numbers")]
     pub losses: Vec<f64>,
     /// The validation, where there was one.
     pub validation: Option<Validation>,
@@ -49,14 +50,19 @@ pub struct Epoch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Precision over all classes, at the confidence of the best F1.
+    #[serde(deserialize_with = "number")]
     pub precision: f64,
     /// Recall, likewise.
+    #[serde(deserialize_with = "number")]
     pub recall: f64,
     /// Average precision at IoU 0.5.
+    #[serde(deserialize_with = "number")]
     pub map50: f64,
     /// Average precision, mean over IoU 0.5 to 0.95.
+    #[serde(deserialize_with = "number")]
     pub map: f64,
     /// Mean detection losses, weighted.
+    #[serde(deserialize_with = "numbers")]
     pub losses: Vec<f64>,
 }
 
@@ -65,6 +71,17 @@ impl Validation {
     pub fn fitness(&self) -> f64 {
         0.1 * self.map50 + 0.9 * self.map
     }
+}
+
+/// A number as JSON keeps it: what is not finite is `null` there, and not a number when read again.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// A list of such numbers.
+pub(super) fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let numbers: Vec<Option<f64>> = Vec::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect())
 }
 
 /// The history as `results.csv`, with the columns that Ultralytics writes; cells of epochs without validation are empty.

@@ -2,24 +2,14 @@
 
 use std::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
-
-use super::{FitOptions, OptimizerKind, Rates};
-
-/// How the learning rate falls from `lr` to `lr · lrf`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// In a straight line, epoch by epoch.
-    #[default]
-    Linear,
-    /// Along half a cosine (Loshchilov and Hutter 2017).
-    Cosine,
-}
+use super::{
+    optimizer::{OptimizerKind, Rates},
+    options::{FitOptions, Schedule},
+};
 
 /// The rates of every step of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Pace {
+pub(super) struct LearningRates {
     schedule: Schedule,
     epochs: usize,
     lr: f64,
@@ -30,8 +20,8 @@ pub(super) struct Pace {
     warmup_momentum: f64,
 }
 
-impl Pace {
-    /// The pace of a run of `options.epochs` epochs of `batches` steps each. Warming up takes a quarter of the run at
+impl LearningRates {
+    /// Those of a run of `options.epochs` epochs of `batches` steps each. Warming up takes a quarter of the run at
     /// most.
     pub fn new(options: &FitOptions, batches: usize) -> Self {
         let asked = options.warmup_epochs * batches as f64;
@@ -52,7 +42,7 @@ impl Pace {
     }
 
     /// Rates of a step: `step` counts from the run's start, `epoch` is the one it belongs to, both from 0.
-    pub fn rates(&self, epoch: usize, step: usize) -> Rates {
+    pub fn at(&self, epoch: usize, step: usize) -> Rates {
         let share = epoch as f64 / self.epochs.max(1) as f64;
         let factor = match self.schedule {
             Schedule::Linear => (1.0 - share) * (1.0 - self.lrf) + self.lrf,
@@ -100,22 +90,22 @@ mod tests {
     #[test]
     fn warm_up_then_fall() {
         let options = FitOptions { epochs: 10, lr: 0.01, lrf: 0.1, warmup_epochs: 2.0, ..FitOptions::default() };
-        let pace = Pace::new(&options, 5);
-        let first = pace.rates(0, 0);
+        let schedule = LearningRates::new(&options, 5);
+        let first = schedule.at(0, 0);
         assert_eq!((first.lr, first.momentum), ([options.warmup_bias_lr, 0.0, 0.0], 0.8));
-        let middle = pace.rates(0, 5);
+        let middle = schedule.at(0, 5);
         assert!((middle.lr[1] - 0.005).abs() < 1e-6 && (middle.momentum - (0.8 + options.momentum) / 2.0).abs() < 1e-6);
-        let rates = pace.rates(5, 25);
+        let rates = schedule.at(5, 25);
         assert!((rates.lr[0] - 0.01 * 0.55).abs() < 1e-7 && rates.momentum == options.momentum);
-        let cosine = Pace::new(&FitOptions { schedule: Schedule::Cosine, ..options }, 5);
-        assert!((cosine.rates(5, 25).lr[1] - 0.01 * 0.55).abs() < 1e-7);
-        assert!((cosine.rates(2, 12).lr[1] as f64 - 0.01 * (0.9 * (1.0 + (0.2 * PI).cos()) / 2.0 + 0.1)).abs() < 1e-8);
+        let cosine = LearningRates::new(&FitOptions { schedule: Schedule::Cosine, ..options }, 5);
+        assert!((cosine.at(5, 25).lr[1] - 0.01 * 0.55).abs() < 1e-7);
+        assert!((cosine.at(2, 12).lr[1] as f64 - 0.01 * (0.9 * (1.0 + (0.2 * PI).cos()) / 2.0 + 0.1)).abs() < 1e-8);
     }
 
     #[test]
     fn warm_up_leaves_most_of_a_short_run() {
         let options = FitOptions { epochs: 4, warmup_epochs: 3.0, ..FitOptions::default() };
-        assert_eq!(Pace::new(&options, 10).warmup, 10.0);
+        assert_eq!(LearningRates::new(&options, 10).warmup, 10.0);
     }
 
     #[test]

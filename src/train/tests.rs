@@ -1,3 +1,6 @@
+mod hooks;
+mod masks;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -172,6 +175,38 @@ fn a_stopped_run_resumes_to_the_same_weights() {
     let nothing = FitOptions { resume: Some(folder.path().join("nothing")), ..quick() };
     let error = fit(&model, &data, &nothing, &Silent).unwrap_err().to_string();
     assert!(error.contains("nothing") && error.contains("resume takes"), "{error}");
+    broken_checkpoints_are_told_apart(&model, &data, &path);
+}
+
+/// Each malformation of a checkpoint is an error of its own.
+fn broken_checkpoints_are_told_apart(model: &Model, data: &Dataset, run: &Path) {
+    let file = run.join("checkpoint.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    let resume = FitOptions { resume: Some(run.into()), ..FitOptions::default() };
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        match fit(model, data, &resume, &Silent) {
+            Err(TrainError::Checkpoint { source, .. }) => source,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(refused(&whole[..whole.len() / 2]), CheckpointError::Container(_)));
+    assert!(matches!(refused(b"no"), CheckpointError::Container(_)));
+    let weights = std::fs::read(run.join("weights/last.safetensors")).unwrap();
+    assert!(matches!(refused(&weights), CheckpointError::NoDescription));
+    // As text of the same length, so that the header stays whole.
+    let replaced = |from: &str, to: &str| {
+        let at = whole.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        [&whole[..at], to.as_bytes(), &whole[at + from.len()..]].concat()
+    };
+    let version = r#"{\"version\":2,"#;
+    let old = refused(&replaced(version, r#"{\"version\":1,"#));
+    assert!(matches!(old, CheckpointError::Version { found: Some(1), known: 2 }), "{old}");
+    assert!(old.to_string().contains("version 1") && old.to_string().contains("begin a new run"), "{old}");
+    assert!(matches!(refused(&replaced(r#"\"detector\""#, r#"\"detectoR\""#)), CheckpointError::Description(_)));
+    let kind = refused(&replaced(r#""state.0":{"dtype":"F32""#, r#""state.0":{"dtype":"I32""#));
+    assert!(matches!(kind, CheckpointError::ArrayType { .. }), "{kind}");
+    std::fs::write(&file, &whole).unwrap();
 }
 
 /// The test runs itself as a process of its own, kills that without warning, and goes on with what it left.
@@ -215,28 +250,6 @@ fn a_killed_run_resumes_to_the_same_weights() {
     assert_eq!(values(&resumed.last), values(&whole.last));
 }
 
-#[test]
-fn masked_weights_stay_zero_and_the_rest_moves() {
-    let data = dataset(3);
-    let model = tiny("yolov8n");
-    let name = "model.0.conv.weight";
-    let shape = model.tensors()[name].dims().to_vec();
-    let count: usize = shape.iter().product();
-    let mask: Vec<f32> = (0..count).map(|index| (index % 2) as f32).collect();
-    let masks = Tensors::from([(name.to_string(), Tensor::from_slice(&mask, shape, &Device::Cpu).unwrap())]);
-    let options = FitOptions { masks: masks.clone(), epochs: 2, validate: false, ..quick() };
-    let run = fit(&model, &data, &options, &Silent).unwrap();
-    let found: Vec<f32> = run.last.tensors()[name].flatten_all().unwrap().to_vec1().unwrap();
-    let before: Vec<f32> = model.tensors()[name].flatten_all().unwrap().to_vec1().unwrap();
-    for index in 0..count {
-        assert_eq!(found[index] == 0.0, index % 2 == 0, "{index}");
-        assert!(index % 2 == 0 || found[index] != before[index]);
-    }
-    let wrong = Tensors::from([("model.9".to_string(), masks[name].clone())]);
-    let error = fit(&model, &data, &FitOptions { masks: wrong, ..options }, &Silent).unwrap_err().to_string();
-    assert!(error.contains("model.9"), "{error}");
-}
-
 /// A tensor of its own that is drawn to 1, beside the detection loss.
 struct Drawn {
     fails_at: f64,
@@ -274,7 +287,7 @@ fn an_objective_trains_tensors_of_its_own_and_a_loss_that_is_no_number_ends_the_
     let model = tiny("yolov5n");
     let objective = Objective::detection(model.detector(), &Gains::default()).unwrap().with(Drawn { fails_at: 0.75 });
     let options = FitOptions { epochs: 4, validate: false, ..quick() };
-    let error = fit_with(&model, &data, &options, &objective, &Silent).unwrap_err();
+    let error = fit_with(&model, &data, &options, &objective, &mut [], &Silent).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("loss is no longer finite in epoch 4, batch 1") && text.contains("lr"), "{text}");
     let TrainError::Diverged { run, .. } = error else { panic!("{text}") };

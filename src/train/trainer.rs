@@ -18,7 +18,8 @@ use crate::{
     model::{Model, Tensors},
 };
 
-/// A model in training: its weights, their moving average, and the optimiser's state.
+/// A model in training: its weights, their moving average, and the optimiser's state. What the model's masks hold at zero
+/// stays zero, in the weights and in the average.
 #[derive(Clone, Debug)]
 pub struct Trainer {
     model: Model,
@@ -77,12 +78,11 @@ impl Trainer {
         let layout = Layout::new(model, extra);
         let mut values = vec![0.0; layout.len()];
         layout.gather(|name| model.tensors().get(name).or_else(|| extra.get(name)), &mut values, false)?;
-        let mask = match options.masks.is_empty() {
+        let mask = match model.masks().is_empty() {
             true => None,
             false => {
                 let mut mask = vec![1.0; layout.trained()];
-                layout.gather(|name| options.masks.get(name), &mut mask, false)?;
-                values.iter_mut().zip(&mask).for_each(|(value, mask)| *value *= mask);
+                layout.gather(|name| model.masks().get(name), &mut mask, false)?;
                 Some(mask)
             }
         };
@@ -222,6 +222,25 @@ impl Trainer {
         }
         if let Some(average) = averaged_buffers {
             optim::update_average(optim::Ema { average, decay }, buffers);
+        }
+        self.refresh()
+    }
+
+    /// Overwrites some of the trained tensors, by name; masked weights stay zero. The average follows from the next step
+    /// on.
+    ///
+    /// # Errors
+    /// For a name or a shape that is not trained.
+    pub fn overwrite(&mut self, tensors: &Tensors) -> Result<(), TrainError> {
+        for (name, tensor) in tensors {
+            if !self.layout.has_trained(name, tensor.dims()) {
+                let reason = format!("of shape {:?} is for no trained tensor of that shape", tensor.dims());
+                return Err(TrainError::Extra { what: "value", name: name.clone(), reason });
+            }
+        }
+        self.layout.gather(|name| tensors.get(name), &mut self.values, false)?;
+        if let Some(mask) = &self.mask {
+            self.values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
         }
         self.refresh()
     }

@@ -1,0 +1,155 @@
+//! What the fit loop calls beside its own work, and the hooks that every run has.
+
+use candle_core::{DType, Device};
+use serde_json::Value;
+
+use super::{options::FitOptions, optimizer::Rates, run::Epoch, schedule::LearningRates, trainer::Trainer};
+use crate::model::Tensors;
+
+/// Any error of a hook.
+pub type HookError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Something that acts while a model is trained: a schedule, a growing penalty, an averaged teacher, soft pruning.
+///
+/// What a hook has to remember is its [state](Hook::state), which is kept in checkpoints, so that a resumed run is the
+/// same as one that was never interrupted.
+pub trait Hook: Send {
+    /// The name of its state in checkpoints; no two hooks of a run share one.
+    fn name(&self) -> &str;
+
+    /// Called before each step, and may change the rates of the step and the parameters.
+    ///
+    /// # Errors
+    /// Any; the run ends.
+    fn before_step(&mut self, _step: &mut StepContext<'_>) -> Result<(), HookError> {
+        Ok(())
+    }
+
+    /// Called after the optimiser has moved the parameters.
+    ///
+    /// # Errors
+    /// Any; the run ends.
+    fn after_step(&mut self, _step: &mut StepContext<'_>) -> Result<(), HookError> {
+        Ok(())
+    }
+
+    /// Called after an epoch and its validation; says whether the run goes on.
+    ///
+    /// # Errors
+    /// Any; the run ends.
+    fn after_epoch(&mut self, _epoch: &mut EpochContext<'_>) -> Result<Flow, HookError> {
+        Ok(Flow::Continue)
+    }
+
+    /// What it must have again to act as if the run had not been interrupted.
+    ///
+    /// # Errors
+    /// Any; the checkpoint is not written.
+    fn state(&self) -> Result<HookState, HookError> {
+        Ok(HookState::default())
+    }
+
+    /// Takes back what [`Hook::state`] gave.
+    ///
+    /// # Errors
+    /// Where that is not of this hook.
+    fn restore(&mut self, _state: HookState) -> Result<(), HookError> {
+        Ok(())
+    }
+}
+
+/// A step as a hook sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StepContext<'a> {
+    /// The epoch it belongs to, from 0.
+    pub epoch: usize,
+    /// Steps of the run before it.
+    pub step: usize,
+    /// Steps that the run has in all.
+    pub steps: usize,
+    /// Its learning rates and momentum.
+    pub rates: &'a mut Rates,
+    /// Model and parameters.
+    pub trainer: &'a mut Trainer,
+}
+
+/// A finished epoch as a hook sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct EpochContext<'a> {
+    /// Its row of the history.
+    pub row: &'a Epoch,
+    /// The epoch of the best validation so far, from 1.
+    pub best: Option<usize>,
+    /// Model and parameters.
+    pub trainer: &'a mut Trainer,
+}
+
+/// Whether a run goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// It is done, for this reason.
+    Stop(String),
+}
+
+/// A hook's state: tensors (kept as fp32) and plain values.
+#[derive(Clone, Debug, Default)]
+pub struct HookState {
+    /// By name.
+    pub tensors: Tensors,
+    /// Whatever JSON can say.
+    pub values: Value,
+}
+
+impl HookState {
+    /// With the tensors as a checkpoint keeps them.
+    pub(super) fn on_cpu(self) -> candle_core::Result<Self> {
+        let tensor = |(name, tensor): (String, candle_core::Tensor)| {
+            Ok((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?))
+        };
+        Ok(Self { tensors: self.tensors.into_iter().map(tensor).collect::<candle_core::Result<_>>()?, ..self })
+    }
+}
+
+/// The hooks that the options ask for.
+pub(super) fn of_options(options: &FitOptions, batches: usize) -> Vec<Box<dyn Hook>> {
+    let mut hooks: Vec<Box<dyn Hook>> = vec![Box::new(LearningRates::new(options, batches))];
+    if options.patience > 0 {
+        hooks.push(Box::new(Patience { epochs: options.patience }));
+    }
+    hooks
+}
+
+impl Hook for LearningRates {
+    fn name(&self) -> &str {
+        "learning_rates"
+    }
+
+    fn before_step(&mut self, step: &mut StepContext<'_>) -> Result<(), HookError> {
+        *step.rates = self.at(step.epoch, step.step);
+        Ok(())
+    }
+}
+
+/// Ends a run after some epochs without a better validation.
+struct Patience {
+    epochs: usize,
+}
+
+impl Hook for Patience {
+    fn name(&self) -> &str {
+        "patience"
+    }
+
+    fn after_epoch(&mut self, epoch: &mut EpochContext<'_>) -> Result<Flow, HookError> {
+        match epoch.best {
+            Some(best) if epoch.row.epoch - best >= self.epochs => {
+                Ok(Flow::Stop(format!("no better validation for {} epochs: done", self.epochs)))
+            }
+            Some(_) | None => Ok(Flow::Continue),
+        }
+    }
+}
