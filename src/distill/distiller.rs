@@ -14,7 +14,7 @@ use crate::{
     exec::ComputeDtype,
     model::Model,
     progress::Progress,
-    train::{Detection, FitOptions, Objective, Run, Term, bench, effective_options, fit_with, loss::Gains},
+    train::{DetectionTerm, FitOptions, Objective, Run, Term, bench, effective_options, fit_with, loss::Gains},
 };
 
 /// What a distillation step minimises: the detection loss with these weights, and every term of [`TERMS`] whose weight
@@ -32,7 +32,7 @@ pub fn objective(
     let wanted = || TERMS.iter().filter(|term| options.weights.of(term.name) > 0.0);
     let features = wanted().any(|term| term.compares == Compares::Features);
     let pair = Pair::new(teacher, student, options, gains, features)?;
-    let mut terms: Vec<Arc<dyn Term>> = vec![Arc::new(Detection::new(student.detector(), gains)?)];
+    let mut terms: Vec<Arc<dyn Term>> = vec![Arc::new(DetectionTerm::new(student.detector(), gains)?)];
     for term in wanted() {
         terms.push((term.make)(&pair, options.weights.of(term.name))?);
     }

@@ -10,12 +10,12 @@ use crate::model::Detector;
 
 /// The detection loss of a model's family.
 #[derive(Clone, Debug)]
-pub struct Detection {
+pub struct DetectionTerm {
     loss: DetectionLoss,
     gains: Gains,
 }
 
-impl Detection {
+impl DetectionTerm {
     /// The loss of a detector with these weights.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl Detection {
     }
 }
 
-impl Term for Detection {
+impl Term for DetectionTerm {
     fn part_names(&self) -> Vec<String> {
         self.loss.part_names().map(String::from).to_vec()
     }

@@ -31,7 +31,7 @@ pub use autograd::{Autograd, Leaves};
 pub use bench::{BOXES, bench};
 pub use checkpoint_error::CheckpointError;
 pub use classes::with_classes;
-pub use detection::Detection;
+pub use detection::DetectionTerm;
 pub use error::TrainError;
 pub use fit::{fit, fit_with};
 pub use hook::{EpochContext, Flow, Hook, HookError, HookState, StepContext};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     error::TrainError,
-    detection::Detection,
+    detection::DetectionTerm,
     loss::{Gains, LossError},
     term::{Gradients, Term, TermError, TermInput},
 };
@@ -40,9 +40,9 @@ impl Objective {
     /// The detection loss alone.
     ///
     /// # Errors
-    /// As [`Detection::new`].
+    /// As [`DetectionTerm::new`].
     pub fn detection(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
-        Ok(Self::default().with(Detection::new(detector, gains)?))
+        Ok(Self::default().with(DetectionTerm::new(detector, gains)?))
     }
 
     /// The same objective with one more term.
