@@ -14,11 +14,11 @@ use crate::{
     progress::Progress,
 };
 
-/// Times steps of training towards an objective: forwards, loss, backwards, clipping, optimiser, averaging. The images
+/// Times steps of training towards an objective: forward, loss, backward, clipping, optimiser, averaging. The images
 /// are noise with [`BOXES`] boxes each; loading and augmentation are not in it.
 ///
 /// # Errors
-/// Options out of range, a precision that is not to be had, a step that fails, or a listener that asks to stop.
+/// Options out of range, a precision that is not available, a step that fails, or a listener that asks to stop.
 pub fn bench(
     model: &Model,
     objective: &Objective,
@@ -42,7 +42,7 @@ pub fn bench(
 /// Boxes an image.
 pub const BOXES: usize = 12;
 
-/// Both ways through the network, with gradients of one everywhere.
+/// A forward and a backward pass, with gradients of one everywhere.
 fn profile(model: &Model, images: &Tensor, precision: ComputeDtype) -> Result<StepTimes, EvalError> {
     let path = exec::Backend::for_training(images.device(), precision)?;
     let tape = exec::train_with(path, model, images, &TrainOptions::default())?;
