@@ -191,7 +191,8 @@ fn a_distillation_is_resumed_only_as_it_began_and_keeps_masks() {
     let folder = tempfile::tempdir().unwrap();
     let options = weights(&[("logits", 0.3), ("cwd", 0.03)]);
     let fit = FitOptions { epochs: 1, batch: 4, size: 64, validate: false, ..FitOptions::default() };
-    let distiller = |teacher: &Model, options: &DistillOptions| Distiller::new(teacher, &student, options.clone()).unwrap();
+    let distiller =
+        |teacher: &Model, options: &DistillOptions| Distiller::new(teacher, &student, options.clone()).unwrap();
     let whole = distiller(&teacher, &options).fit(&data(), &fit, &Silent).unwrap();
     let kept = FitOptions { folder: Some(folder.path().join("run")), ..fit };
     let stopped = distiller(&teacher, &options).fit(&data(), &kept, &StopAtOnce(false.into())).unwrap();

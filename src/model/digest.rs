@@ -39,7 +39,9 @@ mod tests {
         let one = digest(&tensors("a", &[1.0, 2.0], &[2])).unwrap();
         assert_eq!(one, ONE);
         assert_eq!(one, digest(&tensors("a", &[1.0, 2.0], &[2])).unwrap());
-        for other in [tensors("b", &[1.0, 2.0], &[2]), tensors("a", &[1.0, 2.0], &[1, 2]), tensors("a", &[1.0, 2.5], &[2])] {
+        for other in
+            [tensors("b", &[1.0, 2.0], &[2]), tensors("a", &[1.0, 2.0], &[1, 2]), tensors("a", &[1.0, 2.5], &[2])]
+        {
             assert_ne!(one, digest(&other).unwrap());
         }
     }

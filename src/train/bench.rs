@@ -2,9 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{
-    error::TrainError, objective::Objective, optimizer::Rates, options::FitOptions, trainer::Trainer,
-};
+use super::{error::TrainError, objective::Objective, optimizer::Rates, options::FitOptions, trainer::Trainer};
 use crate::{
     boxes::{Centred, Truth},
     data::Target,

@@ -114,15 +114,16 @@ impl Hooks<'_> {
 
     /// Calls each in turn.
     fn call(&mut self, mut act: impl FnMut(&mut dyn Hook) -> Result<(), HookError>) -> Result<(), TrainError> {
-        self.each().try_for_each(|hook| {
-            act(hook).map_err(|source| TrainError::Hook { hook: hook.name().to_owned(), source })
-        })
+        self.each()
+            .try_for_each(|hook| act(hook).map_err(|source| TrainError::Hook { hook: hook.name().to_owned(), source }))
     }
 
     fn check_names(&self) -> Result<(), TrainError> {
         let names: Vec<&str> = self.all().iter().map(|hook| hook.name()).collect();
         match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
-            Some((_, name)) => Err(TrainError::Hook { hook: (*name).into(), source: "two hooks have this name".into() }),
+            Some((_, name)) => {
+                Err(TrainError::Hook { hook: (*name).into(), source: "two hooks have this name".into() })
+            }
             None => Ok(()),
         }
     }
@@ -147,9 +148,7 @@ impl<'a> Session<'a> {
             move |source| TrainError::Checkpoint { path, source }
         };
         let options = match &resumed {
-            Some((folder, checkpoint)) => {
-                resume::merged(options, &checkpoint.options).map_err(refused(folder))?
-            }
+            Some((folder, checkpoint)) => resume::merged(options, &checkpoint.options).map_err(refused(folder))?,
             None => options.clone(),
         };
         options.validate(model, data)?;

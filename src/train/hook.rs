@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use serde_json::Value;
 
-use super::{options::FitOptions, optimizer::Rates, run::Epoch, schedule::LearningRates, trainer::Trainer};
+use super::{optimizer::Rates, options::FitOptions, run::Epoch, schedule::LearningRates, trainer::Trainer};
 use crate::model::Tensors;
 
 /// Any error of a hook.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    error::TrainError,
     detection::DetectionTerm,
+    error::TrainError,
     loss::{Gains, LossError},
     term::{Gradients, Term, TermError, TermInput},
 };

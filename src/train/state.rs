@@ -67,7 +67,8 @@ mod tests {
     /// JSON knows no such numbers, so that a checkpoint could not be read again.
     #[test]
     fn losses_that_are_not_numbers_survive_a_checkpoint() {
-        let validation = Validation { precision: 0.5, recall: 0.5, map50: f64::NAN, map: 0.1, losses: vec![f64::NAN, 1.0] };
+        let validation =
+            Validation { precision: 0.5, recall: 0.5, map50: f64::NAN, map: 0.1, losses: vec![f64::NAN, 1.0] };
         let losses = vec![f64::INFINITY, 2.0];
         let row = Epoch { epoch: 1, seconds: 1.0, losses, validation: Some(validation), lr: [0.1; 3] };
         let state = RunState { sums: vec![f64::NAN], history: vec![row], ..RunState::default() };

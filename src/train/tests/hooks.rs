@@ -4,11 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
 use super::{StopAfter, dataset, quick, tiny, values};
-use crate::{
-    model::Tensors,
-    progress::Silent,
-    train::*,
-};
+use crate::{model::Tensors, progress::Silent, train::*};
 
 const NAME: &str = "model.0.conv.weight";
 
