@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (teacher, data, size) = match (arguments.next(), arguments.next()) {
         (Some(model), Some(data)) => (io::load(model)?, dataset(data)?, 320),
-        _ => (io::teacher()?, shapes(&ShapesOptions { train: 256, val: 64, ..ShapesOptions::default() })?, 160),
+        _ => (io::teacher()?, shapes(&ShapesOptions::default())?, 160),
     };
     let epochs = arguments.next().map_or(Ok(3), |epochs| epochs.parse())?;
 
@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn report(name: &str, model: &Model, data: &Dataset, size: usize) -> Result<(), Box<dyn Error>> {
     let cost = model.cost(size)?;
-    let options = EvaluateOptions { size, ..EvaluateOptions::default() };
+    let mut options = EvaluateOptions::default();
+    options.size = size;
     let map = evaluate(model, data, &options, &Silent)?.scores.overall.map;
     println!("{name}: {} parameters, {} MACs, mAP50-95 {map:.3}", cost.params, cost.macs);
     Ok(())

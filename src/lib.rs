@@ -14,6 +14,7 @@ pub mod graph;
 pub mod io;
 pub mod model;
 pub mod nearest;
+pub mod options;
 pub mod progress;
 pub mod prune;
 pub mod repl;

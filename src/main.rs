@@ -55,6 +55,7 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     espalier_kernels::allocator::keep_freed_memory();
+    script::quiet_panics();
     let mut arguments = Arguments::parse();
     if arguments.code.is_some() {
         // With code there is no file: what stands in its place is the first argument.

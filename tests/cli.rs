@@ -306,3 +306,45 @@ fn the_prompt_completes_and_remembers() {
     session.send(CTRL_D).unwrap();
     session.expect(Eof).unwrap();
 }
+
+/// The scripts that come with the program.
+fn shipped() -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let mut scripts: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.retain(|path| path.extension().is_some_and(|extension| extension == "rhai"));
+    scripts.sort();
+    scripts
+}
+
+#[test]
+fn every_shipped_script_compiles_and_names_functions_and_options_that_exist() {
+    use espalier::script;
+    assert!(shipped().len() >= 4);
+    for path in shipped() {
+        let mut session = script::Session::new(script::Settings {
+            progress: std::sync::Arc::new(espalier::progress::Silent),
+            interrupt: script::Interrupt::default(),
+            output: script::Output::new(std::io::sink(), false, false, false),
+            device: script::Device::Cpu,
+            seed: 0,
+            arguments: Vec::new(),
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Err(failure) = session.check(&path.display().to_string(), &text) {
+            panic!("{}: {failure:?}", path.display());
+        }
+        let misspelt = text.replace("seed(", "sed(").replace("macs:", "mcs:");
+        assert!(session.check("misspelt", &misspelt).is_err(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_quick_shipped_scripts_run() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["look.rhai"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
+        let shown = espalier().arg(path).current_dir(folder.path()).assert().code(0);
+        shown.stdout(contains("mAP50-95").and(contains("bn_scale: ")));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["zoo"],
     &["model"],
     &["graph"],
+    &["options"],
     &["boxes", "nearest", "progress", "testing"],
 ];
 

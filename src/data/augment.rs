@@ -3,41 +3,36 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::batch::Target;
 use super::dataset::Split;
-use super::error::DataError;
 use super::letterbox::Letterbox;
 use super::random::{Purpose, rng};
 use super::render::{self, Colour, Tile, View};
 use crate::boxes::{Centred, Truth};
+use crate::options::options;
 
-/// How strongly training images are varied. The names and defaults are YOLOv5's (`hyp.scratch-low.yaml`).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Probability of composing an image of four, in \[0, 1\].
-    pub mosaic: f32,
-    /// Size varies by a factor in 1 ± `scale`, in \[0, 0.9\].
-    pub scale: f32,
-    /// Shift in each direction, as a share of the image's size, at most; in \[0, 0.9\].
-    pub translate: f32,
-    /// Probability of a left-right flip, in \[0, 1\].
-    pub fliplr: f32,
-    /// Probability of an upside-down flip, in \[0, 1\].
-    pub flipud: f32,
-    /// Hue is multiplied by a factor in 1 ± `hsv_h`, in \[0, 1\].
-    pub hsv_h: f32,
-    /// Saturation is multiplied by a factor in 1 ± `hsv_s`, in \[0, 1\].
-    pub hsv_s: f32,
-    /// Value (brightness) is multiplied by a factor in 1 ± `hsv_v`, in \[0, 1\].
-    pub hsv_v: f32,
-}
-
-impl Default for Augment {
-    fn default() -> Self {
-        Self { mosaic: 1.0, scale: 0.5, translate: 0.1, fliplr: 0.5, flipud: 0.0, hsv_h: 0.015, hsv_s: 0.7, hsv_v: 0.4 }
+options! {
+    /// How strongly training images are varied. The names and defaults are YOLOv5's (`hyp.scratch-low.yaml`).
+    #[derive(Copy)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Augment {
+        /// Probability of composing an image of four.
+        pub mosaic: f32 = 1.0, 0.0..=1.0;
+        /// Size varies by a factor in 1 ± this.
+        pub scale: f32 = 0.5, 0.0..=0.9;
+        /// Shift in each direction, as a share of the image's size, at most.
+        pub translate: f32 = 0.1, 0.0..=0.9;
+        /// Probability of a left-right flip.
+        pub fliplr: f32 = 0.5, 0.0..=1.0;
+        /// Probability of an upside-down flip.
+        pub flipud: f32 = 0.0, 0.0..=1.0;
+        /// Hue is multiplied by a factor in 1 ± this.
+        pub hsv_h: f32 = 0.015, 0.0..=1.0;
+        /// Saturation is multiplied by a factor in 1 ± this.
+        pub hsv_s: f32 = 0.7, 0.0..=1.0;
+        /// Value (brightness) is multiplied by a factor in 1 ± this.
+        pub hsv_v: f32 = 0.4, 0.0..=1.0;
     }
 }
 
@@ -50,28 +45,6 @@ impl Augment {
     /// The same without mosaic, as for the last epochs of a training.
     pub fn without_mosaic(self) -> Self {
         Self { mosaic: 0., ..self }
-    }
-
-    /// An error that names the first value out of its range.
-    pub fn validate(&self) -> Result<(), DataError> {
-        let limits = [
-            ("mosaic", self.mosaic, 1.),
-            ("scale", self.scale, 0.9),
-            ("translate", self.translate, 0.9),
-            ("fliplr", self.fliplr, 1.),
-            ("flipud", self.flipud, 1.),
-            ("hsv_h", self.hsv_h, 1.),
-            ("hsv_s", self.hsv_s, 1.),
-            ("hsv_v", self.hsv_v, 1.),
-        ];
-        match limits.into_iter().find(|&(_, value, most)| !(0. ..=most).contains(&value)) {
-            Some((option, value, most)) => Err(DataError::Option {
-                option,
-                found: value.to_string(),
-                expected: format!("a number from 0 to {most}"),
-            }),
-            None => Ok(()),
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::error::DataError;
 use super::letterbox::{self, Letterbox};
 use super::random::{Purpose, rng};
 use crate::boxes::{Centred, Truth};
+use crate::options::{OptionError, Options};
 
 /// How an epoch of training batches is made.
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ impl Batches {
     /// # Errors
     /// An option out of its range.
     pub fn train(split: &Arc<Split>, options: &BatchOptions) -> Result<Self, DataError> {
-        options.augment.validate()?;
+        options.augment.check()?;
         let mut order: Vec<usize> = (0..split.samples.len()).collect();
         order.shuffle(&mut rng(options.seed, Purpose::Shuffle, options.epoch, 0));
         let BatchOptions { size, seed, epoch, augment, .. } = *options;
@@ -83,17 +84,11 @@ impl Batches {
         ahead: usize,
         make: impl Fn(&Split, usize, &mut [f32]) -> Option<Vec<Target>> + Send + Sync + 'static,
     ) -> Result<Self, DataError> {
-        let allowed = |option, found: usize, range: std::ops::RangeInclusive<usize>| match range.contains(&found) {
-            true => Ok(()),
-            false => Err(DataError::Option {
-                option,
-                found: found.to_string(),
-                expected: format!("a number from {} to {}", range.start(), range.end()),
-            }),
-        };
-        allowed("size", size, 1..=8192)?;
-        allowed("batch", batch, 1..=4096)?;
-        allowed("ahead", ahead, 1..=64)?;
+        for (key, found, most) in [("size", size, 8192), ("batch", batch, 4096), ("ahead", ahead, 64)] {
+            if !(1..=most).contains(&found) {
+                return Err(OptionError::value(key, format!("a whole number from 1 to {most}"), found).into());
+            }
+        }
         let split = split.clone();
         let loaders = rayon::ThreadPoolBuilder::new()
             .num_threads(rayon::current_num_threads())

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::options::OptionError;
+
 /// A dataset or image that cannot be used at all. The message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,15 +72,8 @@ pub enum DataError {
         first: String,
     },
     /// An option out of its range.
-    #[error("{option} = {found}: expected {expected}")]
-    Option {
-        /// The option's name.
-        option: &'static str,
-        /// The value given.
-        found: String,
-        /// The allowed values.
-        expected: String,
-    },
+    #[error("{0}")]
+    Option(#[from] OptionError),
     /// A batch could not be made into a tensor.
     #[error("a batch could not be made into a tensor: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -1,5 +1,7 @@
 //! The classes of the built-in dataset as geometry: signed distances and corners.
 
+use crate::options::option_names;
+
 /// The classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -26,20 +28,12 @@ const PENTAGON: [(f32, f32); 5] = [
     (0.309_017, -0.951_056_5),
 ];
 
+option_names!(
+    Kind, "class": Circle = "circle", Square = "square", Triangle = "triangle", Star = "star", Ring = "ring",
+    Cross = "cross",
+);
+
 impl Kind {
-    pub(crate) const ALL: [Kind; 6] = [Kind::Circle, Kind::Square, Kind::Triangle, Kind::Star, Kind::Ring, Kind::Cross];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::Circle => "circle",
-            Kind::Square => "square",
-            Kind::Triangle => "triangle",
-            Kind::Star => "star",
-            Kind::Ring => "ring",
-            Kind::Cross => "cross",
-        }
-    }
-
     /// Signed distance from (x, y) to the upright shape of radius 1: negative inside; exact near the edge.
     #[inline(always)]
     pub(crate) fn distance(self, x: f32, y: f32) -> f32 {

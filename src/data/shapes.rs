@@ -8,32 +8,22 @@ use super::dataset::{DEFAULT_CACHE_BYTES, Dataset, ImageSource, Sample};
 use super::error::DataError;
 use super::scene::{Drawing, Scene};
 use super::shape::Kind;
+use crate::options::{OptionError, Options, options};
 
-/// What to draw. Image `i` of a split depends on `seed`, `size`, `classes` and `i` alone: asking for more images only
-/// adds some.
-#[derive(Debug, Clone)]
-pub struct ShapesOptions {
-    /// Images in the split `train`.
-    pub train: usize,
-    /// Images in the split `val`.
-    pub val: usize,
-    /// Side of the square images in pixels, 32 to 4096.
-    pub size: usize,
-    /// Seed of everything.
-    pub seed: u64,
-    /// Which classes, in this order: of `circle`, `square`, `triangle`, `star`, `ring`, `cross`.
-    pub classes: Vec<String>,
-}
-
-impl Default for ShapesOptions {
-    fn default() -> Self {
-        Self {
-            train: 256,
-            val: 64,
-            size: 160,
-            seed: 0,
-            classes: Kind::ALL.iter().map(|k| k.name().to_string()).collect(),
-        }
+options! {
+    /// What to draw. Image `i` of a split depends on `seed`, `size`, `classes` and `i` alone: asking for more images only
+    /// adds some.
+    pub struct ShapesOptions {
+        /// Images in the split `train`.
+        pub train: usize = 256, 1..=10_000_000;
+        /// Images in the split `val`.
+        pub val: usize = 64, 1..=10_000_000;
+        /// Side of the square images in pixels.
+        pub size: usize = 160, 32..=4096;
+        /// Seed of everything.
+        pub seed: u64 = 0;
+        /// Which classes, in this order.
+        pub classes: Vec<String> = Kind::NAMES.iter().map(|&name| name.to_owned()).collect(), Kind::NAMES;
     }
 }
 
@@ -43,18 +33,8 @@ impl Default for ShapesOptions {
 /// # Errors
 /// An option out of its range, or an unknown class.
 pub fn shapes(options: &ShapesOptions) -> Result<Dataset, DataError> {
+    options.check()?;
     let kinds = kinds(&options.classes)?;
-    for (option, found, least, most) in
-        [("train", options.train, 1, 10_000_000), ("val", options.val, 1, 10_000_000), ("size", options.size, 32, 4096)]
-    {
-        if !(least..=most).contains(&found) {
-            return Err(DataError::Option {
-                option,
-                found: found.to_string(),
-                expected: format!("a number from {least} to {most}"),
-            });
-        }
-    }
     let names = kinds.iter().map(|k| k.name().to_string()).collect();
     let split = |name: &'static str, count: usize| {
         let samples = (0..count).into_par_iter().map(|index| {
@@ -68,18 +48,12 @@ pub fn shapes(options: &ShapesOptions) -> Result<Dataset, DataError> {
     Ok(Dataset::new("shapes".into(), names, splits, DEFAULT_CACHE_BYTES))
 }
 
-fn kinds(classes: &[String]) -> Result<Arc<[Kind]>, DataError> {
-    let wrong = |found: String| DataError::Option {
-        option: "classes",
-        found,
-        expected: format!("a list of different names of {}", Kind::ALL.map(Kind::name).join(", ")),
-    };
-    let mut kinds = Vec::new();
-    for class in classes {
-        match Kind::ALL.into_iter().find(|k| k.name() == class) {
-            Some(kind) if !kinds.contains(&kind) => kinds.push(kind),
-            _ => return Err(wrong(format!("{class:?}"))),
-        }
+fn kinds(classes: &[String]) -> Result<Arc<[Kind]>, OptionError> {
+    let kinds = classes.iter().map(|class| class.parse()).collect::<Result<Vec<Kind>, _>>()?;
+    let repeated = kinds.iter().enumerate().any(|(at, kind)| kinds[..at].contains(kind));
+    if kinds.is_empty() || repeated {
+        let expected = format!("an array of different names of {}", Kind::NAMES.join(", "));
+        return Err(OptionError::value("classes", expected, format!("{classes:?}")));
     }
-    if kinds.is_empty() { Err(wrong("an empty list".into())) } else { Ok(kinds.into()) }
+    Ok(kinds.into())
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::EvalError,
-    options::{check_size, within},
+    options::{self, ActivationOptions},
 };
 use crate::{
     data::{Batch, Batches, Dataset},
@@ -17,25 +17,6 @@ use crate::{
     model::{Model, Statistics, Tally},
     progress::Progress,
 };
-
-/// Which images are looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActivationOptions {
-    /// The split they are from.
-    pub split: String,
-    /// How many, from the start of the split; all if it has fewer.
-    pub images: usize,
-    /// Side of the square images in pixels; a multiple of the model's largest stride.
-    pub size: usize,
-    /// Images a batch.
-    pub batch: usize,
-}
-
-impl Default for ActivationOptions {
-    fn default() -> Self {
-        Self { split: "train".into(), images: 32, size: 640, batch: 8 }
-    }
-}
 
 /// What a layer gives: the output of a convolution after its normalisation and activation function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,9 +126,7 @@ fn over_batches(
     what: &str,
     mut each: impl FnMut(&Batch) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    check_size(model, options.size)?;
-    within("images", options.images, 1..=usize::MAX)?;
-    within("batch", options.batch, 1..=4096)?;
+    options::check(model, options, options.size)?;
     let split = dataset.split(&options.split)?;
     let total = options.images.min(split.samples.len());
     progress.start(what, Some(total as u64));

@@ -20,10 +20,10 @@ use super::{
     curves::{Counted, Tail, area_101, best_point, confidence_at, over_confidence},
     matching::{self, Hits, THRESHOLDS},
 };
+use crate::options::option_names;
 
 /// How average precision is computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rule {
     /// As Ultralytics 8.4.190 does.
     #[default]
@@ -34,24 +34,7 @@ pub enum Rule {
     Coco,
 }
 
-impl Rule {
-    /// All rules, the default first.
-    pub const ALL: [Rule; 3] = [Rule::Ultralytics, Rule::Yolov5, Rule::Coco];
-
-    /// The name users give.
-    pub fn name(self) -> &'static str {
-        match self {
-            Rule::Ultralytics => "ultralytics",
-            Rule::Yolov5 => "yolov5",
-            Rule::Coco => "coco",
-        }
-    }
-
-    /// The rule of a name that users give.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rule| rule.name() == name)
-    }
-}
+option_names!(Rule, "metric": Ultralytics = "ultralytics", Yolov5 = "yolov5", Coco = "coco");
 
 /// How good detections are, all in [0, 1].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     average_precision::Score,
     error::EvalError,
-    evaluate::{EvaluateOptions, evaluate},
-    latency::{BenchOptions, Run, infer, noise, time_runs, with_threads},
+    evaluate::evaluate,
+    latency::{Run, infer, noise, time_runs, with_threads},
+    options::{BenchOptions, EvaluateOptions},
     timing::Timing,
 };
 use crate::{data::Dataset, exec::Inference, model::Model, progress::Progress};

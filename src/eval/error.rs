@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{data::DataError, exec::ExecError, model::ModelError};
+use crate::{data::DataError, exec::ExecError, model::ModelError, options::OptionError};
 
 /// What can go wrong while a detector is evaluated or measured.
 #[derive(Debug, Error)]
@@ -11,15 +11,8 @@ pub enum EvalError {
     #[error("the outputs do not fit the detector: {0}")]
     Outputs(String),
     /// An option out of its range.
-    #[error("{option} = {found}: expected {expected}")]
-    Option {
-        /// The option's name.
-        option: &'static str,
-        /// The value given.
-        found: String,
-        /// The allowed values.
-        expected: String,
-    },
+    #[error("{0}")]
+    Option(#[from] OptionError),
     /// Model and dataset have different classes.
     #[error(
         "{model} knows {known} classes, {dataset} has {labelled}; use a dataset with the model's classes, or a model \

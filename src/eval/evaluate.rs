@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    average_precision::{Rule, Scores, average_precision},
+    average_precision::{Scores, average_precision},
     decode::{DecodeOptions, decode},
     detection::{Detection, Judged},
     error::EvalError,
     nms::{NmsOptions, suppress},
-    options::{check_size, within},
+    options::{self, EvaluateOptions},
 };
 use crate::{
     data::{Batch, Batches, Dataset, Origin, Sample, Split},
@@ -23,40 +23,6 @@ use crate::{
     model::{Head, Model},
     progress::Progress,
 };
-
-/// How a detector is evaluated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvaluateOptions {
-    /// The split whose labels count.
-    pub split: String,
-    /// Side of the square images in pixels; a multiple of the model's largest stride.
-    pub size: usize,
-    /// Images a batch.
-    pub batch: usize,
-    /// Boxes of at most this confidence are dropped.
-    pub confidence: f32,
-    /// Boxes go that overlap a better one of their class by more than this intersection over union; `None` for the
-    /// value that the model's family is evaluated with: 0.6 for YOLOv5, 0.7 for YOLOv8.
-    pub iou: Option<f32>,
-    /// Boxes kept an image.
-    pub max_detections: usize,
-    /// How average precision is computed.
-    pub rule: Rule,
-}
-
-impl Default for EvaluateOptions {
-    fn default() -> Self {
-        Self {
-            split: "val".into(),
-            size: 640,
-            batch: 16,
-            confidence: 0.001,
-            iou: None,
-            max_detections: 300,
-            rule: Rule::default(),
-        }
-    }
-}
 
 /// What an evaluation found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,7 +114,7 @@ pub fn evaluate_with(
     progress.finish();
     let (judged, mut seconds) = result?;
     let scoring = Instant::now();
-    let scores = average_precision(&judged, options.rule);
+    let scores = average_precision(&judged, options.metric);
     seconds.metric = scoring.elapsed().as_secs_f64();
     seconds.total = start.elapsed().as_secs_f64();
     Ok(Metrics {
@@ -165,11 +131,7 @@ pub fn evaluate_with(
 }
 
 fn check<'a>(model: &Model, dataset: &'a Dataset, options: &EvaluateOptions) -> Result<&'a Arc<Split>, EvalError> {
-    check_size(model, options.size)?;
-    within("batch", options.batch, 1..=4096)?;
-    within("confidence", options.confidence, 0.0..=1.0)?;
-    within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
-    within("max_detections", options.max_detections, 1..=30_000)?;
+    options::check(model, options, options.size)?;
     let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
     if known != labelled {
         let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
@@ -195,8 +157,8 @@ fn run(
         Head::Anchors { .. } => 0.6,
         Head::Distribution { .. } => 0.7,
     });
-    let decoding = DecodeOptions { confidence: options.confidence, multi_label: true };
-    let nms = NmsOptions { iou, max_detections: options.max_detections, ..NmsOptions::default() };
+    let decoding = DecodeOptions { confidence: options.conf, multi_label: true };
+    let nms = NmsOptions { iou, max_detections: options.max_det, ..NmsOptions::default() };
     let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
     let mut judged = Vec::with_capacity(split.samples.len());
     let mut batches = Batches::eval(split, options.size, options.batch)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::EvalError,
     layer_times::{LayerTime, layer_times},
-    options::{check_size, within},
+    options::BenchOptions,
     timing::Timing,
 };
 use crate::{
@@ -17,41 +17,6 @@ use crate::{
     model::Model,
     progress::Progress,
 };
-
-/// How a measurement is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BenchOptions {
-    /// Side of the square images in pixels; a multiple of the model's largest stride.
-    pub size: usize,
-    /// Images a batch.
-    pub batch: usize,
-    /// Runs that count.
-    pub runs: usize,
-    /// Runs before those.
-    pub warm_up: usize,
-    /// CPU threads; `None` for as many as there are.
-    pub threads: Option<usize>,
-}
-
-impl Default for BenchOptions {
-    fn default() -> Self {
-        Self { size: 640, batch: 1, runs: 20, warm_up: 3, threads: None }
-    }
-}
-
-impl BenchOptions {
-    /// Checks the ranges, and that the model can run at that size.
-    ///
-    /// # Errors
-    /// Names the option, with what is allowed.
-    pub fn validate(&self, model: &Model) -> Result<(), EvalError> {
-        check_size(model, self.size)?;
-        within("batch", self.batch, 1..=4096)?;
-        within("runs", self.runs, 1..=1_000_000)?;
-        within("warm_up", self.warm_up, 0..=1_000_000)?;
-        within("threads", self.threads.unwrap_or(1), 1..=1024)
-    }
-}
 
 /// What a measurement found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,32 +1,115 @@
-//! What options have in common: their ranges.
+//! What evaluation, prediction and measurements can be asked for.
 
-use std::ops::RangeInclusive;
-
-use super::EvalError;
+use super::average_precision::Rule;
+use super::error::EvalError;
 use crate::model::Model;
+use crate::options::{OptionError, Options, SPLITS, options};
 
-/// An error unless `found` lies in the range.
-pub(super) fn within<T: PartialOrd + std::fmt::Display>(
-    option: &'static str,
-    found: T,
-    range: RangeInclusive<T>,
-) -> Result<(), EvalError> {
-    if range.contains(&found) {
-        return Ok(());
+options! {
+    /// How a detector is evaluated.
+    #[serde(default)]
+    pub struct EvaluateOptions {
+        /// Side of the square images in pixels; a multiple of the model's largest stride.
+        pub size: usize = 640, 32..=8192;
+        /// The split whose labels count.
+        pub split: String = "val".into(), SPLITS;
+        /// Boxes of at most this confidence are dropped.
+        #[serde(alias = "confidence")]
+        pub conf: f32 = 0.001, 0.0..=1.0;
+        /// Intersection over union with a better box of its class above which a box goes; by default what the model's
+        /// family is evaluated with: 0.6 for YOLOv5, 0.7 for YOLOv8.
+        pub iou: Option<f32> = None, 0.0..=1.0;
+        /// Whose rule average precision follows.
+        #[serde(alias = "rule")]
+        pub metric: Rule = Rule::default();
+        /// Boxes kept an image.
+        #[serde(alias = "max_detections")]
+        pub max_det: usize = 300, 1..=30_000;
+        /// Images a batch.
+        pub batch: usize = 16, 1..=4096;
     }
-    let expected = format!("a number from {} to {}", range.start(), range.end());
-    Err(EvalError::Option { option, found: found.to_string(), expected })
 }
 
-/// An error unless the model can run on square images of that many pixels.
-pub(super) fn check_size(model: &Model, size: usize) -> Result<(), EvalError> {
-    within("size", size, 1..=8192)?;
+options! {
+    /// How boxes are chosen in an image.
+    #[derive(Copy)]
+    #[serde(default)]
+    pub struct PredictOptions {
+        /// Side of the square that the image is fitted into, in pixels; a multiple of the model's largest stride.
+        pub size: usize = 640, 32..=8192;
+        /// Boxes of at most this confidence are dropped.
+        #[serde(alias = "confidence")]
+        pub conf: f32 = 0.25, 0.0..=1.0;
+        /// Intersection over union with a better box of its class above which a box goes; by default what the model's
+        /// family predicts with: 0.45 for YOLOv5, 0.7 for YOLOv8.
+        pub iou: Option<f32> = None, 0.0..=1.0;
+        /// Boxes kept.
+        #[serde(alias = "max_detections")]
+        pub max_det: usize = 300, 1..=30_000;
+    }
+}
+
+options! {
+    /// How a measurement of speed is made.
+    #[derive(Copy, Eq)]
+    #[serde(default)]
+    pub struct BenchOptions {
+        /// Side of the square images in pixels; a multiple of the model's largest stride.
+        pub size: usize = 640, 32..=8192;
+        /// Images a batch.
+        pub batch: usize = 1, 1..=4096;
+        /// Runs that count.
+        pub runs: usize = 20, 1..=1_000_000;
+        /// Runs before those.
+        pub warm_up: usize = 3, 0..=1_000_000;
+        /// CPU threads; by default as many as there are.
+        pub threads: Option<usize> = None, 1..=1024;
+    }
+}
+
+options! {
+    /// On which images statistics of activations and gradients are taken.
+    #[derive(Eq)]
+    #[serde(default)]
+    pub struct ActivationOptions {
+        /// Side of the square images in pixels; a multiple of the model's largest stride.
+        pub size: usize = 640, 32..=8192;
+        /// Images to look at, from the start of the split; all if it has fewer.
+        pub images: usize = 32, 1..=1_000_000;
+        /// Images a batch.
+        pub batch: usize = 8, 1..=4096;
+        /// The split they are from.
+        pub split: String = "train".into(), SPLITS;
+    }
+}
+
+impl BenchOptions {
+    /// Checks the options, and that the model can run at that size.
+    ///
+    /// # Errors
+    /// Names the option, with what is allowed.
+    pub fn validate(&self, model: &Model) -> Result<(), EvalError> {
+        check(model, self, self.size)
+    }
+}
+
+/// Checks options, and that the model can run on square images of `size` pixels.
+pub(super) fn check(model: &Model, options: &impl Options, size: usize) -> Result<(), EvalError> {
+    options.check()?;
+    Ok(check_size(model, size)?)
+}
+
+/// Checks that the model can run on square images of `size` pixels.
+///
+/// # Errors
+/// Names the nearest sizes.
+pub(crate) fn check_size(model: &Model, size: usize) -> Result<(), OptionError> {
     let stride = model.max_stride();
-    if size.is_multiple_of(stride) {
+    if size > 0 && size.is_multiple_of(stride) {
         return Ok(());
     }
     let below = size / stride * stride;
     let near = if below == 0 { stride.to_string() } else { format!("{below} or {}", below + stride) };
     let expected = format!("a multiple of the model's largest stride, {stride}, such as {near}");
-    Err(EvalError::Option { option: "size", found: size.to_string(), expected })
+    Err(OptionError::value("size", expected, size))
 }

@@ -4,40 +4,19 @@ use std::path::Path;
 
 use candle_core::Device;
 use image::RgbImage;
-use serde::{Deserialize, Serialize};
 
 use super::{
     decode::{DecodeOptions, decode},
     detection::Detection,
     error::EvalError,
     nms::{NmsOptions, suppress},
-    options::{check_size, within},
+    options::{self, PredictOptions},
 };
 use crate::{
     data::{letterbox_tensor, read_image},
     exec::Inference,
     model::{Detector, Head, Model},
 };
-
-/// How boxes are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PredictOptions {
-    /// Side of the square that the image is fitted into, in pixels; a multiple of the model's largest stride.
-    pub size: usize,
-    /// Boxes of at most this confidence are dropped.
-    pub confidence: f32,
-    /// Boxes go that overlap a better one of their class by more than this intersection over union; `None` for the
-    /// value that the model's family predicts with: 0.45 for YOLOv5, 0.7 for YOLOv8.
-    pub iou: Option<f32>,
-    /// Boxes kept.
-    pub max_detections: usize,
-}
-
-impl Default for PredictOptions {
-    fn default() -> Self {
-        Self { size: 640, confidence: 0.25, iou: None, max_detections: 300 }
-    }
-}
 
 /// A detector made ready to look at many images: its normalisations are folded into its convolutions and its weights
 /// packed once.
@@ -74,10 +53,7 @@ impl Predictor {
     /// # Errors
     /// Options out of range, or a model that cannot be prepared.
     pub fn new(model: &Model, options: PredictOptions) -> Result<Self, EvalError> {
-        check_size(model, options.size)?;
-        within("confidence", options.confidence, 0.0..=1.0)?;
-        within("iou", options.iou.unwrap_or(0.5), 0.0..=1.0)?;
-        within("max_detections", options.max_detections, 1..=30_000)?;
+        options::check(model, &options, options.size)?;
         let network = Inference::new(model, &[])?;
         Ok(Self { detector: model.detector().clone(), device: model.device(), network, options })
     }
@@ -89,7 +65,7 @@ impl Predictor {
     pub fn predict(&self, image: &RgbImage) -> Result<Vec<Detection>, EvalError> {
         let (pixels, fit) = letterbox_tensor(image, self.options.size)?;
         let outputs = self.network.run(&pixels.to_device(&self.device)?)?.outputs;
-        let decoding = DecodeOptions { confidence: self.options.confidence, multi_label: false };
+        let decoding = DecodeOptions { confidence: self.options.conf, multi_label: false };
         let candidates = decode(&self.detector, &outputs, decoding)?.into_iter().flatten().collect();
         let limits = [image.width() as f32, image.height() as f32];
         let in_image = |found: Detection| {
@@ -113,6 +89,6 @@ impl Predictor {
             Head::Anchors { .. } => 0.45,
             Head::Distribution { .. } => 0.7,
         });
-        NmsOptions { iou, max_detections: self.options.max_detections, ..NmsOptions::default() }
+        NmsOptions { iou, max_detections: self.options.max_det, ..NmsOptions::default() }
     }
 }

@@ -9,6 +9,7 @@
 //! and their gradients, as they pass.
 
 mod backend;
+mod dtype;
 mod error;
 mod fast;
 mod image_gradients;

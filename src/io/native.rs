@@ -13,6 +13,7 @@ use super::{
 use crate::{
     graph::Graph,
     model::{Detector, Model, ModelError, Provenance, Tensors},
+    options::option_names,
 };
 
 /// Version of the file's layout. It grows when files are written that older programs cannot read.
@@ -29,8 +30,7 @@ const VERSION_KEY: &str = "espalier.format";
 const MODEL_KEY: &str = "espalier.model";
 
 /// How numbers are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// 32 bits, exactly as in memory.
     #[default]
@@ -38,6 +38,7 @@ pub enum Precision {
     /// 16 bits, half the size; tensors with larger numbers than 16 bits hold keep 32.
     Fp16,
 }
+option_names!(Precision, "precision": Fp32 = "fp32", Fp16 = "fp16");
 
 /// What the metadata says of the model, tensors apart.
 #[derive(Serialize, Deserialize)]

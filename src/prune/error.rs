@@ -4,22 +4,17 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{data::DataError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError};
+use crate::{
+    data::DataError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError, options::OptionError,
+};
 
 /// What can go wrong when pruning.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PruneError {
-    /// An option out of range.
-    #[error("`{option}` is {found}; allowed is {allowed}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// What it may be.
-        allowed: &'static str,
-        /// What it was.
-        found: String,
-    },
+    /// An option out of its range.
+    #[error("{0}")]
+    Option(#[from] OptionError),
     /// A name that is none of a list.
     #[error("there is no {what} `{found}`; there are {allowed}{hint}")]
     Unknown {

@@ -10,7 +10,7 @@ use super::{
     groups::Groups,
     layers::Pattern,
 };
-use crate::{graph::Graph, nearest::did_you_mean};
+use crate::{graph::Graph, nearest::did_you_mean, options::OptionError};
 
 /// Which coupled channels compete with each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ impl PruneOptions {
     /// Names the first option that is out of range and what is allowed.
     pub fn validate(&self) -> Result<(), PruneError> {
         let fail = |option: &'static str, allowed: &'static str, found: String| {
-            Err(PruneError::Option { option, allowed, found })
+            Err(OptionError::value(option, allowed, found).into())
         };
         criterion(&self.importance)?;
         match self.amount {

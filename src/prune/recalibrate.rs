@@ -5,7 +5,6 @@
 //! that a plan costs (Li et al. 2020, EagleEye: adaptive batch normalisation).
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
 use super::PruneError;
 use crate::{
@@ -13,28 +12,25 @@ use crate::{
     exec,
     graph::Op,
     model::{Model, Tensors},
+    options::{Options, SPLITS, options},
     progress::Progress,
 };
 
-/// On which images statistics are measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RecalibrateOptions {
-    /// The split they are from; `train`.
-    pub split: String,
-    /// How many, from a shuffled order; 256, or all if there are fewer.
-    pub images: usize,
-    /// Side of the square images in pixels; 640.
-    pub size: usize,
-    /// Images a batch; 16. Statistics are those of batches, as in training.
-    pub batch: usize,
-    /// Seed of the order.
-    pub seed: u64,
-}
-
-impl Default for RecalibrateOptions {
-    fn default() -> Self {
-        Self { split: "train".into(), images: 256, size: 640, batch: 16, seed: 0 }
+options! {
+    /// On which images statistics are measured.
+    #[derive(Eq)]
+    #[serde(default)]
+    pub struct RecalibrateOptions {
+        /// The split they are from.
+        pub split: String = "train".into(), SPLITS;
+        /// How many, from a shuffled order; all if there are fewer.
+        pub images: usize = 256, 1..=1_000_000;
+        /// Side of the square images in pixels.
+        pub size: usize = 640, 32..=8192;
+        /// Images a batch. Statistics are those of batches, as in training.
+        pub batch: usize = 16, 1..=4096;
+        /// Seed of the order.
+        pub seed: u64 = 0;
     }
 }
 
@@ -49,12 +45,7 @@ pub fn recalibrate(
     options: &RecalibrateOptions,
     progress: &dyn Progress,
 ) -> Result<Model, PruneError> {
-    let allowed = "at least 1";
-    for (option, value) in [("images", options.images), ("batch", options.batch)] {
-        if value == 0 {
-            return Err(PruneError::Option { option, allowed, found: value.to_string() });
-        }
-    }
+    options.check()?;
     let split = dataset.split(&options.split)?;
     let count = options.images.div_ceil(options.batch).min(split.samples.len().div_ceil(options.batch));
     let batches = BatchOptions {

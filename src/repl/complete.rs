@@ -124,8 +124,8 @@ fn in_string(session: &Session, before: &str, start: usize) -> (usize, Vec<Candi
         if let Some(key) = call.options.as_ref().and_then(|options| options.value_of.clone()) {
             let spec =
                 option_set(session, outside, &call).and_then(|set| set.specs.iter().find(|spec| spec.key == key));
-            if let Some(OptionKind::OneOf(choices)) = spec.map(|spec| &spec.kind) {
-                known.extend(choices.iter().map(|&choice| choice.to_owned()));
+            if let Some(OptionKind::Plain(kind)) = spec.map(|spec| &spec.kind) {
+                known.extend(kind.choices().iter().map(|&choice| choice.to_owned()));
             }
         } else if let Some(object) = before[..call.at].trim_end().strip_suffix('.') {
             if let Some(Before::Value(value)) = infer(session, object)

@@ -32,7 +32,7 @@ pub fn hint(session: &Session, before: &str) -> Option<Hint> {
             match &options.value_of {
                 Some(key) => {
                     let spec = set.specs.iter().find(|spec| spec.key == key)?;
-                    format!("{}  ({})", spec.kind.expected(), spec.doc)
+                    format!("{}  ({})", spec.kind, spec.doc)
                 }
                 None => {
                     let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));

@@ -158,9 +158,10 @@ fn clean(comment: &str) -> String {
 /// A Rust type as scripts know it: `Result<Table, …>` is `Table`, `i64` is `int`, and so on.
 fn script_type(rust: &str, engine: &Engine) -> String {
     let plain: String = rust.trim().trim_start_matches("&mut ").split_whitespace().collect();
-    let plain = ["Answer<", "RhaiResultOf<", "Result<"].iter().find_map(|prefix| plain.strip_prefix(prefix)).map_or(
-        plain.as_str(),
-        |inner| {
+    let plain = ["ScriptResult<", "RhaiResultOf<", "Result<"]
+        .iter()
+        .find_map(|prefix| plain.strip_prefix(prefix))
+        .map_or(plain.as_str(), |inner| {
             let mut depth = 0usize;
             let end = inner.char_indices().find(|&(_, c)| {
                 match c {
@@ -172,8 +173,7 @@ fn script_type(rust: &str, engine: &Engine) -> String {
                 false
             });
             end.map_or(inner, |(at, _)| &inner[..at])
-        },
-    );
+        });
     let name = plain.rsplit("::").next().unwrap_or(plain);
     match name {
         "" | "()" => "",

@@ -1,41 +1,16 @@
+//! The engine of the language, with everything bound.
+
 use std::sync::Arc;
 
 use rhai::packages::{Package, StandardPackage};
-use rhai::{Dynamic, Engine, FuncRegistration, ImmutableString, Module, Shared};
+use rhai::{Dynamic, Engine, Shared};
 
+use super::api::Api;
 use super::catalog::Catalog;
-use super::object::{Object, Objects};
-use super::options::OptionSet;
+use super::interrupt::Interrupt;
+use super::objects;
 use super::state::{Output, State};
-use super::{Interrupt, objects};
 use crate::progress::Progress;
-
-/// What the bindings add to.
-pub struct Api {
-    /// Functions, methods and properties.
-    pub module: Module,
-    objects: Objects,
-    options: Vec<&'static OptionSet>,
-}
-
-impl Api {
-    /// Adds a type: its name, and its display wherever a string is made of it.
-    pub fn object<T: Object>(&mut self) -> &mut Self {
-        self.objects.add::<T>();
-        self.module.set_custom_type::<T>(T::NAME);
-        for name in [rhai::FUNC_TO_STRING, rhai::FUNC_TO_DEBUG] {
-            let show = |value: &mut T| -> ImmutableString { value.show(Default::default()).into() };
-            FuncRegistration::new(name).in_global_namespace().set_into_module(&mut self.module, show);
-        }
-        self
-    }
-
-    /// Adds the options of a call.
-    pub fn options(&mut self, set: &'static OptionSet) -> &mut Self {
-        self.options.push(set);
-        self
-    }
-}
 
 /// An engine with everything bound, and its state.
 pub fn build(
@@ -47,9 +22,12 @@ pub fn build(
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
     engine.set_module_resolver(rhai::module_resolvers::FileModuleResolver::new());
-    let mut api = Api { module: Module::new(), objects: Objects::default(), options: Vec::new() };
+    let mut api = Api::default();
     objects::bind(&mut api);
-    engine.register_global_module(Shared::new(api.module));
+    #[cfg(test)]
+    super::tests::bind(&mut api);
+    let (module, objects, options) = api.finish();
+    engine.register_global_module(Shared::new(module));
 
     engine.set_strict_variables(true);
     engine.set_fail_on_invalid_map_property(true);
@@ -57,7 +35,7 @@ pub fn build(
     engine.set_max_call_levels(128);
     engine.set_max_expr_depths(256, 128);
 
-    let catalog = Catalog::of(&engine, &api.objects);
+    let catalog = Catalog::of(&engine, &objects);
     let stop = interrupt.clone();
     engine.on_progress(move |_| stop.requested().then(|| Dynamic::from("interrupted")));
     let shown = output.clone();
@@ -69,7 +47,7 @@ pub fn build(
         Some(source) => eprintln!("{source}:{position:?} {text}"),
         None => eprintln!("{position:?} {text}"),
     });
-    let state = Arc::new(State::new((api.objects, api.options, catalog), progress, interrupt, output, start));
+    let state = Arc::new(State::new((objects, options, catalog), progress, interrupt, output, start));
     engine.set_default_tag(Dynamic::from(state.clone()));
     (engine, state)
 }

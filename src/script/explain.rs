@@ -4,7 +4,7 @@ use rhai::{EvalAltResult, LexError, ParseErrorType, Position};
 
 use super::catalog::{Catalog, Entry, Kind};
 use super::document::Document;
-use super::failure::{Failure, Place, Report, Trouble};
+use super::failure::{ErrorValue, Failure, Place, Report};
 use super::object::short_text;
 use crate::nearest::nearest;
 
@@ -48,10 +48,11 @@ pub fn explain(error: &EvalAltResult, document: &Document, names: &Names) -> Fai
     (report.message, report.label, report.help) = (message, label, help);
     let mut option = None;
     if let EvalAltResult::ErrorRuntime(value, _) = error
-        && let Some(trouble) = value.read_lock::<Trouble>()
+        && let Some(error) = value.read_lock::<ErrorValue>()
     {
-        report.notes.splice(0..0, trouble.chain.iter().skip(1).map(|cause| format!("because {cause}")));
-        option.clone_from(&trouble.option);
+        report.notes.splice(0..0, error.chain.iter().skip(1).map(|cause| format!("because {cause}")));
+        option.clone_from(&error.option);
+        report.help.clone_from(&error.help);
     }
     report.place = match module {
         Some(name) => document.in_module(name, error.position()),
@@ -80,8 +81,8 @@ fn words(error: &EvalAltResult, names: &Names) -> (String, Option<String>, Optio
             (format!("the map has no property `{name}`"), Some("not in the map".into()), None)
         }
         EvalAltResult::ErrorRuntime(value, _) => {
-            let message = match value.read_lock::<Trouble>() {
-                Some(trouble) => trouble.chain.first().cloned().unwrap_or_default(),
+            let message = match value.read_lock::<ErrorValue>() {
+                Some(error) => error.chain.first().cloned().unwrap_or_default(),
                 None => match value.clone().into_string() {
                     Ok(text) => text,
                     Err(_) => format!("the script threw {}", short_text(value)),

@@ -4,8 +4,9 @@ use ariadne::{CharSet, Color, Config, IndexType, Label, ReportKind, Source};
 use rhai::{Dynamic, EvalAltResult, Position};
 use serde_json::{Value, json};
 
+use super::fault::{self, Fault};
 use super::object::Object;
-use super::options::OptionError;
+use crate::options::OptionError;
 use crate::report::View;
 
 /// Why an evaluation ended early.
@@ -90,43 +91,47 @@ impl Report {
     }
 }
 
-/// An error of the library on its way through a script, which may catch it; shows as its message.
-#[derive(Clone, Debug)]
-pub struct Trouble {
+/// An error of the library as a value of the language: a script may catch it; it shows as its message.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorValue {
     /// What happened, and the causes that it doesn't already tell.
     pub chain: Vec<String>,
     /// The option it is about, to point at.
     pub option: Option<String>,
+    /// What to do about it, in words of the language.
+    pub help: Option<String>,
 }
 
 /// Turns an error of the library into one of the script language.
 pub fn raise<E: std::error::Error + 'static>(error: E) -> Box<EvalAltResult> {
-    let option = (&error as &dyn std::any::Any).downcast_ref::<OptionError>().map(|error| error.key().to_owned());
-    let mut chain = vec![error.to_string()];
-    let mut cause = error.source();
+    let mut option = None;
+    let help = (&error as &dyn std::any::Any).is::<Fault>().then(|| fault::REPORT.to_owned());
+    let mut chain: Vec<String> = Vec::new();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
+        option = option.or_else(|| error.downcast_ref::<OptionError>().map(|error| error.key().to_owned()));
         let text = error.to_string();
         if !chain.iter().any(|known| known.contains(&text)) {
             chain.push(text);
         }
         cause = error.source();
     }
-    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(Trouble { chain, option }), Position::NONE))
+    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(ErrorValue { chain, option, help }), Position::NONE))
 }
 
 /// An error of the bindings themselves.
-pub fn complain(message: impl Into<String>) -> Box<EvalAltResult> {
-    let trouble = Trouble { chain: vec![message.into()], option: None };
-    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(trouble), Position::NONE))
+pub fn raise_text(message: impl Into<String>) -> Box<EvalAltResult> {
+    let value = ErrorValue { chain: vec![message.into()], ..ErrorValue::default() };
+    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(value), Position::NONE))
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for ErrorValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.chain.join(": "))
     }
 }
 
-impl Object for Trouble {
+impl Object for ErrorValue {
     const NAME: &'static str = "Error";
 
     fn show(&self, _view: View) -> String {
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn a_chain_of_causes_is_told_once() {
         let EvalAltResult::ErrorRuntime(value, _) = *raise(Outer(Inner)) else { panic!() };
-        assert_eq!(value.cast::<Trouble>().to_string(), "cannot open net.pt: not a zip");
+        assert_eq!(value.cast::<ErrorValue>().to_string(), "cannot open net.pt: not a zip");
     }
 
     #[test]

@@ -2,7 +2,6 @@ use super::catalog::{Catalog, Entry, Receiver};
 use super::options::{OptionSet, Spec};
 use crate::nearest::did_you_mean;
 use crate::report::{Cell, Column, Table, View};
-use crate::script::object::short_text;
 
 /// Why there is no help.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +104,13 @@ pub fn option_table(set: &OptionSet) -> Table {
         [Column::from("option"), Column::from("takes"), Column::from("default"), Column::new("doc", "what it does")];
     let mut table = Table::new(format!("options of {}", set.name()), columns);
     for spec in &set.specs {
-        let default = spec.default.as_ref().map(|value| Cell::Text(short_text(value)));
-        table.push([spec.key.into(), spec.kind.expected().into(), default.unwrap_or_default(), spec.doc.into()]);
+        let default = spec.default.as_ref().map(|value| Cell::Text(value.to_string()));
+        table.push([
+            spec.key.into(),
+            spec.kind.to_string().into(),
+            default.unwrap_or_default(),
+            spec.doc.as_str().into(),
+        ]);
     }
     table
 }
@@ -118,7 +122,7 @@ fn alike(a: &OptionSet, b: &OptionSet) -> bool {
 
 /// A line for options that have been shown already, with the defaults that differ.
 fn same_options(set: &OptionSet, other: &OptionSet) -> String {
-    let default = |spec: &Spec| spec.default.as_ref().map(short_text);
+    let default = |spec: &Spec| spec.default.as_ref().map(ToString::to_string);
     let pairs = set.specs.iter().zip(&other.specs).filter(|(own, other)| default(own) != default(other));
     let differ: Vec<String> = pairs.filter_map(|(own, _)| Some(format!("{} = {}", own.key, default(own)?))).collect();
     let but = if differ.is_empty() { String::new() } else { format!(", by default with {}", differ.join(", ")) };

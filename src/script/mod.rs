@@ -4,6 +4,7 @@
 //! `objects`, one small file an object: parse the options, call the library, wrap the result. Documentation, completion,
 //! hints and error messages all come from those bindings and from the declarations of their options.
 
+mod api;
 mod catalog;
 mod check;
 mod device;
@@ -11,8 +12,10 @@ mod document;
 mod engine;
 mod explain;
 mod failure;
+mod fault;
 mod help;
 mod interrupt;
+mod legacy;
 mod object;
 mod objects;
 mod options;
@@ -25,6 +28,7 @@ pub use candle_core::Device;
 pub use catalog::{Catalog, Entry, Kind as EntryKind, Receiver};
 pub use device::parse_device;
 pub use failure::{Failure, Report};
+pub use fault::quiet_panics;
 pub use interrupt::Interrupt;
 pub use options::{Kind as OptionKind, OptionSet, Spec};
 pub use progress::Bar;

@@ -1,14 +1,14 @@
+//! The options of a call: those that are declared with it below this layer, and objects that only scripts have.
+
 use std::any::TypeId;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 
 use rhai::{Dynamic, EvalAltResult, Map};
 
 use super::failure::raise;
 use super::object::{Object, short_text};
-use crate::nearest::did_you_mean;
+use crate::options::{self, OptionError, Options, Value};
 
-/// The options of one call, declared once: reading, errors, completion, hints and help all go by this.
+/// The options of a function or method.
 #[derive(Debug)]
 pub struct OptionSet {
     /// The name of the function or method.
@@ -19,7 +19,7 @@ pub struct OptionSet {
     pub specs: Vec<Spec>,
 }
 
-/// One option.
+/// One option of a call.
 #[derive(Debug)]
 pub struct Spec {
     /// The key in the object map.
@@ -27,28 +27,18 @@ pub struct Spec {
     /// What values it takes.
     pub kind: Kind,
     /// The value when it isn't given, if there is one.
-    pub default: Option<Dynamic>,
-    /// What it does, in a line.
-    pub doc: &'static str,
+    pub default: Option<Value>,
+    /// What it does.
+    pub doc: String,
 }
 
-/// What values an option takes.
+/// What values an option of a call takes.
 #[derive(Debug)]
 pub enum Kind {
-    /// A real number in a range; whole numbers are accepted.
-    Float(RangeInclusive<f64>),
-    /// A whole number in a range.
-    Int(RangeInclusive<i64>),
-    /// `true` or `false`.
-    Flag,
-    /// A string.
-    Text,
-    /// One of these strings.
-    OneOf(&'static [&'static str]),
-    /// An array of strings, or one string.
-    Texts,
+    /// Plain values.
+    Plain(options::Kind),
     /// Whatever a predicate accepts.
-    Value {
+    Custom {
         /// The values it takes, in words.
         takes: &'static str,
         /// Whether a value is one of them.
@@ -63,53 +53,6 @@ pub enum Kind {
     },
 }
 
-/// What is wrong with an option.
-#[derive(Debug, thiserror::Error)]
-pub enum OptionError {
-    /// A key that the call doesn't know.
-    #[error("{call} has no option \"{key}\"{}; its options are {}", did_you_mean(key, allowed.iter().copied()), allowed.join(", "))]
-    Unknown {
-        /// The call.
-        call: String,
-        /// The key found.
-        key: String,
-        /// The keys there are.
-        allowed: Vec<&'static str>,
-    },
-    /// A value of the wrong type, out of range, or not among the choices.
-    #[error("option \"{key}\" of {call} takes {expected}, not {found}")]
-    Value {
-        /// The call.
-        call: String,
-        /// The key.
-        key: String,
-        /// What it takes.
-        expected: String,
-        /// What it got, with a suggestion where there is one.
-        found: String,
-    },
-    /// An option that must be given.
-    #[error("{call} needs the option \"{key}\": {doc}")]
-    Needed {
-        /// The call.
-        call: String,
-        /// The key.
-        key: &'static str,
-        /// What it does.
-        doc: &'static str,
-    },
-}
-
-impl OptionError {
-    /// The key that it is about.
-    pub fn key(&self) -> &str {
-        match self {
-            Self::Unknown { key, .. } | Self::Value { key, .. } => key,
-            Self::Needed { key, .. } => key,
-        }
-    }
-}
-
 impl OptionSet {
     /// The options of a function, none yet.
     pub fn function(call: &'static str) -> Self {
@@ -121,82 +64,34 @@ impl OptionSet {
         Self { call, receiver: Some(T::NAME), specs: Vec::new() }
     }
 
-    /// Adds a real number with a default.
-    pub fn float(
-        self,
-        key: &'static str,
-        range: RangeInclusive<f64>,
-        default: impl Into<f64>,
-        doc: &'static str,
-    ) -> Self {
-        self.with(key, Kind::Float(range), Some(Dynamic::from_float(default.into())), doc)
-    }
-
-    /// Adds a whole number with a default.
-    pub fn int(
-        self,
-        key: &'static str,
-        range: RangeInclusive<i64>,
-        default: impl TryInto<i64>,
-        doc: &'static str,
-    ) -> Self {
-        self.with(key, Kind::Int(range), default.try_into().ok().map(Dynamic::from_int), doc)
-    }
-
-    /// Adds a yes or no with a default.
-    pub fn flag(self, key: &'static str, default: bool, doc: &'static str) -> Self {
-        self.with(key, Kind::Flag, Some(default.into()), doc)
-    }
-
-    /// Adds a string with a default.
-    pub fn text(self, key: &'static str, default: &'static str, doc: &'static str) -> Self {
-        self.with(key, Kind::Text, Some(default.into()), doc)
-    }
-
-    /// Adds a choice with a default.
-    pub fn one_of(
-        self,
-        key: &'static str,
-        choices: &'static [&'static str],
-        default: &'static str,
-        doc: &'static str,
-    ) -> Self {
-        self.with(key, Kind::OneOf(choices), Some(default.into()), doc)
-    }
-
-    /// Adds an option without a default.
-    pub fn optional(self, key: &'static str, kind: Kind, doc: &'static str) -> Self {
-        self.with(key, kind, None, doc)
-    }
-
-    /// All options of another set, for a call that passes them on.
-    pub fn and(mut self, other: OptionSet) -> Self {
-        for spec in other.specs {
-            if !self.specs.iter().any(|known| known.key == spec.key) {
-                self.specs.push(spec);
+    /// Adds the options of a declared struct, but for keys that are there already.
+    pub fn group<T: Options>(mut self) -> Self {
+        for options::Spec { key, kind, mut default, mut doc } in T::specs() {
+            if key == SEED {
+                (default, doc) = (None, format!("{doc}; that of seed(n) unless given"));
             }
+            self = self.with(Spec { key, kind: Kind::Plain(kind), default, doc });
         }
         self
     }
 
-    /// The same without an option, for a call that decides it itself.
-    pub fn without(mut self, key: &str) -> Self {
-        self.specs.retain(|spec| spec.key != key);
-        self
+    /// Adds an object.
+    pub fn object<T: Object>(self, key: &'static str, doc: &str) -> Self {
+        let kind = Kind::Object { name: T::NAME, id: TypeId::of::<T>() };
+        self.with(Spec { key, kind, default: None, doc: doc.into() })
     }
 
-    /// Checks a map against the declaration: keys, types and ranges.
-    pub fn read(&'static self, map: Map) -> Result<Options, Box<EvalAltResult>> {
-        for (key, value) in &map {
-            let Some(spec) = self.specs.iter().find(|spec| spec.key == key.as_str()) else {
-                let allowed = self.specs.iter().map(|spec| spec.key).collect();
-                return Err(raise(OptionError::Unknown { call: self.name(), key: key.to_string(), allowed }));
-            };
-            if !spec.kind.accepts(value) {
-                return Err(raise(self.wrong_value(spec, value)));
-            }
+    /// Adds an option that takes whatever a predicate accepts.
+    pub fn custom(self, key: &'static str, takes: &'static str, accepts: fn(&Dynamic) -> bool, doc: &str) -> Self {
+        self.with(Spec { key, kind: Kind::Custom { takes, accepts }, default: None, doc: doc.into() })
+    }
+
+    /// The same with another default.
+    pub fn default(mut self, key: &str, default: Value) -> Self {
+        for spec in self.specs.iter_mut().filter(|spec| spec.key == key) {
+            spec.default = Some(default.clone());
         }
-        Ok(Options { set: self, map })
+        self
     }
 
     /// The call as users write it: `pruner`, `Model.fit`.
@@ -204,224 +99,192 @@ impl OptionSet {
         self.receiver.map_or(self.call.to_owned(), |receiver| format!("{receiver}.{}", self.call))
     }
 
-    fn with(mut self, key: &'static str, kind: Kind, default: Option<Dynamic>, doc: &'static str) -> Self {
-        debug_assert!(self.specs.iter().all(|spec| spec.key != key), "option {key} of {} is declared twice", self.call);
-        self.specs.push(Spec { key, kind, default, doc });
-        self
+    /// Checks a map against the declarations; `seed` is that of whatever isn't given one.
+    pub fn read(&'static self, map: Map, seed: u64) -> Result<Given, Box<EvalAltResult>> {
+        let mut values = Vec::new();
+        for (key, value) in &map {
+            values.extend(self.value(key, value).map_err(raise)?);
+        }
+        Ok(Given { set: self, map, values, seed })
     }
 
-    fn wrong_value(&self, spec: &Spec, value: &Dynamic) -> OptionError {
-        let mut found = short_text(value);
-        if let (Kind::OneOf(choices), Ok(word)) = (&spec.kind, value.clone().into_immutable_string()) {
-            found += &did_you_mean(&word, choices.iter().copied());
+    /// The declaration of a key.
+    pub fn spec(&self, key: &str) -> Result<&Spec, OptionError> {
+        self.specs.iter().find(|spec| spec.key == key).ok_or_else(|| {
+            let known = self.specs.iter().map(|spec| spec.key).collect();
+            OptionError::Unknown { call: self.name(), key: key.into(), known }
+        })
+    }
+
+    /// The key and the plain value that are given for it; none, if the option takes objects.
+    pub fn value(&self, key: &str, given: &Dynamic) -> Result<Option<(&'static str, Value)>, OptionError> {
+        let spec = self.spec(key)?;
+        let value = spec.read(given).map_err(|error| error.of(&self.name()))?;
+        Ok(value.map(|value| (spec.key, value)))
+    }
+
+    fn with(mut self, spec: Spec) -> Self {
+        if self.specs.iter().all(|known| known.key != spec.key) {
+            self.specs.push(spec);
         }
-        OptionError::Value { call: self.name(), key: spec.key.into(), expected: spec.kind.expected(), found }
+        self
     }
 }
 
-impl Kind {
-    /// An object of this script type.
-    pub fn object<T: Object>() -> Self {
-        Self::Object { name: T::NAME, id: TypeId::of::<T>() }
-    }
+/// The option that the session knows when a call isn't given it.
+const SEED: &str = "seed";
 
-    /// A seed.
-    pub fn seed() -> Self {
-        Self::Int(0..=i64::MAX)
-    }
-
-    /// The values it takes, in words.
-    pub fn expected(&self) -> String {
-        match self {
-            Self::Float(range) if *range.end() == f64::MAX => format!("a number from {} up", range.start()),
-            Self::Float(range) => format!("a number from {} to {}", range.start(), range.end()),
-            Self::Int(range) if *range.end() == i64::MAX => format!("a whole number from {} up", range.start()),
-            Self::Int(range) => format!("a whole number from {} to {}", range.start(), range.end()),
-            Self::Flag => "true or false".into(),
-            Self::Text => "a string".into(),
-            Self::OneOf(choices) => {
-                choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" | ")
-            }
-            Self::Texts => "a string or an array of strings".into(),
-            Self::Value { takes, .. } => (*takes).into(),
-            Self::Object { name, .. } => format!("a {name}"),
+impl Spec {
+    /// The plain value given; none, if the option takes objects.
+    fn read(&self, given: &Dynamic) -> Result<Option<Value>, OptionError> {
+        let refused = || OptionError::value(self.key, self.kind.to_string(), short_text(given));
+        match &self.kind {
+            Kind::Plain(kind) => match plain(given) {
+                Some(value) if kind.accepts(&value) => Ok(Some(value)),
+                Some(value) => Err(OptionError::refused(self.key, kind, &value)),
+                None => Err(refused()),
+            },
+            Kind::Custom { accepts, .. } => accepts(given).then_some(None).ok_or_else(refused),
+            Kind::Object { id, .. } => (given.type_id() == *id).then_some(None).ok_or_else(refused),
         }
     }
+}
 
-    fn accepts(&self, value: &Dynamic) -> bool {
+/// The values it takes, in words.
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Float(range) => number(value).is_some_and(|value| range.contains(&value)),
-            Self::Int(range) => value.as_int().is_ok_and(|value| range.contains(&value)),
-            Self::Flag => value.is_bool(),
-            Self::Text => value.is_string(),
-            Self::OneOf(choices) => value.clone().into_immutable_string().is_ok_and(|word| choices.contains(&&*word)),
-            Self::Texts => value.is_string() || texts(value).is_some(),
-            Self::Value { accepts, .. } => accepts(value),
-            Self::Object { id, .. } => value.type_id() == *id,
+            Self::Plain(kind) => kind.fmt(f),
+            Self::Custom { takes, .. } => f.write_str(takes),
+            Self::Object { name, .. } => write!(f, "a {name}"),
         }
     }
 }
 
 /// Options that were given and checked.
 #[derive(Debug)]
-pub struct Options {
+pub struct Given {
     set: &'static OptionSet,
     map: Map,
+    values: Vec<(&'static str, Value)>,
+    seed: u64,
 }
 
-impl Options {
-    /// A number that was given.
-    pub fn given_float(&self, key: &str) -> Option<f64> {
-        self.given(key).and_then(number)
-    }
-
-    /// A number, or its default.
-    pub fn float(&self, key: &str) -> f64 {
-        number(self.value(key)).expect("checked against the declaration")
-    }
-
-    /// A whole number that was given.
-    pub fn given_int<T: TryFrom<i64>>(&self, key: &str) -> Option<T> {
-        self.given(key).and_then(|value| value.as_int().ok()).and_then(|value| T::try_from(value).ok())
-    }
-
-    /// A whole number, or its default; the declared range must fit `T`.
-    pub fn int<T: TryFrom<i64>>(&self, key: &str) -> T {
-        let value = self.value(key).as_int().expect("checked against the declaration");
-        T::try_from(value).ok().expect("the declared range fits the type")
-    }
-
-    /// A yes or no, or its default.
-    pub fn flag(&self, key: &str) -> bool {
-        self.value(key).as_bool().expect("checked against the declaration")
-    }
-
-    /// A string that was given.
-    pub fn given_text(&self, key: &str) -> Option<String> {
-        self.given(key).and_then(|value| value.clone().into_string().ok())
-    }
-
-    /// A string, or its default.
-    pub fn text(&self, key: &str) -> String {
-        self.value(key).clone().into_string().expect("checked against the declaration")
-    }
-
-    /// A path that was given.
-    pub fn given_path(&self, key: &str) -> Option<PathBuf> {
-        self.given_text(key).map(PathBuf::from)
-    }
-
-    /// Strings, none when not given.
-    pub fn texts(&self, key: &str) -> Vec<String> {
-        let Some(value) = self.given(key) else { return Vec::new() };
-        texts(value).or_else(|| value.clone().into_string().ok().map(|text| vec![text])).unwrap_or_default()
+impl Given {
+    /// The options of a declared struct: those given, others at the call's defaults.
+    pub fn group<T: Options>(&self) -> T {
+        let mut group = T::default();
+        for spec in &self.set.specs {
+            let given = self.values.iter().find(|(key, _)| *key == spec.key).map(|(_, value)| value);
+            let session = Value::Int(i64::try_from(self.seed).unwrap_or(i64::MAX));
+            if let Some(value) = given.or(spec.default.as_ref()).or((spec.key == SEED).then_some(&session)) {
+                group.assign("", spec.key, value);
+            }
+        }
+        group
     }
 
     /// An object that was given.
-    pub fn given_object<T: Object>(&self, key: &str) -> Option<T> {
-        self.given(key).and_then(|value| value.clone().try_cast::<T>())
+    pub fn object<T: Object>(&self, key: &str) -> Option<T> {
+        self.value(key).and_then(|value| value.clone().try_cast::<T>())
     }
 
     /// A value of any kind that was given.
-    pub fn given_value(&self, key: &str) -> Option<&Dynamic> {
-        self.given(key)
-    }
-
-    /// The error that an option's value doesn't go with the others.
-    pub fn wrong(&self, key: &'static str, expected: &str) -> Box<EvalAltResult> {
-        let (found, expected) = (short_text(self.value(key)), expected.to_owned());
-        raise(OptionError::Value { call: self.set.name(), key: key.into(), expected, found })
-    }
-
-    /// The error that an option without a default wasn't given.
-    pub fn needed(&self, key: &'static str) -> Box<EvalAltResult> {
-        raise(OptionError::Needed { call: self.set.name(), key, doc: self.spec(key).doc })
-    }
-
-    /// Whether the option was given.
-    pub fn has(&self, key: &str) -> bool {
-        self.given(key).is_some()
-    }
-
-    fn given(&self, key: &str) -> Option<&Dynamic> {
-        debug_assert_eq!(self.spec(key).key, key);
+    pub fn value(&self, key: &str) -> Option<&Dynamic> {
         self.map.get(key)
     }
 
-    fn value(&self, key: &str) -> &Dynamic {
-        let default = || self.spec(key).default.as_ref().expect("an option with a default");
-        self.map.get(key).unwrap_or_else(default)
+    /// The plain value of an option: given, or its default.
+    pub fn plain(&self, key: &str) -> Option<Value> {
+        let given = self.values.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
+        given.or_else(|| self.set.specs.iter().find(|spec| spec.key == key)?.default.as_ref()).cloned()
     }
 
-    fn spec(&self, key: &str) -> &'static Spec {
-        let specs = &self.set.specs;
-        specs
-            .iter()
-            .find(|spec| spec.key == key)
-            .unwrap_or_else(|| panic!("option {key} of {} is not declared", self.set.call))
+    /// The error that what was given for an option doesn't go with the others.
+    pub fn wrong(&self, key: &str, expected: &str) -> Box<EvalAltResult> {
+        let found = self.value(key).map_or_else(|| "what it is by default".to_owned(), short_text);
+        raise(OptionError::value(key, expected, found).of(&self.set.name()))
     }
 }
 
-fn number(value: &Dynamic) -> Option<f64> {
-    value.as_float().ok().or_else(|| value.as_int().ok().map(|value| value as f64))
-}
-
-fn texts(value: &Dynamic) -> Option<Vec<String>> {
-    let items = value.read_lock::<rhai::Array>()?;
-    items.iter().map(|item| item.clone().into_string().ok()).collect()
+/// A plain value of a script.
+fn plain(value: &Dynamic) -> Option<Value> {
+    if let Some(items) = value.read_lock::<rhai::Array>() {
+        return items.iter().map(|item| item.clone().into_string().ok()).collect::<Option<_>>().map(Value::Texts);
+    }
+    let number = value.as_int().map(Value::Int).or_else(|_| value.as_float().map(Value::Number));
+    let flag = || value.as_bool().map(Value::Flag);
+    let text = || value.clone().into_string().map(Value::Text);
+    number.or_else(|_| flag()).or_else(|_| text()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
 
-    use super::*;
-    use crate::script::failure::Trouble;
+    use proptest::prelude::*;
 
-    static FIT: LazyLock<OptionSet> = LazyLock::new(|| {
-        OptionSet::function("fit")
-            .int("epochs", 1..=1000, 30, "passes")
-            .float("lr", 0.0..=1.0, 0.01, "learning rate")
-            .one_of("optimizer", &["sgd", "adamw"], "sgd", "the optimiser")
-            .flag("mosaic", true, "four images in one")
-            .optional("ignore", Kind::Texts, "layers to leave alone")
-            .optional("macs", Kind::Float(0.01..=1.0), "share that stays")
-    });
+    use super::*;
+    use crate::options::options;
+    use crate::script::failure::ErrorValue;
+
+    options! {
+        struct Passes {
+            /// passes over the data
+            pub epochs: usize = 30, 1..=1000;
+            /// learning rate
+            pub lr: f32 = 0.01, 0.0..=1.0;
+            /// four images in one
+            pub mosaic: bool = true;
+            /// the split
+            pub split: String = "train".into(), options::SPLITS;
+            /// layers to leave alone
+            pub ignore: Vec<String> = Vec::new();
+            /// of everything
+            pub seed: u64 = 0;
+            /// share that stays
+            pub macs: Option<f64> = None, 0.01..=1.0;
+        }
+    }
+
+    static FIT: LazyLock<OptionSet> =
+        LazyLock::new(|| OptionSet::function("fit").group::<Passes>().default("split", Value::Text("val".into())));
 
     fn map(source: &str) -> Map {
         rhai::Engine::new().eval(source).unwrap()
     }
 
-    fn error(source: &str) -> String {
-        match *FIT.read(map(source)).unwrap_err() {
-            EvalAltResult::ErrorRuntime(value, _) => value.cast::<Trouble>().to_string(),
-            other => panic!("{other}"),
+    fn read(map: Map) -> Result<Passes, String> {
+        match FIT.read(map, 5) {
+            Ok(given) => Ok(given.group()),
+            Err(error) => match *error {
+                EvalAltResult::ErrorRuntime(value, _) => Err(value.cast::<ErrorValue>().to_string()),
+                other => panic!("{other}"),
+            },
         }
     }
 
     #[test]
     fn reads_given_values_and_defaults() {
-        let options = FIT.read(map(r#"#{ lr: 1, ignore: ["a", "b"], mosaic: false }"#)).unwrap();
-        assert_eq!(options.float("lr"), 1.0);
-        assert_eq!(options.int::<usize>("epochs"), 30);
-        assert_eq!(options.text("optimizer"), "sgd");
-        assert!(!options.flag("mosaic"));
-        assert_eq!(options.texts("ignore"), ["a", "b"]);
-        assert_eq!(options.given_float("macs"), None);
-        assert_eq!(FIT.read(map(r#"#{ ignore: "a" }"#)).unwrap().texts("ignore"), ["a"]);
+        let passes = read(map(r#"#{ lr: 1, ignore: ["a", "b"], mosaic: false }"#)).unwrap();
+        assert_eq!((passes.lr, passes.epochs, passes.mosaic, passes.macs), (1.0, 30, false, None));
+        assert_eq!((passes.split.as_str(), passes.seed, passes.ignore), ("val", 5, vec!["a".into(), "b".into()]));
+        let passes = read(map(r#"#{ ignore: "a", seed: 7 }"#)).unwrap();
+        assert_eq!((passes.ignore, passes.seed), (vec!["a".into()], 7));
     }
 
     #[test]
     fn a_misspelt_key_names_the_nearest_and_all() {
-        let text = error("#{ epoch: 3 }");
         assert_eq!(
-            text,
-            "fit has no option \"epoch\" (did you mean \"epochs\"?); its options are epochs, lr, optimizer, mosaic, ignore, macs"
+            read(map("#{ epoch: 3 }")).unwrap_err(),
+            "fit has no option \"epoch\" (did you mean \"epochs\"?); its options are epochs, lr, mosaic, split, ignore, \
+             seed, macs"
         );
     }
 
     #[test]
     fn wrong_types_and_ranges_say_what_is_allowed() {
+        let error = |source: &str| read(map(source)).unwrap_err();
         assert_eq!(error("#{ epochs: 1.5 }"), "option \"epochs\" of fit takes a whole number from 1 to 1000, not 1.5");
         assert_eq!(error("#{ epochs: 0 }"), "option \"epochs\" of fit takes a whole number from 1 to 1000, not 0");
         assert_eq!(error("#{ lr: \"a\" }"), "option \"lr\" of fit takes a number from 0 to 1, not \"a\"");
@@ -430,7 +293,51 @@ mod tests {
             error("#{ ignore: [1] }"),
             "option \"ignore\" of fit takes a string or an array of strings, not [1]"
         );
-        let choice = error("#{ optimizer: \"adam\" }");
-        assert!(choice.ends_with("takes \"sgd\" | \"adamw\", not \"adam\" (did you mean \"adamw\"?)"), "{choice}");
+        let choice = error("#{ split: \"vla\" }");
+        assert!(choice.ends_with("\"test\", not \"vla\" (did you mean \"val\"?)"), "{choice}");
+    }
+
+    #[test]
+    fn every_default_of_every_call_is_in_its_own_range() {
+        let mut api = crate::script::api::Api::default();
+        crate::script::objects::bind(&mut api);
+        let (_, _, sets) = api.finish();
+        assert!(sets.len() > 10);
+        for set in sets {
+            for spec in &set.specs {
+                if let (Kind::Plain(kind), Some(default)) = (&spec.kind, &spec.default) {
+                    assert!(kind.accepts(default), "{} of {}", spec.key, set.name());
+                }
+                assert!(!spec.doc.is_empty(), "{} of {}", spec.key, set.name());
+            }
+        }
+    }
+
+    fn anything() -> impl Strategy<Value = Dynamic> {
+        let plain = prop_oneof![
+            any::<i64>().prop_map(Dynamic::from),
+            (0i64..2000).prop_map(Dynamic::from),
+            any::<f64>().prop_map(Dynamic::from),
+            (0.0f64..1.0).prop_map(Dynamic::from),
+            any::<bool>().prop_map(Dynamic::from),
+            "[a-z]{0,4}".prop_map(Dynamic::from),
+            Just(Dynamic::UNIT),
+        ];
+        plain.prop_recursive(2, 8, 3, |inner| prop::collection::vec(inner, 0..3).prop_map(Dynamic::from))
+    }
+
+    proptest! {
+        /// Whatever map is given, it is read into options in their ranges or refused with a word about a key of it.
+        #[test]
+        fn any_map_is_read_or_refused(
+            given in prop::collection::vec((prop::sample::select(vec!["epochs", "lr", "mosaic", "split", "ignore", "seed", "macs", "x"]), anything()), 0..4)
+        ) {
+            let map: Map = given.into_iter().map(|(key, value)| (key.into(), value)).collect();
+            let keys: Vec<String> = map.keys().map(ToString::to_string).collect();
+            match read(map) {
+                Ok(passes) => prop_assert!(passes.check().is_ok(), "{passes:?}"),
+                Err(text) => prop_assert!(keys.iter().any(|key| text.contains(key)), "{text}"),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::Interrupt;
+use super::interrupt::Interrupt;
 use crate::progress::Progress;
 
 /// Progress for a person: a bar with the time left on the terminal's error stream, or plain notes when that is no

@@ -7,9 +7,11 @@ use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, LexError, Map, ParseErr
 use super::catalog::Catalog;
 use super::document::Document;
 use super::explain::{Names, explain};
-use super::failure::{Failure, Report};
+use super::failure::{Failure, Report, raise};
+use super::interrupt::Interrupt;
+use super::options::OptionSet;
 use super::state::{Output, State};
-use super::{Interrupt, OptionSet, check, engine, scan};
+use super::{check, engine, fault, scan};
 use crate::progress::Progress;
 
 /// A running script language: variables, functions, and the one way to evaluate a text, be it a line at the prompt, a
@@ -54,7 +56,8 @@ impl Session {
     pub fn evaluate(&mut self, origin: &str, text: &str) -> Result<Dynamic, Failure> {
         self.state.interrupt.clear();
         let moved = self.document.add(origin, text);
-        let result = self.run(&moved, text);
+        let result = fault::catch("the script language", || self.run(&moved, text));
+        let result = result.unwrap_or_else(|fault| Err(raise(fault)));
         // Without this a re-`let` would keep the old value alive.
         self.scope = self.scope.clone_visible();
         if let Some(code) = self.state.take_exit() {
@@ -65,6 +68,12 @@ impl Session {
             Failure::Error(_) if self.state.interrupt.requested() => Failure::Interrupted,
             failure => failure,
         })
+    }
+
+    /// What can be found wrong with a text without evaluating it.
+    pub fn check(&mut self, origin: &str, text: &str) -> Result<(), Failure> {
+        let moved = self.document.add(origin, text);
+        self.checked(&moved).map(drop).map_err(|error| explain(&error, &self.document, &self.names()))
     }
 
     /// Evaluates a text and shows its value.
@@ -78,10 +87,12 @@ impl Session {
         if value.is_unit() {
             return Ok(());
         }
-        self.state.output.line(&self.state.text(value)).map_err(|error| {
-            let message = format!("cannot write the result: {error}");
-            Failure::Error(Box::new(Report { message, ..Report::default() }))
-        })
+        let failed = |message: String, help: Option<&str>| {
+            Failure::Error(Box::new(Report { message, help: help.map(str::to_owned), ..Report::default() }))
+        };
+        let text = fault::catch("showing the value", || self.state.text(value))
+            .map_err(|fault| failed(fault.to_string(), Some(fault::REPORT)))?;
+        self.state.output.line(&text).map_err(|error| failed(format!("cannot write the result: {error}"), None))
     }
 
     /// Evaluates a script file and shows its value. Modules that it imports are looked for beside it.
@@ -195,10 +206,7 @@ impl Session {
     }
 
     fn run(&mut self, moved: &str, text: &str) -> Result<Dynamic, Box<EvalAltResult>> {
-        let ast = self.engine.compile_with_scope(&self.scope, moved)?;
-        if let Some(error) = check::unknown_call(&ast, &self.functions, &self.state.catalog) {
-            return Err(error);
-        }
+        let ast = self.checked(moved)?;
         let merged = self.functions.merge(&ast);
         self.functions = merged.clone_functions_only();
         let value: Dynamic = self.engine.eval_ast_with_scope(&mut self.scope, &merged)?;
@@ -206,6 +214,13 @@ impl Session {
             return Ok(Dynamic::UNIT);
         }
         Ok(defined(&ast).and_then(|name| self.scope.get(&name).cloned()).unwrap_or(value).flatten())
+    }
+
+    /// The compiled text, unless something is wrong with it that can be seen.
+    fn checked(&self, moved: &str) -> Result<AST, Box<EvalAltResult>> {
+        let ast = self.engine.compile_with_scope(&self.scope, moved)?;
+        let wrong = check::wrong_call(&ast, &self.functions, &self.state.catalog, &self.state.options);
+        wrong.map_or(Ok(ast), Err)
     }
 
     fn names(&self) -> Names<'_> {

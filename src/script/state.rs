@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 use rhai::{Dynamic, NativeCallContext};
-use serde_json::Value;
 
 use super::catalog::Catalog;
+use super::interrupt::Interrupt;
 use super::object::Objects;
-use super::{Interrupt, OptionSet};
+use super::options::OptionSet;
 use crate::progress::Progress;
 use crate::report::View;
 
@@ -32,7 +32,7 @@ pub struct State {
 }
 
 /// No exit asked for.
-const STAY: i64 = i64::MIN;
+const NO_EXIT: i64 = i64::MIN;
 
 impl State {
     /// The state of a new session.
@@ -52,7 +52,7 @@ impl State {
             output,
             device: Mutex::new(device),
             seed: Mutex::new(seed),
-            exit: AtomicI64::new(STAY),
+            exit: AtomicI64::new(NO_EXIT),
         }
     }
 
@@ -89,7 +89,7 @@ impl State {
 
     /// The code with which the program was asked to end, once.
     pub fn take_exit(&self) -> Option<i32> {
-        i32::try_from(self.exit.swap(STAY, Ordering::SeqCst)).ok()
+        i32::try_from(self.exit.swap(NO_EXIT, Ordering::SeqCst)).ok()
     }
 
     /// A value as it is printed: for people, or as a line of JSON.
@@ -131,10 +131,5 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
-    }
-
-    /// Writes a value made by a program for a program.
-    pub fn json_line(&self, value: &Value) -> io::Result<()> {
-        self.line(&value.to_string())
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use candle_core::Device;
 
+use super::api::Api;
 use super::*;
 use crate::exec::ComputeDtype;
 use crate::progress::Silent;
@@ -58,6 +59,21 @@ impl Desk {
             Err(Failure::Error(report)) => *report,
             other => panic!("{text}: {other:?}"),
         }
+    }
+}
+
+/// Adds what only tests call.
+pub(super) fn bind(api: &mut Api) {
+    api.functions(rhai::exported_manifest!(functions));
+}
+
+#[rhai::export_module(manifest)]
+mod functions {
+    use rhai::Map;
+
+    /// Panics.
+    pub fn panicking(options: Map) -> i64 {
+        [1, 2][options.len() + 2]
     }
 }
 
@@ -193,6 +209,21 @@ fn an_interrupt_stops_the_script_and_keeps_the_session() {
     assert!(matches!(desk.session.evaluate("prompt", "a = 2; loop {}"), Err(Failure::Interrupted)));
     press.join().unwrap();
     assert_eq!(desk.shows("a"), "2\n");
+}
+
+#[test]
+fn a_panic_is_told_as_a_fault_and_keeps_the_session() {
+    let mut desk = Desk::new(false);
+    desk.shows("let kept = 42;");
+    for call in ["let lost = 1;\npanicking()", "let lost = 1;\npanicking(#{ a: 1 })"] {
+        let report = desk.fails(call);
+        assert!(report.message.contains("failed in `panicking`; that is its own fault"), "{report:?}");
+        assert!(report.message.contains("index out of bounds"), "{report:?}");
+        assert!(report.help.as_ref().unwrap().contains("report this message"), "{report:?}");
+        assert_eq!(under(&report), "panicking");
+        assert!(report.render(false).contains("prompt:2:1"), "{}", report.render(false));
+    }
+    assert_eq!(desk.shows("kept"), "42\n");
 }
 
 #[test]

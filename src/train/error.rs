@@ -5,22 +5,15 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{checkpoint_error::CheckpointError, loss::LossError, run::Run};
-use crate::{data::DataError, eval::EvalError, exec::ExecError, io::IoError, model::ModelError};
+use crate::{data::DataError, eval::EvalError, exec::ExecError, io::IoError, model::ModelError, options::OptionError};
 
 /// What can go wrong in training; the message says what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainError {
     /// An option out of its range.
-    #[error("{option} = {found}: expected {expected}")]
-    Option {
-        /// The option's name.
-        option: &'static str,
-        /// The value given.
-        found: String,
-        /// The allowed values.
-        expected: String,
-    },
+    #[error("{0}")]
+    Option(#[from] OptionError),
     /// Model and dataset have different classes.
     #[error(
         "the model has {} classes ({}), but {dataset} has {} ({}); give the model new class outputs first, with with_classes",

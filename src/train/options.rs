@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{error::TrainError, loss::Gains, optimizer::OptimizerKind};
 use crate::{
     data::{Augment, Dataset},
+    eval::check_size,
     exec::{self, ComputeDtype},
     model::Model,
+    options::{OptionError, Options},
 };
 
 /// How the learning rate falls from `lr` to `lr · lrf`.
@@ -110,21 +112,11 @@ impl FitOptions {
     /// # Errors
     /// Names the first that does not fit, with what would.
     pub fn validate(&self, model: &Model, data: &Dataset) -> Result<(), TrainError> {
-        let stride = model.max_stride();
         let share = |value: f32| (0.0..=1.0).contains(&value);
         let positive = |value: f32| value.is_finite() && value > 0.0;
         let rules = [
             ("epochs", self.epochs.to_string(), self.epochs > 0, "at least 1".to_string()),
             ("batch", self.batch.to_string(), (1..=4096).contains(&self.batch), "1 to 4096".into()),
-            (
-                "size",
-                self.size.to_string(),
-                self.size > 0 && self.size.is_multiple_of(stride) && self.size <= 8192,
-                format!(
-                    "a multiple of the model's largest stride, {stride}, such as {}",
-                    (self.size / stride).max(1) * stride
-                ),
-            ),
             ("lr", self.lr.to_string(), positive(self.lr), "a number above 0".into()),
             ("lrf", self.lrf.to_string(), share(self.lrf), "0 to 1".into()),
             ("momentum", self.momentum.to_string(), (0.0..1.0).contains(&self.momentum), "0 to below 1".into()),
@@ -140,10 +132,11 @@ impl FitOptions {
         ];
         for (option, found, holds, expected) in rules {
             if !holds {
-                return Err(TrainError::Option { option, found, expected });
+                return Err(OptionError::value(option, expected, found).into());
             }
         }
-        self.augment.validate()?;
+        self.augment.check()?;
+        check_size(model, self.size)?;
         exec::Backend::for_training(&model.device(), self.precision)?;
         let (model_classes, data_classes) = (&model.detector().classes, &data.names);
         if model_classes.len() != data_classes.len() {

@@ -12,6 +12,7 @@ pub use variant::{Family, VARIANTS, Variant};
 use thiserror::Error;
 
 use crate::model::{Detector, Head, Model, ModelError, Provenance};
+use crate::options::OptionError;
 
 /// What can be wrong with a request for a fresh model, or with a list of modules.
 #[derive(Debug, Error)]
@@ -22,16 +23,9 @@ pub enum ZooError {
         /// The name asked for.
         name: String,
     },
-    /// An option out of range.
-    #[error("{option} must be {expected}, found {found}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// What it may be.
-        expected: &'static str,
-        /// What it was.
-        found: String,
-    },
+    /// An option out of its range.
+    #[error("{0}")]
+    Option(#[from] OptionError),
     /// A module that cannot be wired in.
     #[error("module `{path}`: {reason}")]
     Layer {
@@ -91,14 +85,13 @@ pub fn yolo(variant: &str, fresh: &Fresh) -> Result<Model, ZooError> {
 fn check(fresh: &Fresh) -> Result<(), ZooError> {
     let classes = fresh.classes.len();
     if !(1..=10_000).contains(&classes) {
-        let found = classes.to_string();
-        return Err(ZooError::Option { option: "classes", expected: "from 1 to 10000", found });
+        return Err(OptionError::value("classes", "1 to 10000 classes", classes).into());
     }
     for (option, factor) in [("width", fresh.width), ("depth", fresh.depth)] {
         if let Some(factor) = factor
             && !(factor > 0.0 && factor <= 4.0)
         {
-            return Err(ZooError::Option { option, expected: "above 0 and at most 4", found: factor.to_string() });
+            return Err(OptionError::value(option, "a number above 0 and at most 4", factor).into());
         }
     }
     Ok(())

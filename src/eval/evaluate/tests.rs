@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     boxes::iou,
     data::{ShapesOptions, dataset, shapes},
-    eval::{PredictOptions, Predictor},
+    eval::{PredictOptions, Predictor, Rule},
     io::load,
     model::fixtures::tiny_detector,
     progress::Silent,
@@ -40,9 +40,9 @@ fn batches_and_observers_change_nothing() {
         assert_eq!(other.detections, metrics.detections);
         assert!((other.scores.overall.map50 - metrics.scores.overall.map50).abs() < 1e-6);
     }
-    let few = evaluate(&model, &data, &EvaluateOptions { max_detections: 3, ..small() }, &Silent).unwrap();
+    let few = evaluate(&model, &data, &EvaluateOptions { max_det: 3, ..small() }, &Silent).unwrap();
     assert!(few.detections <= 15);
-    let none = evaluate(&model, &data, &EvaluateOptions { confidence: 1.0, ..small() }, &Silent).unwrap();
+    let none = evaluate(&model, &data, &EvaluateOptions { conf: 1.0, ..small() }, &Silent).unwrap();
     assert_eq!((none.detections, none.scores.overall.map), (0, 0.0));
 }
 
@@ -50,7 +50,7 @@ fn batches_and_observers_change_nothing() {
 fn a_prediction_is_what_evaluation_sees() {
     let (model, data) = (tiny_detector(6), drawn());
     let image = data.split("val").unwrap().image(0).unwrap();
-    let options = PredictOptions { size: 64, confidence: 0.1, ..PredictOptions::default() };
+    let options = PredictOptions { size: 64, conf: 0.1, ..PredictOptions::default() };
     let predictor = Predictor::new(&model, options).unwrap();
     let found = predictor.predict(&image).unwrap();
     assert_eq!(predictor.predict(&image).unwrap(), found);
@@ -68,14 +68,12 @@ fn what_cannot_be_evaluated_says_why() {
     let message = |model: &Model, data: &Dataset, options: EvaluateOptions| {
         evaluate(model, data, &options, &Silent).unwrap_err().to_string()
     };
-    let expected = "size = 60: expected a multiple of the model's largest stride, 8, such as 56 or 64";
+    let expected = "option \"size\" takes a multiple of the model's largest stride, 8, such as 56 or 64, not 60";
     assert_eq!(message(&model, &data, EvaluateOptions { size: 60, ..small() }), expected);
-    assert!(message(&model, &data, EvaluateOptions { size: 0, ..small() }).contains("from 1 to 8192"));
-    assert!(message(&model, &data, EvaluateOptions { batch: 0, ..small() }).starts_with("batch = 0"));
-    assert!(
-        message(&model, &data, EvaluateOptions { confidence: f32::NAN, ..small() }).starts_with("confidence = NaN")
-    );
-    assert!(message(&model, &data, EvaluateOptions { iou: Some(1.5), ..small() }).starts_with("iou = 1.5"));
+    assert!(message(&model, &data, EvaluateOptions { size: 0, ..small() }).contains("from 32 to 8192"));
+    assert!(message(&model, &data, EvaluateOptions { batch: 0, ..small() }).ends_with("not 0"));
+    assert!(message(&model, &data, EvaluateOptions { conf: f32::NAN, ..small() }).ends_with("not NaN"));
+    assert!(message(&model, &data, EvaluateOptions { iou: Some(1.5), ..small() }).ends_with("not 1.5"));
     assert!(message(&model, &data, EvaluateOptions { split: "test".into(), ..small() }).contains("train, val"));
     let other = message(&tiny_detector(2), &data, small());
     assert!(other.contains("tiny knows 2 classes") && other.contains("has 6"), "{other}");

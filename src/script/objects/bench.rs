@@ -6,52 +6,43 @@ use rhai::Map;
 use rhai::plugin::*;
 use serde_json::{Value, json};
 
-use super::fit::{PRECISION, PRECISIONS, read_precision};
-use super::{Answer, side};
+use super::result::ScriptResult;
 use crate::distill::Distiller;
 use crate::eval::{BenchOptions, BenchReport};
+use crate::exec::ComputeDtype;
 use crate::model::Model;
+use crate::options::options;
 use crate::report::{Order, Table, View, bench_layers, bench_report};
-use crate::script::engine::Api;
+use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
-use crate::script::options::{Kind, OptionSet, Options};
+use crate::script::options::OptionSet;
 use crate::script::state::State;
 use crate::train::{Objective, loss::Gains};
 
 pub fn bind(api: &mut Api) {
     api.object::<Bench>().options(&BENCH).options(&DISTILL);
-    rhai::combine_with_exported_module!(&mut api.module, "bench", functions);
+    api.functions(exported_manifest!(functions));
 }
 
 static BENCH: LazyLock<OptionSet> = LazyLock::new(|| {
-    let train = "a step of training instead of inference: forwards, loss, backwards, optimiser, average";
-    let set = bench_options(OptionSet::method::<Model>("bench")).flag("train", false, train);
-    set.one_of("precision", &PRECISIONS, "fp32", PRECISION)
+    OptionSet::method::<Model>("bench").group::<BenchOptions>().group::<TrainOption>().group::<PrecisionOption>()
 });
 
-static DISTILL: LazyLock<OptionSet> = LazyLock::new(|| {
-    bench_options(OptionSet::method::<Distiller>("bench")).one_of("precision", &PRECISIONS, "fp32", PRECISION)
-});
+static DISTILL: LazyLock<OptionSet> =
+    LazyLock::new(|| OptionSet::method::<Distiller>("bench").group::<BenchOptions>().group::<PrecisionOption>());
 
-/// How speed is measured.
-pub fn bench_options(set: OptionSet) -> OptionSet {
-    let default = BenchOptions::default();
-    set.int("size", side(), default.size as i64, "side of the square images in pixels")
-        .int("batch", 1..=4096, default.batch as i64, "images a batch")
-        .int("runs", 1..=1_000_000, default.runs as i64, "runs that count")
-        .int("warm_up", 0..=1_000_000, default.warm_up as i64, "runs before those")
-        .optional("threads", Kind::Int(1..=1024), "CPU threads; all otherwise")
+options! {
+    struct TrainOption {
+        /// A step of training instead of inference: forward, loss, backward, optimiser, average.
+        pub train: bool = false;
+    }
 }
 
-/// The bench options that were read.
-pub fn read_bench(options: &Options) -> BenchOptions {
-    BenchOptions {
-        size: options.int("size"),
-        batch: options.int("batch"),
-        runs: options.int("runs"),
-        warm_up: options.int("warm_up"),
-        threads: options.given_int("threads"),
+options! {
+    struct PrecisionOption {
+        /// What convolutions multiply in training; bf16 needs a CPU with AVX-512 BF16.
+        pub precision: ComputeDtype = ComputeDtype::Fp32;
     }
 }
 
@@ -103,22 +94,19 @@ impl Object for Bench {
     }
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
-    #[rhai_fn(name = "bench", pure, return_raw)]
-    pub fn bench_plain(context: NativeCallContext, model: &mut Model) -> Answer<Bench> {
-        bench(context, model, Map::new())
-    }
-
     /// How fast the model is, as a whole and layer by layer: median and spread of the time a batch takes, images a
     /// second, share of what the processor could compute, peak memory. With `train: true`, a step of training.
     #[rhai_fn(pure, return_raw)]
-    pub fn bench(context: NativeCallContext, model: &mut Model, options: Map) -> Answer<Bench> {
-        let (given, state) = (BENCH.read(options)?, State::of(&context));
-        let (options, progress) = (read_bench(&given), state.progress.as_ref());
+    pub fn bench(context: NativeCallContext, model: &mut Model, options: Map) -> ScriptResult<Bench> {
+        let state = State::of(&context);
+        let given = BENCH.read(options, state.seed())?;
+        let (options, progress) = (given.group::<BenchOptions>(), state.progress.as_ref());
+        let precision = given.group::<PrecisionOption>().precision;
         let name = &model.provenance().name;
-        if !given.flag("train") {
-            if given.text("precision") != "fp32" {
+        if !given.group::<TrainOption>().train {
+            if precision != ComputeDtype::Fp32 {
                 return Err(given.wrong("precision", "\"fp32\" without train: true"));
             }
             let report = crate::eval::bench(model, &options, progress).map_err(raise)?;
@@ -126,23 +114,18 @@ mod functions {
         }
         let gains = Gains::default().for_training(model.detector(), options.size);
         let objective = Objective::detection(model.detector(), &gains).map_err(raise)?;
-        let report =
-            crate::train::bench(model, &objective, read_precision(&given), &options, progress).map_err(raise)?;
+        let report = crate::train::bench(model, &objective, precision, &options, progress).map_err(raise)?;
         Ok(Bench { title: format!("{name}, training"), report })
-    }
-
-    #[rhai_fn(name = "bench", pure, return_raw)]
-    pub fn distiller_bench_plain(context: NativeCallContext, distiller: &mut Distiller) -> Answer<Bench> {
-        distiller_bench(context, distiller, Map::new())
     }
 
     /// How long a step of distillation takes: the teacher's inference and a step of the student's training. The layers
     /// are the student's.
     #[rhai_fn(name = "bench", pure, return_raw)]
-    pub fn distiller_bench(context: NativeCallContext, distiller: &mut Distiller, options: Map) -> Answer<Bench> {
-        let (given, state) = (DISTILL.read(options)?, State::of(&context));
-        let options = read_bench(&given);
-        let report = distiller.bench(read_precision(&given), &options, state.progress.as_ref()).map_err(raise)?;
+    pub fn distiller_bench(context: NativeCallContext, distiller: &mut Distiller, options: Map) -> ScriptResult<Bench> {
+        let state = State::of(&context);
+        let given = DISTILL.read(options, state.seed())?;
+        let (options, precision) = (given.group(), given.group::<PrecisionOption>().precision);
+        let report = distiller.bench(precision, &options, state.progress.as_ref()).map_err(raise)?;
         Ok(Bench { title: format!("{}, distillation", distiller.student().provenance().name), report })
     }
 

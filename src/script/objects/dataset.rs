@@ -7,36 +7,33 @@ use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::result::ScriptResult;
 use crate::data::{self, Dataset, ShapesOptions};
+use crate::options::{SPLITS, options};
 use crate::report::{Column, Table, View, contact_sheet, dataset_summary, save_picture};
-use crate::script::engine::Api;
+use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
-use crate::script::options::{Kind, OptionSet};
+use crate::script::options::OptionSet;
 use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
     api.object::<Dataset>().options(&SHAPES).options(&SHOW);
-    rhai::combine_with_exported_module!(&mut api.module, "dataset", functions);
+    api.functions(exported_manifest!(functions));
 }
 
-static SHAPES: LazyLock<OptionSet> = LazyLock::new(|| {
-    let default = ShapesOptions::default();
-    OptionSet::function("shapes")
-        .int("train", 1..=10_000_000, default.train as i64, "images in the split train")
-        .int("val", 1..=10_000_000, default.val as i64, "images in the split val")
-        .int("size", 32..=4096, default.size as i64, "side of the square images in pixels")
-        .optional("seed", Kind::seed(), "of everything; otherwise that of seed(n)")
-        .optional("classes", Kind::Texts, "some of circle, square, triangle, star, ring, cross; all otherwise")
-});
+static SHAPES: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::function("shapes").group::<ShapesOptions>());
 
-static SHOW: LazyLock<OptionSet> =
-    LazyLock::new(|| {
-        OptionSet::method::<Dataset>("show")
-            .one_of("split", &["train", "val", "test"], "train", "the split to show")
-            .int("images", 1..=64, 16, "how many images")
-    });
+static SHOW: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Dataset>("show").group::<ShowOptions>());
+
+options! {
+    struct ShowOptions {
+        /// The split to show.
+        pub split: String = "train".into(), SPLITS;
+        /// How many images.
+        pub images: usize = 16, 1..=64;
+    }
+}
 
 impl Object for Dataset {
     const NAME: &'static str = "Dataset";
@@ -66,12 +63,12 @@ impl Object for Dataset {
 /// Problems told when a dataset is opened; `.problems()` has them all.
 const TOLD: usize = 5;
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
     /// Opens a dataset in the Ultralytics layout by its `data.yaml`. Broken images and label lines are told, counted
     /// and skipped.
     #[rhai_fn(return_raw)]
-    pub fn dataset(context: NativeCallContext, path: ImmutableString) -> Answer<Dataset> {
+    pub fn dataset(context: NativeCallContext, path: ImmutableString) -> ScriptResult<Dataset> {
         let data = data::dataset(Path::new(path.as_str())).map_err(raise)?;
         let (problems, state) = (data.problems(), State::of(&context));
         for problem in problems.iter().take(TOLD) {
@@ -83,24 +80,11 @@ mod functions {
         Ok(data)
     }
 
-    #[rhai_fn(name = "shapes", return_raw)]
-    pub fn shapes_plain(context: NativeCallContext) -> Answer<Dataset> {
-        shapes(context, Map::new())
-    }
-
     /// The built-in dataset: shapes drawn from a seed on noisy backgrounds, no files needed.
     #[rhai_fn(return_raw)]
-    pub fn shapes(context: NativeCallContext, options: Map) -> Answer<Dataset> {
-        let options = SHAPES.read(options)?;
-        let classes = options.texts("classes");
-        let drawn = ShapesOptions {
-            train: options.int("train"),
-            val: options.int("val"),
-            size: options.int("size"),
-            seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),
-            classes: if classes.is_empty() { ShapesOptions::default().classes } else { classes },
-        };
-        data::shapes(&drawn).map_err(raise)
+    pub fn shapes(context: NativeCallContext, options: Map) -> ScriptResult<Dataset> {
+        let given = SHAPES.read(options, State::of(&context).seed())?;
+        data::shapes(&given.group()).map_err(raise)
     }
 
     /// A row for each split: images, boxes of every class, sizes.
@@ -132,16 +116,16 @@ mod functions {
         data.name.as_str().into()
     }
 
-    #[rhai_fn(name = "show", pure, return_raw)]
-    pub fn show_plain(data: &mut Dataset, path: ImmutableString) -> Answer<()> {
-        show_with(data, path, Map::new())
-    }
-
     /// Draws a contact sheet into a file: some images with their boxes.
-    #[rhai_fn(name = "show", pure, return_raw)]
-    pub fn show_with(data: &mut Dataset, path: ImmutableString, options: Map) -> Answer<()> {
-        let options = SHOW.read(options)?;
-        let sheet = contact_sheet(data, &options.text("split"), options.int("images")).map_err(raise)?;
+    #[rhai_fn(pure, return_raw)]
+    pub fn show(
+        context: NativeCallContext,
+        data: &mut Dataset,
+        path: ImmutableString,
+        options: Map,
+    ) -> ScriptResult<()> {
+        let options: ShowOptions = SHOW.read(options, State::of(&context).seed())?.group();
+        let sheet = contact_sheet(data, &options.split, options.images).map_err(raise)?;
         save_picture(&sheet, Path::new(path.as_str())).map_err(raise)
     }
 }

@@ -6,18 +6,19 @@ use rhai::plugin::*;
 use rhai::{ImmutableString, Map};
 use serde_json::Value;
 
-use super::Answer;
+use super::result::ScriptResult;
+use super::table::row_map;
 use crate::data::read_image;
 use crate::eval::{Detection, EvalError, PredictOptions, Predictor};
 use crate::model::Model;
 use crate::report::{LabelledBox, Table, View, detections, draw_boxes, save_picture};
-use crate::script::engine::Api;
+use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
 
 pub fn bind(api: &mut Api) {
     api.object::<Detections>();
-    rhai::combine_with_exported_module!(&mut api.module, "detections", functions);
+    api.functions(exported_manifest!(functions));
 }
 
 /// Boxes, and the image they are in.
@@ -62,7 +63,7 @@ impl Object for Detections {
     }
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
     /// The boxes as a table: class, confidence, corners in pixels.
     #[rhai_fn(name = "table", pure)]
@@ -78,14 +79,14 @@ mod functions {
 
     /// A box as a map: class, confidence, left, top, right, bottom; negative numbers count from the end.
     #[rhai_fn(index_get, pure, return_raw)]
-    pub fn detection_at(detections: &mut Detections, index: i64) -> Answer<Map> {
+    pub fn detection_at(detections: &mut Detections, index: i64) -> ScriptResult<Map> {
         let table = detections.table();
-        table.row(index).map(|row| super::super::table::row_map(&table, row)).map_err(raise)
+        table.row(index).map(|row| row_map(&table, row)).map_err(raise)
     }
 
     /// Draws the image with its boxes into a file.
     #[rhai_fn(name = "plot", pure, return_raw)]
-    pub fn detections_plot(detections: &mut Detections, path: ImmutableString) -> Answer<()> {
+    pub fn detections_plot(detections: &mut Detections, path: ImmutableString) -> ScriptResult<()> {
         let mut image = read_image(&detections.path).map_err(raise)?;
         draw_boxes(&mut image, &detections.boxes()).map_err(raise)?;
         save_picture(&image, Path::new(path.as_str())).map_err(raise)

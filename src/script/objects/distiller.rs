@@ -6,23 +6,24 @@ use rhai::Map;
 use rhai::plugin::*;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::fit::{fit_options, read_fit, with_curves};
 use super::model::short;
+use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller, TERMS, Weights};
 use crate::model::Model;
+use crate::options::Kind;
 use crate::report::{View, headline};
-use crate::script::engine::Api;
+use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
-use crate::script::options::{Kind, OptionSet};
+use crate::script::options::OptionSet;
 use crate::script::state::State;
 use crate::train::Run;
 
 pub fn bind(api: &mut Api) {
     api.object::<Distiller>().options(&DISTILLER).options(&FIT);
-    rhai::combine_with_exported_module!(&mut api.module, "distiller", functions);
+    api.functions(exported_manifest!(functions));
 }
 
 static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
@@ -32,7 +33,7 @@ static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
     });
     set.float("temperature", 0.1..=100.0, short(default.temperature), "softens objectness and class scores")
         .float("cwd_temperature", 0.1..=100.0, short(default.cwd_temperature), "softens the features' distributions")
-        .optional("seed", Kind::seed(), "where the adapters start from; otherwise that of seed(n)")
+        .optional("seed", Kind::Int(0..=i64::MAX), "where the adapters start from; otherwise that of seed(n)")
 });
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Distiller>("fit"), "runs/distill"));
@@ -58,18 +59,18 @@ impl Object for Distiller {
     }
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
-    #[rhai_fn(name = "distiller", return_raw)]
-    pub fn distiller_plain(context: NativeCallContext, teacher: Model, student: Model) -> Answer<Distiller> {
-        distiller(context, teacher, student, Map::new())
-    }
-
     /// Pairs a teacher with a student of the same classes: `.fit(data)` trains the student with the detection loss and
     /// to imitate the teacher.
     #[rhai_fn(return_raw)]
-    pub fn distiller(context: NativeCallContext, teacher: Model, student: Model, options: Map) -> Answer<Distiller> {
-        let options = DISTILLER.read(options)?;
+    pub fn distiller(
+        context: NativeCallContext,
+        teacher: Model,
+        student: Model,
+        options: Map,
+    ) -> ScriptResult<Distiller> {
+        let options = DISTILLER.read(options, State::of(&context).seed())?;
         let single = |key: &str| options.float(key) as f32;
         let options = DistillOptions {
             weights: TERMS.iter().fold(Weights::none(), |all, term| all.with(term.name, single(term.name))),
@@ -80,11 +81,6 @@ mod functions {
         Distiller::new(&teacher, &student, options).map_err(raise)
     }
 
-    #[rhai_fn(name = "fit", pure, return_raw)]
-    pub fn distiller_fit_plain(context: NativeCallContext, distiller: &mut Distiller, data: Dataset) -> Answer<Run> {
-        distiller_fit(context, distiller, data, Map::new())
-    }
-
     /// Trains the student on a dataset's split train and validates it on val after each epoch; every term is in the
     /// progress and in `results.csv`. Ctrl-C ends the run after the current batch and gives what there is.
     #[rhai_fn(name = "fit", pure, return_raw)]
@@ -93,9 +89,9 @@ mod functions {
         distiller: &mut Distiller,
         data: Dataset,
         options: Map,
-    ) -> Answer<Run> {
+    ) -> ScriptResult<Run> {
         let state = State::of(&context);
-        let options = read_fit(&FIT.read(options)?, &state);
+        let options = read_fit(&FIT.read(options, state.seed())?, &state);
         with_curves(distiller.fit(&data, &options, state.progress.as_ref()).map_err(raise)?)
     }
 }

@@ -7,21 +7,22 @@ use rhai::Map;
 use rhai::plugin::*;
 
 use super::model::short;
-use super::{Answer, side};
+use super::result::ScriptResult;
 use crate::data::{Augment, Dataset};
 use crate::exec::ComputeDtype;
 use crate::model::Model;
+use crate::options::Kind;
 use crate::report::plot_run;
-use crate::script::engine::Api;
+use crate::script::api::Api;
 use crate::script::failure::raise;
-use crate::script::options::{Kind, OptionSet, Options};
+use crate::script::options::{Given, OptionSet};
 use crate::script::state::State;
 use crate::train::loss::Gains;
 use crate::train::{FitOptions, OptimizerKind, Run, Schedule, fit};
 
 pub fn bind(api: &mut Api) {
     api.options(&FIT);
-    rhai::combine_with_exported_module!(&mut api.module, "fit", functions);
+    api.functions(exported_manifest!(functions));
 }
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Model>("fit"), "runs/fit"));
@@ -35,7 +36,7 @@ pub fn fit_options(set: OptionSet, folder: &'static str) -> OptionSet {
     let schedule = if default.schedule == Schedule::Linear { "linear" } else { "cosine" };
     set.int("epochs", 1..=100_000, default.epochs as i64, "passes over the split train")
         .int("batch", 1..=4096, default.batch as i64, "images a step")
-        .int("size", side(), default.size as i64, "side of the square images in pixels")
+        .int("size", 32..=8192, default.size as i64, "side of the square images in pixels")
         .one_of("precision", &PRECISIONS, "fp32", PRECISION)
         .float("lr", 1e-9..=10.0, short(default.lr), "learning rate after warming up")
         .float("lrf", share.clone(), short(default.lrf), "share of lr left at the end")
@@ -63,11 +64,11 @@ pub fn fit_options(set: OptionSet, folder: &'static str) -> OptionSet {
         .float("hsv_h", share.clone(), short(hsv_h), "variation of the hue")
         .float("hsv_s", share.clone(), short(hsv_s), "variation of the saturation")
         .float("hsv_v", share, short(hsv_v), "variation of the brightness")
-        .optional("box_gain", Kind::Float(weight.clone()), "weight of the box loss; the family's own otherwise")
-        .optional("class_gain", Kind::Float(weight.clone()), "weight of the class loss; the family's own otherwise")
-        .optional("objectness_gain", Kind::Float(weight.clone()), "weight of the objectness loss (YOLOv5)")
-        .optional("dfl_gain", Kind::Float(weight), "weight of the distribution focal loss (YOLOv8)")
-        .optional("seed", Kind::seed(), "of data order and augmentation; otherwise that of seed(n)")
+        .optional("box_gain", Kind::Number(weight.clone()), "weight of the box loss; the family's own otherwise")
+        .optional("class_gain", Kind::Number(weight.clone()), "weight of the class loss; the family's own otherwise")
+        .optional("objectness_gain", Kind::Number(weight.clone()), "weight of the objectness loss (YOLOv5)")
+        .optional("dfl_gain", Kind::Number(weight), "weight of the distribution focal loss (YOLOv8)")
+        .optional("seed", Kind::Int(0..=i64::MAX), "of data order and augmentation; otherwise that of seed(n)")
         .text("folder", folder, "where the run is kept, numbered when it exists; \"\" keeps nothing")
         .int(
             "checkpoint_every",
@@ -85,12 +86,12 @@ pub const PRECISIONS: [&str; 2] = ["fp32", "bf16"];
 pub const PRECISION: &str = "what convolutions multiply in training; bf16 needs a CPU with AVX-512 BF16";
 
 /// The precision that was read.
-pub fn read_precision(options: &Options) -> ComputeDtype {
+pub fn read_precision(options: &Given) -> ComputeDtype {
     if options.text("precision") == "bf16" { ComputeDtype::Bf16 } else { ComputeDtype::Fp32 }
 }
 
 /// The training options that were read.
-pub fn read_fit(options: &Options, state: &State) -> FitOptions {
+pub fn read_fit(options: &Given, state: &State) -> FitOptions {
     let single = |key: &str| options.float(key) as f32;
     let gain = |key: &str| options.given_float(key).map(|gain| gain as f32);
     let resume = options.given_text("resume").map(PathBuf::from);
@@ -143,7 +144,7 @@ pub fn read_fit(options: &Options, state: &State) -> FitOptions {
 }
 
 /// Adds the curves to a run's folder.
-pub fn with_curves(run: Run) -> Answer<Run> {
+pub fn with_curves(run: Run) -> ScriptResult<Run> {
     if let Some(folder) = run.folder.as_ref().filter(|_| !run.history.is_empty()) {
         for name in ["curves.svg", "curves.png"] {
             plot_run(&run, &folder.join(name)).map_err(raise)?;
@@ -152,19 +153,14 @@ pub fn with_curves(run: Run) -> Answer<Run> {
     Ok(run)
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
-    #[rhai_fn(name = "fit", pure, return_raw)]
-    pub fn fit_plain(context: NativeCallContext, model: &mut Model, data: Dataset) -> Answer<Run> {
-        fit_with(context, model, data, Map::new())
-    }
-
     /// Trains the model on a dataset's split train and validates it on val after each epoch. The model itself stays as it
     /// is: the run has the trained one. Ctrl-C ends the run after the current batch and gives what there is.
     #[rhai_fn(name = "fit", pure, return_raw)]
-    pub fn fit_with(context: NativeCallContext, model: &mut Model, data: Dataset, options: Map) -> Answer<Run> {
+    pub fn fit_with(context: NativeCallContext, model: &mut Model, data: Dataset, options: Map) -> ScriptResult<Run> {
         let state = State::of(&context);
-        let options = read_fit(&FIT.read(options)?, &state);
+        let options = read_fit(&FIT.read(options, state.seed())?, &state);
         with_curves(fit(model, &data, &options, state.progress.as_ref()).map_err(raise)?)
     }
 }

@@ -2,19 +2,19 @@
 
 use rhai::plugin::*;
 
-use super::Answer;
+use super::result::ScriptResult;
+use crate::script::api::Api;
 use crate::script::device::{device_name, parse_device};
-use crate::script::engine::Api;
-use crate::script::failure::{Trouble, complain, raise};
+use crate::script::failure::{ErrorValue, raise, raise_text};
 use crate::script::help;
 use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
-    api.object::<Trouble>();
-    rhai::combine_with_exported_module!(&mut api.module, "general", functions);
+    api.object::<ErrorValue>();
+    api.functions(exported_manifest!(functions));
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
     use rhai::{Array, Dynamic, ImmutableString, Map};
 
@@ -68,7 +68,7 @@ mod functions {
 
     /// Tells all about a function, a method or a type: how it is called, what it does, what options it takes.
     #[rhai_fn(name = "help", return_raw)]
-    pub fn help_about(context: NativeCallContext, name: ImmutableString) -> Answer<ImmutableString> {
+    pub fn help_about(context: NativeCallContext, name: ImmutableString) -> ScriptResult<ImmutableString> {
         let state = State::of(&context);
         let text = help::about(&name, &state.catalog, &state.options, state.output.view());
         text.map(ImmutableString::from).map_err(raise)
@@ -76,8 +76,8 @@ mod functions {
 
     /// Sets the seed of whatever is random from here on: the same script, seed and machine give the same numbers.
     #[rhai_fn(name = "seed", return_raw)]
-    pub fn set_seed(context: NativeCallContext, n: i64) -> Answer<()> {
-        let n = u64::try_from(n).map_err(|_| complain(format!("seed takes a whole number from 0 up, not {n}")))?;
+    pub fn set_seed(context: NativeCallContext, n: i64) -> ScriptResult<()> {
+        let n = u64::try_from(n).map_err(|_| raise_text(format!("seed takes a whole number from 0 up, not {n}")))?;
         State::of(&context).set_seed(n);
         Ok(())
     }
@@ -90,7 +90,7 @@ mod functions {
 
     /// Sets the device on which models are loaded and built from here on: `cpu`, `cuda`, `cuda:1`, `metal`.
     #[rhai_fn(name = "device", return_raw)]
-    pub fn set_device(context: NativeCallContext, name: ImmutableString) -> Answer<()> {
+    pub fn set_device(context: NativeCallContext, name: ImmutableString) -> ScriptResult<()> {
         State::of(&context).set_device(parse_device(&name).map_err(raise)?);
         Ok(())
     }
@@ -103,15 +103,16 @@ mod functions {
 
     /// Ends the program with code 0.
     #[rhai_fn(name = "exit", return_raw)]
-    pub fn exit(context: NativeCallContext) -> Answer<()> {
+    pub fn exit(context: NativeCallContext) -> ScriptResult<()> {
         State::of(&context).request_exit(0);
         Err(Box::new(EvalAltResult::Exit(Dynamic::UNIT, Position::NONE)))
     }
 
     /// Ends the program with this code.
     #[rhai_fn(name = "exit", return_raw)]
-    pub fn exit_with(context: NativeCallContext, code: i64) -> Answer<()> {
-        let code = u8::try_from(code).map_err(|_| complain(format!("exit takes a code from 0 to 255, not {code}")))?;
+    pub fn exit_with(context: NativeCallContext, code: i64) -> ScriptResult<()> {
+        let code =
+            u8::try_from(code).map_err(|_| raise_text(format!("exit takes a code from 0 to 255, not {code}")))?;
         State::of(&context).request_exit(code.into());
         Err(Box::new(EvalAltResult::Exit(Dynamic::UNIT, Position::NONE)))
     }

@@ -6,54 +6,25 @@ use rhai::plugin::*;
 use rhai::{ImmutableString, Map};
 use serde_json::{Value, json};
 
-use super::model::short;
-use super::{Answer, side};
+use super::result::ScriptResult;
+use super::table::row_map;
 use crate::data::Dataset;
-use crate::eval::{EvaluateOptions, Metrics, Rule, evaluate};
+use crate::eval::{EvaluateOptions, Metrics, evaluate};
 use crate::model::Model;
 use crate::report::{Table, View, metrics as metrics_table};
-use crate::script::engine::Api;
-use crate::script::failure::{complain, raise};
+use crate::script::api::Api;
+use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
-use crate::script::options::{Kind, OptionSet, Options};
+use crate::script::options::OptionSet;
 use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
     api.object::<Metrics>().options(&EVALUATE);
-    rhai::combine_with_exported_module!(&mut api.module, "metrics", functions);
+    api.functions(exported_manifest!(functions));
 }
 
-static EVALUATE: LazyLock<OptionSet> = LazyLock::new(|| evaluate_options(OptionSet::method::<Model>("evaluate")));
-
-/// How a detector is evaluated.
-pub fn evaluate_options(set: OptionSet) -> OptionSet {
-    let default = EvaluateOptions::default();
-    set.int("size", side(), default.size as i64, "side of the square images in pixels")
-        .one_of("split", &["train", "val", "test"], "val", "the split whose labels count")
-        .float("conf", 0.0..=1.0, short(default.confidence), "boxes of at most this confidence are dropped")
-        .optional("iou", Kind::Float(0.0..=1.0), "overlap above which the weaker box goes; the family's own otherwise")
-        .one_of(
-            "metric",
-            &["ultralytics", "yolov5", "coco"],
-            default.rule.name(),
-            "whose rule average precision follows",
-        )
-        .int("max_det", 1..=30_000, default.max_detections as i64, "boxes kept an image")
-        .int("batch", 1..=4096, default.batch as i64, "images a batch")
-}
-
-/// The evaluation options that were read.
-pub fn read_evaluate(options: &Options) -> EvaluateOptions {
-    EvaluateOptions {
-        split: options.text("split"),
-        size: options.int("size"),
-        batch: options.int("batch"),
-        confidence: options.float("conf") as f32,
-        iou: options.given_float("iou").map(|iou| iou as f32),
-        max_detections: options.int("max_det"),
-        rule: Rule::from_name(&options.text("metric")).unwrap_or_default(),
-    }
-}
+static EVALUATE: LazyLock<OptionSet> =
+    LazyLock::new(|| OptionSet::method::<Model>("evaluate").group::<EvaluateOptions>());
 
 impl Object for Metrics {
     const NAME: &'static str = "Metrics";
@@ -67,13 +38,8 @@ impl Object for Metrics {
     }
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
-    #[rhai_fn(name = "evaluate", pure, return_raw)]
-    pub fn evaluate_plain(context: NativeCallContext, model: &mut Model, data: Dataset) -> Answer<Metrics> {
-        evaluate_with(context, model, data, Map::new())
-    }
-
     /// Precision, recall, mAP50 and mAP50-95 on a split of a dataset, class by class and overall.
     #[rhai_fn(name = "evaluate", pure, return_raw)]
     pub fn evaluate_with(
@@ -81,9 +47,10 @@ mod functions {
         model: &mut Model,
         data: Dataset,
         options: Map,
-    ) -> Answer<Metrics> {
-        let options = read_evaluate(&EVALUATE.read(options)?);
-        evaluate(model, &data, &options, State::of(&context).progress.as_ref()).map_err(raise)
+    ) -> ScriptResult<Metrics> {
+        let state = State::of(&context);
+        let options = EVALUATE.read(options, state.seed())?.group();
+        evaluate(model, &data, &options, state.progress.as_ref()).map_err(raise)
     }
 
     /// Average precision at IoU 0.5, mean over the classes.
@@ -130,9 +97,9 @@ mod functions {
 
     /// What only the COCO rule gives: average precision of small, medium and large boxes, and recall with 100 boxes.
     #[rhai_fn(get = "coco", pure, return_raw)]
-    pub fn coco(metrics: &mut Metrics) -> Answer<Map> {
+    pub fn coco(metrics: &mut Metrics) -> ScriptResult<Map> {
         let coco = metrics.scores.coco.ok_or_else(|| {
-            complain("these metrics were not computed by the COCO rule; evaluate with #{ metric: \"coco\" }")
+            raise_text("these metrics were not computed by the COCO rule; evaluate with #{ metric: \"coco\" }")
         })?;
         let figures = [("small", coco.small), ("medium", coco.medium), ("large", coco.large), ("ar100", coco.ar100)];
         let value = |figure: Option<f64>| figure.map_or(Dynamic::UNIT, Dynamic::from);
@@ -141,16 +108,16 @@ mod functions {
 
     /// A class's row as a map: precision, recall, map50, map75, map.
     #[rhai_fn(index_get, pure, return_raw)]
-    pub fn of_class(metrics: &mut Metrics, class: ImmutableString) -> Answer<Map> {
+    pub fn of_class(metrics: &mut Metrics, class: ImmutableString) -> ScriptResult<Map> {
         let table = metrics_table(metrics);
         let names: Vec<String> = table.column("class").map_err(raise)?.iter().map(|cell| cell.plain()).collect();
         let row = names.iter().position(|name| *name == class.as_str()).ok_or_else(|| {
             let like = crate::nearest::did_you_mean(&class, names.iter().map(String::as_str));
-            complain(format!(
+            raise_text(format!(
                 "no class \"{class}\"{like} has labels in this split; those that have are {}",
                 names.join(", ")
             ))
         })?;
-        Ok(super::super::table::row_map(&table, &table.rows()[row]))
+        Ok(row_map(&table, &table.rows()[row]))
     }
 }

@@ -10,19 +10,11 @@ mod general;
 mod metrics;
 mod model;
 mod pruner;
+mod result;
 mod run;
 mod table;
 
-use std::ops::RangeInclusive;
-
-use rhai::{Dynamic, EvalAltResult};
-
-use super::engine::Api;
-use super::failure::complain;
-use crate::data::Dataset;
-
-/// What a native function gives back: a value, or an error of the script.
-pub type Answer<T> = Result<T, Box<EvalAltResult>>;
+use super::api::Api;
 
 /// Binds everything.
 pub fn bind(api: &mut Api) {
@@ -38,20 +30,4 @@ pub fn bind(api: &mut Api) {
     fit::bind(api);
     run::bind(api);
     distiller::bind(api);
-}
-
-/// The sides that square images may have, in pixels.
-fn side() -> RangeInclusive<i64> {
-    32..=8192
-}
-
-/// Class names from an array of strings or a dataset.
-fn class_names(value: &Dynamic) -> Answer<Vec<String>> {
-    if let Some(data) = value.read_lock::<Dataset>() {
-        return Ok(data.names.clone());
-    }
-    let names = value
-        .read_lock::<rhai::Array>()
-        .and_then(|items| items.iter().map(|item| item.clone().into_string().ok()).collect::<Option<Vec<String>>>());
-    names.ok_or_else(|| complain("classes are an array of names or a Dataset"))
 }

@@ -8,19 +8,20 @@ use rhai::{ImmutableString, Map};
 use serde_json::{Value, json};
 
 use super::model::short;
-use super::{Answer, side};
+use super::result::ScriptResult;
 use crate::model::Model;
+use crate::options::Kind;
 use crate::prune::{About, Amount, CRITERIA, DEFAULT_CRITERION, Plan, PlanReport, PruneOptions, Pruner, Scope, apply};
 use crate::report::{Table, View, plan as plan_table, scores};
-use crate::script::engine::Api;
-use crate::script::failure::{complain, raise};
+use crate::script::api::Api;
+use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
-use crate::script::options::{Kind, OptionSet};
+use crate::script::options::OptionSet;
 use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
     api.object::<Pruner>().object::<ShownPlan>().options(&PRUNER);
-    rhai::combine_with_exported_module!(&mut api.module, "pruner", functions);
+    api.functions(exported_manifest!(functions));
 }
 
 static IMPORTANCES: LazyLock<Vec<&'static str>> =
@@ -39,10 +40,10 @@ static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
         .one_of("granularity", &["channel"], "channel", "what goes as a unit")
         .one_of("importance", &IMPORTANCES, DEFAULT_CRITERION, "how channels are scored; low goes first")
         .one_of("scope", &SCOPES, scope, "which channels compete: those of a layer, or all")
-        .optional("macs", Kind::Float(0.001..=1.0), "share of the MACs that stays; 0.5 when no amount is given")
-        .optional("params", Kind::Float(0.001..=1.0), "share of the parameters that stays")
-        .optional("ratio", Kind::Float(0.0..=0.999), "share of the channels that goes")
-        .int("size", side(), default.size as i64, "side of the images that MACs are counted for, in pixels")
+        .optional("macs", Kind::Number(0.001..=1.0), "share of the MACs that stays; 0.5 when no amount is given")
+        .optional("params", Kind::Number(0.001..=1.0), "share of the parameters that stays")
+        .optional("ratio", Kind::Number(0.0..=0.999), "share of the channels that goes")
+        .int("size", 32..=8192, default.size as i64, "side of the images that MACs are counted for, in pixels")
         .int("round_to", 1..=1024, default.round_to as i64, "layers keep a multiple of this many channels")
         .int("min_channels", 1..=65_536, default.min_channels as i64, "layers never keep fewer channels")
         .float(
@@ -51,8 +52,12 @@ static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
             short(default.max_ratio as f32),
             "largest share of its channels that a layer may lose",
         )
-        .optional("ignore", Kind::Texts, "patterns of layers that stay whole, such as \"model.24\" or \"model.*.m\"")
-        .optional("seed", Kind::seed(), "of whatever a criterion draws; otherwise that of seed(n)")
+        .optional(
+            "ignore",
+            Kind::Texts(&[]),
+            "patterns of layers that stay whole, such as \"model.24\" or \"model.*.m\"",
+        )
+        .optional("seed", Kind::Int(0..=i64::MAX), "of random importance; otherwise that of seed(n)")
 });
 
 impl Object for Pruner {
@@ -86,17 +91,12 @@ impl Object for ShownPlan {
     }
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
-    #[rhai_fn(name = "pruner", return_raw)]
-    pub fn pruner_plain(context: NativeCallContext, model: Model) -> Answer<Pruner> {
-        pruner(context, model, Map::new())
-    }
-
     /// Prepares the pruning of a model. Nothing changes until `.prune()`, and then only the model that this gives.
     #[rhai_fn(return_raw)]
-    pub fn pruner(context: NativeCallContext, model: Model, options: Map) -> Answer<Pruner> {
-        let options = PRUNER.read(options)?;
+    pub fn pruner(context: NativeCallContext, model: Model, options: Map) -> ScriptResult<Pruner> {
+        let options = PRUNER.read(options, State::of(&context).seed())?;
         let amounts = [
             options.given_float("macs").map(Amount::Macs),
             options.given_float("params").map(Amount::Params),
@@ -105,7 +105,7 @@ mod functions {
         let mut given = amounts.into_iter().flatten();
         let amount = given.next();
         if given.next().is_some() {
-            return Err(complain(
+            return Err(raise_text(
                 "pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)",
             ));
         }
@@ -127,14 +127,14 @@ mod functions {
 
     /// A row for each channel that could go: its score, its rank (low goes first), what it costs.
     #[rhai_fn(name = "scores", pure, return_raw)]
-    pub fn pruner_scores(pruner: &mut Pruner) -> Answer<Table> {
+    pub fn pruner_scores(pruner: &mut Pruner) -> ScriptResult<Table> {
         let rows = pruner.scores().map_err(raise)?;
         Ok(scores(&format!("scores of {} · {}", pruner.model().provenance().name, pruner.options()), &rows))
     }
 
     /// What would go, layer by layer. Nothing is changed.
     #[rhai_fn(name = "plan", pure, return_raw)]
-    pub fn pruner_plan(pruner: &mut Pruner) -> Answer<ShownPlan> {
+    pub fn pruner_plan(pruner: &mut Pruner) -> ScriptResult<ShownPlan> {
         let plan = pruner.plan().map_err(raise)?;
         let report = plan.report(pruner.model()).map_err(raise)?;
         Ok(ShownPlan { plan, report })
@@ -142,13 +142,13 @@ mod functions {
 
     /// A new, physically smaller model; the pruner's own is untouched.
     #[rhai_fn(pure, return_raw)]
-    pub fn prune(pruner: &mut Pruner) -> Answer<Model> {
+    pub fn prune(pruner: &mut Pruner) -> ScriptResult<Model> {
         pruner.prune().map_err(raise)
     }
 
     /// Opens a plan that `plan.save` wrote, for a model that it fits.
     #[rhai_fn(return_raw)]
-    pub fn load_plan(path: ImmutableString, model: Model) -> Answer<ShownPlan> {
+    pub fn load_plan(path: ImmutableString, model: Model) -> ScriptResult<ShownPlan> {
         let plan = Plan::load(Path::new(path.as_str())).map_err(raise)?;
         let report = plan.report(&model).map_err(raise)?;
         Ok(ShownPlan { plan, report })
@@ -174,13 +174,13 @@ mod functions {
 
     /// Applies the plan: a new, physically smaller model.
     #[rhai_fn(name = "apply", pure, return_raw)]
-    pub fn plan_apply(plan: &mut ShownPlan, model: Model) -> Answer<Model> {
+    pub fn plan_apply(plan: &mut ShownPlan, model: Model) -> ScriptResult<Model> {
         apply(&model, &plan.plan).map_err(raise)
     }
 
     /// Writes the plan as a JSON file that can be read, edited and opened with `load_plan`.
     #[rhai_fn(name = "save", pure, return_raw)]
-    pub fn plan_save(plan: &mut ShownPlan, path: ImmutableString) -> Answer<()> {
+    pub fn plan_save(plan: &mut ShownPlan, path: ImmutableString) -> ScriptResult<()> {
         plan.plan.save(Path::new(path.as_str())).map_err(raise)
     }
 }

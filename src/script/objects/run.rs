@@ -6,10 +6,10 @@ use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::result::ScriptResult;
 use crate::model::Model;
 use crate::report::{Table, View, curves, history, plot_run, run_panels};
-use crate::script::engine::Api;
+use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
 use crate::script::state::State;
@@ -17,7 +17,7 @@ use crate::train::Run;
 
 pub fn bind(api: &mut Api) {
     api.object::<Run>();
-    rhai::combine_with_exported_module!(&mut api.module, "run", functions);
+    api.functions(exported_manifest!(functions));
 }
 
 impl Object for Run {
@@ -55,7 +55,7 @@ impl Object for Run {
 /// Epochs in a run's display.
 const SHOWN: usize = 5;
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
     /// The best model by validation.
     #[rhai_fn(get = "model", pure)]
@@ -110,7 +110,7 @@ mod functions {
 
     /// Draws losses, accuracy and learning rate over the epochs into an `.svg` or `.png` file.
     #[rhai_fn(name = "plot", pure, return_raw)]
-    pub fn plot_to_file(run: &mut Run, path: ImmutableString) -> Answer<()> {
+    pub fn plot_to_file(run: &mut Run, path: ImmutableString) -> ScriptResult<()> {
         plot_run(run, Path::new(path.as_str())).map_err(raise)
     }
 }

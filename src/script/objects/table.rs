@@ -4,17 +4,16 @@ use rhai::plugin::*;
 use rhai::{Dynamic, FnPtr, Map};
 use serde_json::Value;
 
-use super::Answer;
+use super::result::ScriptResult;
 use crate::report::{Cell, Order, Table, View};
-use crate::script::engine::Api;
-use crate::script::failure::{complain, raise};
+use crate::script::api::Api;
+use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
 
 pub fn bind(api: &mut Api) {
     api.object::<Table>();
-    rhai::combine_with_exported_module!(&mut api.module, "table", functions);
-    api.module.set_iter(std::any::TypeId::of::<Table>(), |value| {
-        let table = value.cast::<Table>();
+    api.functions(exported_manifest!(functions));
+    api.iterator::<Table>(|table| {
         Box::new((0..table.len()).map(move |row| row_map(&table, &table.rows()[row]).into()))
     });
 }
@@ -48,7 +47,7 @@ pub fn row_map(table: &Table, row: &[Cell]) -> Map {
     table.columns().iter().zip(row).map(|(column, cell)| (column.name.as_str().into(), value(cell))).collect()
 }
 
-#[export_module]
+#[export_module(manifest)]
 mod functions {
     use std::path::Path;
 
@@ -56,17 +55,17 @@ mod functions {
 
     /// The rows sorted by a column: numbers from the largest down, words from A to Z. Missing values come last.
     #[rhai_fn(name = "sort", pure, return_raw)]
-    pub fn sort(table: &mut Table, column: ImmutableString) -> Answer<Table> {
+    pub fn sort(table: &mut Table, column: ImmutableString) -> ScriptResult<Table> {
         table.sort(&column, Order::Notable).map_err(raise)
     }
 
     /// The rows sorted by a column in the order "ascending" or "descending". Missing values come last.
     #[rhai_fn(name = "sort", pure, return_raw)]
-    pub fn sort_in(table: &mut Table, column: ImmutableString, order: ImmutableString) -> Answer<Table> {
+    pub fn sort_in(table: &mut Table, column: ImmutableString, order: ImmutableString) -> ScriptResult<Table> {
         let order = match order.as_str() {
             "ascending" => Order::Ascending,
             "descending" => Order::Descending,
-            other => return Err(complain(format!("sort takes \"ascending\" or \"descending\", not \"{other}\""))),
+            other => return Err(raise_text(format!("sort takes \"ascending\" or \"descending\", not \"{other}\""))),
         };
         table.sort(&column, order).map_err(raise)
     }
@@ -74,7 +73,7 @@ mod functions {
     /// The rows for which the function says true. It is given each row as a map by column name:
     /// `net.layers().filter(|row| row.macs > 1e6)`.
     #[rhai_fn(pure, return_raw)]
-    pub fn filter(context: NativeCallContext, table: &mut Table, keep: FnPtr) -> Answer<Table> {
+    pub fn filter(context: NativeCallContext, table: &mut Table, keep: FnPtr) -> ScriptResult<Table> {
         table.filter(|row| {
             let answer: Dynamic = keep.call_within_context(&context, (row_map(table, row),)).map_err(|error| {
                 match error.unwrap_inner() {
@@ -84,32 +83,33 @@ mod functions {
             })?;
             answer
                 .as_bool()
-                .map_err(|kind| complain(format!("filter needs a function that gives true or false, not {kind}")))
+                .map_err(|kind| raise_text(format!("filter needs a function that gives true or false, not {kind}")))
         })
     }
 
     /// The first rows.
     #[rhai_fn(pure, return_raw)]
-    pub fn top(table: &mut Table, n: i64) -> Answer<Table> {
-        let n = usize::try_from(n).map_err(|_| complain(format!("top takes a number of rows, not {n}")))?;
+    pub fn top(table: &mut Table, n: i64) -> ScriptResult<Table> {
+        let n = usize::try_from(n).map_err(|_| raise_text(format!("top takes a number of rows, not {n}")))?;
         Ok(table.top(n))
     }
 
     /// These columns only, in this order: `table.select(["layer", "macs"])`.
     #[rhai_fn(pure, return_raw)]
-    pub fn select(table: &mut Table, columns: Array) -> Answer<Table> {
+    pub fn select(table: &mut Table, columns: Array) -> ScriptResult<Table> {
         let names: Vec<ImmutableString> = columns
             .into_iter()
             .map(|name| {
-                name.into_immutable_string().map_err(|kind| complain(format!("select takes column names, not {kind}")))
+                name.into_immutable_string()
+                    .map_err(|kind| raise_text(format!("select takes column names, not {kind}")))
             })
-            .collect::<Answer<_>>()?;
+            .collect::<ScriptResult<_>>()?;
         table.select(&names.iter().map(|name| name.as_str()).collect::<Vec<_>>()).map_err(raise)
     }
 
     /// All values of a column, as an array.
     #[rhai_fn(pure, return_raw)]
-    pub fn column(table: &mut Table, name: ImmutableString) -> Answer<Array> {
+    pub fn column(table: &mut Table, name: ImmutableString) -> ScriptResult<Array> {
         Ok(table.column(&name).map_err(raise)?.into_iter().map(value).collect())
     }
 
@@ -127,7 +127,7 @@ mod functions {
 
     /// Writes the rows as CSV, in full precision.
     #[rhai_fn(pure, return_raw)]
-    pub fn csv(table: &mut Table, path: ImmutableString) -> Answer<()> {
+    pub fn csv(table: &mut Table, path: ImmutableString) -> ScriptResult<()> {
         table.csv(Path::new(path.as_str())).map_err(raise)
     }
 
@@ -145,13 +145,13 @@ mod functions {
 
     /// A row as a map by column name; negative numbers count from the end.
     #[rhai_fn(index_get, pure, return_raw)]
-    pub fn row(table: &mut Table, index: i64) -> Answer<Map> {
+    pub fn row(table: &mut Table, index: i64) -> ScriptResult<Map> {
         table.row(index).map(|row| row_map(table, row)).map_err(raise)
     }
 
     /// All values of a column, as an array.
     #[rhai_fn(index_get, pure, return_raw)]
-    pub fn column_at(table: &mut Table, name: ImmutableString) -> Answer<Array> {
+    pub fn column_at(table: &mut Table, name: ImmutableString) -> ScriptResult<Array> {
         column(table, name)
     }
 }

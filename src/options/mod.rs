@@ -1,0 +1,33 @@
+//! Options, declared once: the line of an [`options!`] struct that gives an option its name, type, default, limits and
+//! documentation is also what checks it, and what a script language reads, completes and explains it by.
+//!
+//! ```ignore
+//! options! {
+//!     /// How a model is trained.
+//!     pub struct FitOptions {
+//!         /// Passes over the training split.
+//!         pub epochs: usize = 30, 1..=100_000;
+//!     }
+//! }
+//! ```
+//! To add an option, add such a line.
+
+mod declare;
+mod error;
+mod group;
+mod names;
+mod spec;
+mod value;
+
+pub(crate) use declare::options;
+pub use error::OptionError;
+pub use group::{Field, Options};
+pub(crate) use names::option_names;
+pub use spec::{Kind, Spec};
+pub use value::{OptionValue, Value};
+
+/// The splits that a dataset may have.
+pub const SPLITS: &[&str] = &["train", "val", "test"];
+
+#[cfg(test)]
+mod tests;
