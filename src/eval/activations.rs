@@ -14,7 +14,7 @@ use crate::{
     data::{Batch, Batches, Dataset},
     exec::{self, Inference, Observer, ObserverError, ValueGradients, numbers::Numbers},
     graph::NodeId,
-    model::{Model, Statistics, Tally},
+    model::{Accumulator, Model, Statistics},
     progress::Progress,
 };
 
@@ -43,7 +43,7 @@ pub fn activations(
     progress: &dyn Progress,
 ) -> Result<Vec<ActivationStatistics>, EvalError> {
     let layers: Vec<(NodeId, NodeId)> = model.convolutions().map(|(id, _)| (id, model.unit_output(id))).collect();
-    let mut seen = SeenValues(layers.iter().map(|&(_, output)| (output, Tally::default())).collect());
+    let mut seen = SeenValues(layers.iter().map(|&(_, output)| (output, Accumulator::default())).collect());
     let network = Inference::new(model, &[])?;
     over_batches(model, dataset, options, progress, "activations", |batch| {
         network.run_observed(&batch.images, &mut seen)?;
@@ -70,24 +70,24 @@ pub fn gradients(
     progress: &dyn Progress,
 ) -> Result<Vec<(String, f64)>, EvalError> {
     let names: Vec<String> = model.convolutions().map(|(id, _)| model.graph().node(id).name.clone()).collect();
-    let mut tallies = vec![Tally::default(); names.len()];
+    let mut sums = vec![Accumulator::default(); names.len()];
     over_batches(model, dataset, options, progress, "gradients", |batch| {
         let tape = exec::train(model, &batch.images, &[])?;
         let of_outputs = loss(batch, &tape.values.outputs).map_err(EvalError::Loss)?;
         let of_outputs = ValueGradients { outputs: of_outputs.into_iter().map(Some).collect(), ..Default::default() };
         let found = tape.backward(&of_outputs)?.tensors;
-        for (name, sum) in names.iter().zip(&mut tallies) {
+        for (name, sum) in names.iter().zip(&mut sums) {
             if let Some(gradient) = found.get(&format!("{name}.weight")) {
-                sum.merge(&tally(gradient)?);
+                sum.merge(&accumulate(gradient)?);
             }
         }
         Ok(())
     })?;
-    Ok(names.into_iter().zip(&tallies).map(|(name, tally)| (name, tally.statistics().abs_mean)).collect())
+    Ok(names.into_iter().zip(&sums).map(|(name, sum)| (name, sum.statistics().abs_mean)).collect())
 }
 
 /// Statistics of values as they pass, by node: none is kept.
-struct SeenValues(BTreeMap<NodeId, Tally>);
+struct SeenValues(BTreeMap<NodeId, Accumulator>);
 
 impl Observer for SeenValues {
     fn wants(&self, node: NodeId) -> bool {
@@ -96,23 +96,23 @@ impl Observer for SeenValues {
 
     fn value(&mut self, node: NodeId, value: &Tensor) -> Result<(), ObserverError> {
         if let Some(sum) = self.0.get_mut(&node) {
-            sum.merge(&tally(value)?);
+            sum.merge(&accumulate(value)?);
         }
         Ok(())
     }
 }
 
-fn tally(value: &Tensor) -> candle_core::Result<Tally> {
+fn accumulate(value: &Tensor) -> candle_core::Result<Accumulator> {
     const PART: usize = 1 << 16;
     let value = value.to_device(&Device::Cpu)?.contiguous()?;
     let numbers = Numbers::of(&value)?;
     let part = |numbers: &[f32]| {
-        let mut tally = Tally::default();
-        tally.add(numbers);
-        tally
+        let mut sums = Accumulator::default();
+        sums.add(numbers);
+        sums
     };
-    let parts: Vec<Tally> = numbers.par_chunks(PART).map(part).collect();
-    let mut whole = Tally::default();
+    let parts: Vec<Accumulator> = numbers.par_chunks(PART).map(part).collect();
+    let mut whole = Accumulator::default();
     parts.iter().for_each(|part| whole.merge(part));
     Ok(whole)
 }

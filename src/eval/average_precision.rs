@@ -16,8 +16,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Judged, coco,
-    curves::{Counted, Tail, area_101, best_point, confidence_at, over_confidence},
+    coco::{self, CocoScore},
+    curves::{Counted, Curves, Labels, Tail, area_101, best_point, confidence_at, over_confidence},
+    detection::Judged,
     matching::{self, Hits, THRESHOLDS},
 };
 use crate::options::option_names;
@@ -64,19 +65,6 @@ pub struct ClassScore {
     pub score: Score,
 }
 
-/// What only the COCO rule gives; `None` where no labelled box is of that size.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CocoScore {
-    /// Average precision of boxes below 32² square pixels.
-    pub small: Option<f64>,
-    /// Average precision of boxes between 32² and 96² square pixels.
-    pub medium: Option<f64>,
-    /// Average precision of boxes above 96² square pixels.
-    pub large: Option<f64>,
-    /// Highest recall with 100 detections an image, mean over classes and IoU thresholds.
-    pub ar100: Option<f64>,
-}
-
 /// How good detections are, class by class and overall.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
@@ -104,16 +92,6 @@ pub fn average_precision(images: &[Judged], rule: Rule) -> Scores {
         }
     };
     summarise(rule, labels, classes, coco)
-}
-
-/// Labels of a class: (images that have some, boxes).
-pub(super) type Labels = std::collections::BTreeMap<usize, (usize, usize)>;
-
-/// What the rules give for a class: the area under the curve at each threshold, and precision and recall at IoU 0.5
-/// over confidence.
-pub(super) struct Curves {
-    pub(super) average_precision: [f64; THRESHOLDS],
-    pub(super) over_confidence: [Vec<f64>; 2],
 }
 
 fn count_labels(images: &[Judged]) -> Labels {
@@ -151,14 +129,6 @@ fn claimed(images: &[Judged], labels: &Labels, matches: fn(&Judged) -> Vec<Hits>
         }
     };
     labels.iter().collect::<Vec<_>>().into_par_iter().map(of_class).collect()
-}
-
-impl Curves {
-    /// Of a class of which no detection was made.
-    pub(super) fn nothing_found() -> Self {
-        let zeros = || vec![0.0; super::curves::POINTS];
-        Self { average_precision: [0.0; THRESHOLDS], over_confidence: [zeros(), zeros()] }
-    }
 }
 
 fn summarise(rule: Rule, labels: Labels, curves: Vec<Curves>, coco: Option<CocoScore>) -> Scores {

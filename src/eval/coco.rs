@@ -2,14 +2,27 @@
 //! other areas neither help nor hurt.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    average_precision::{CocoScore, Curves, Labels},
-    curves::{Counted, over_confidence},
+    curves::{Counted, Curves, Labels, over_confidence},
     detection::{Detection, Judged},
     matching::{Hits, THRESHOLDS},
 };
 use crate::boxes::{Truth, area_f64, iou_f64};
+
+/// What only the COCO rule gives; `None` where no labelled box is of that size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CocoScore {
+    /// Average precision of boxes below 32² square pixels.
+    pub small: Option<f64>,
+    /// Average precision of boxes between 32² and 96² square pixels.
+    pub medium: Option<f64>,
+    /// Average precision of boxes above 96² square pixels.
+    pub large: Option<f64>,
+    /// Highest recall with 100 detections an image, mean over classes and IoU thresholds.
+    pub ar100: Option<f64>,
+}
 
 /// Detections of a class that count in one image.
 const MAX_DETECTIONS: usize = 100;

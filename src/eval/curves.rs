@@ -1,5 +1,9 @@
 //! Curves of precision and recall over confidence, and the area under precision over recall.
 
+use std::collections::BTreeMap;
+
+use super::matching::THRESHOLDS;
+
 /// Points of the confidence axis on which the best F1 is searched.
 pub(super) const POINTS: usize = 1000;
 
@@ -19,6 +23,24 @@ impl Counted {
             counted.precision.push(found / (index + 1) as f64);
         }
         counted
+    }
+}
+
+/// Labels of a class: (images that have some, boxes).
+pub(super) type Labels = BTreeMap<usize, (usize, usize)>;
+
+/// What the rules give for a class: the area under the curve at each threshold, and precision and recall at IoU 0.5
+/// over confidence.
+pub(super) struct Curves {
+    pub(super) average_precision: [f64; THRESHOLDS],
+    pub(super) over_confidence: [Vec<f64>; 2],
+}
+
+impl Curves {
+    /// Of a class of which no detection was made.
+    pub(super) fn nothing_found() -> Self {
+        let zeros = || vec![0.0; POINTS];
+        Self { average_precision: [0.0; THRESHOLDS], over_confidence: [zeros(), zeros()] }
     }
 }
 

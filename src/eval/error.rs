@@ -6,6 +6,7 @@ use crate::{data::DataError, exec::ExecError, model::ModelError, options::Option
 
 /// What can go wrong while a detector is evaluated or measured.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum EvalError {
     /// Outputs that are not those of the detector.
     #[error("the outputs do not fit the detector: {0}")]

@@ -23,7 +23,8 @@ mod predict;
 mod timing;
 
 pub use activations::{ActivationStatistics, LossGradients, activations, gradients};
-pub use average_precision::{ClassScore, CocoScore, Rule, Score, Scores, average_precision};
+pub use average_precision::{ClassScore, Rule, Score, Scores, average_precision};
+pub use coco::CocoScore;
 pub use compare::{Compare, Compared, compare};
 pub use decode::{DecodeOptions, decode};
 pub use detection::{Detection, Judged};

@@ -66,6 +66,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
         serde_json::from_str(description).map_err(|error| NativeError::Description(error.to_string()))?;
     let (mut tensors, mut masks) = (Tensors::new(), Tensors::new());
     for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
+        if view.shape().contains(&0) {
+            return Err(NativeError::Empty { name, shape: view.shape().to_vec() });
+        }
         if let (Some(masked), Dtype::U8) = (name.strip_prefix(MASK_PREFIX), view.dtype()) {
             let mask = Tensor::from_raw_buffer(view.data(), DType::U8, view.shape(), &Device::Cpu);
             masks.insert(masked.to_owned(), mask.map_err(ModelError::from)?);
@@ -77,9 +80,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Model, NativeError> {
             Dtype::BF16 => DType::BF16,
             found => return Err(NativeError::Type { name, found }),
         };
-        if view.shape().contains(&0) {
-            return Err(NativeError::Empty { name, shape: view.shape().to_vec() });
-        }
         let tensor =
             Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).map_err(ModelError::from)?;
         tensors.insert(name, tensor);

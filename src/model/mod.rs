@@ -9,7 +9,7 @@ mod statistics;
 
 pub use detector::{Detector, Head, Output, OutputKind};
 pub use digest::digest;
-pub use statistics::{FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics, Tally};
+pub use statistics::{Accumulator, FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics};
 
 use std::{collections::BTreeMap, sync::Arc};
 

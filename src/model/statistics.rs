@@ -38,7 +38,7 @@ pub struct Statistics {
 
 /// Numbers counted on; [`Statistics`] once all are in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub struct Accumulator {
     count: u64,
     sum: f64,
     squares: f64,
@@ -48,7 +48,7 @@ pub struct Tally {
     near_zeros: u64,
 }
 
-impl Tally {
+impl Accumulator {
     /// Counts these in.
     pub fn add(&mut self, values: &[f32]) {
         self.count += values.len() as u64;
@@ -63,8 +63,8 @@ impl Tally {
         }
     }
 
-    /// Counts in what another tally has.
-    pub fn merge(&mut self, other: &Tally) {
+    /// Counts in what another has.
+    pub fn merge(&mut self, other: &Accumulator) {
         self.count += other.count;
         self.sum += other.sum;
         self.squares += other.squares;
@@ -95,9 +95,9 @@ impl Tally {
 impl Statistics {
     /// Of these numbers.
     pub fn of(values: &[f32]) -> Self {
-        let mut tally = Tally::default();
-        tally.add(values);
-        tally.statistics()
+        let mut sums = Accumulator::default();
+        sums.add(values);
+        sums.statistics()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::options::OptionError;
 
 /// What can be wrong with a request for a fresh model, or with a list of modules.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ZooError {
     /// No variant of this name.
     #[error("there is no variant `{name}`; there are {}", VARIANTS.map(|variant| variant.name).join(", "))]

@@ -1,6 +1,6 @@
 //! The published variants: how wide and deep each is, and the list of modules that it is made of.
 
-use super::{Block, Bottleneck, ConvBlock, Layer, Tower};
+use super::layer::{Block, Bottleneck, ConvBlock, Layer, Tower};
 use crate::graph::{Conv, MaxPool};
 
 /// Which of the two architectures a variant scales.
