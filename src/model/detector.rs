@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ModelError;
+use super::error::ModelError;
 use crate::graph::Graph;
 
 /// What is known of a detector beside its network.

@@ -2,7 +2,10 @@
 //!
 //! Nodes are named as the parameters are in the checkpoints' own state dicts (`model.4.m.0.cv1.conv`).
 
-use super::{Block, Bottleneck, ConvBlock, Layer, Tower, ZooError};
+use super::{
+    error::ZooError,
+    layer::{Block, Bottleneck, ConvBlock, Layer, Tower},
+};
 use crate::graph::{Graph, MaxPool, NodeId, Op};
 
 /// Wires the layers of a detector into a graph whose outputs are its head's convolutions: for [`Block::DetectAnchors`]

@@ -1,6 +1,7 @@
 //! Fresh models: sizes, widths, initial weights.
 
 use super::*;
+use crate::model::Model;
 
 /// Parameters and MACs at 640 pixels with 80 classes, then parameters with 3 classes, counted in PyTorch on the authors'
 /// own definitions (YOLOv5 7.0.14, Ultralytics 8.4.190; YOLOv8 without the 16 constants of its integral).
