@@ -11,8 +11,10 @@
 
 use super::correlate::{self, Finish, Pass};
 use super::dtype::ComputeDtype;
+use super::norm;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Planes, Tap};
+use super::sizes::Sizes;
 use super::weight_gradient;
 use super::winograd::{self, Transformed};
 use super::winograd_gradient;
@@ -87,7 +89,7 @@ impl ConvShape {
     }
 
     /// Whether module `winograd` can run it, and is the faster way: there must be enough products to a square to pay for
-    /// transforming it. ComputeDtype are not rounded that way: bf16 would lose accuracy in the transformations.
+    /// transforming it. Only in fp32: bf16 would lose accuracy in the transformations.
     pub fn suits_winograd(&self) -> bool {
         let plain = self.kernel == [3, 3] && self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
         let exact = self.dtype == ComputeDtype::Fp32;
@@ -194,7 +196,7 @@ pub fn forward_packed(s: &ConvShape, x: &[f32], w: &PackedWeight, epilogue: Epil
         Form::Taps(weights) => {
             let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), correlate::band(&sizes));
             let pass = Pass { offsets: planes.offsets.clone(), weights, hw: s.out_hw(), phase: [0, 0] };
-            correlate::run(&sizes, &planes, &[pass], x, finish, y);
+            correlate::run(&sizes, [1, 1], &planes, &[pass], x, finish, y);
         }
     }
 }
@@ -269,7 +271,7 @@ pub fn backward_data_packed(s: &ConvShape, dy: &[f32], w: &PackedBackward, dx: &
         phase: phase.phase,
     };
     let passes: Vec<Pass> = phases.iter().zip(weights).map(pass).collect();
-    correlate::run(&sizes, &planes, &passes, dy, finish, dx);
+    correlate::run(&sizes, s.stride, &planes, &passes, dy, finish, dx);
 }
 
 /// The gradient of the weight: overwrites `dw`.
@@ -281,15 +283,7 @@ pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     if s.output_len() == 0 || s.input_len() == 0 {
         return dw.fill(0.0);
     }
-    let sizes = weight_gradient::Sizes {
-        dtype: s.dtype,
-        batch: s.batch,
-        groups: s.groups,
-        in_channels: s.in_channels / s.groups,
-        out_channels: s.out_channels / s.groups,
-        in_area: s.in_hw[0] * s.in_hw[1],
-        out_hw: s.out_hw(),
-    };
+    let sizes = sizes(s);
     if s.suits_winograd() {
         return winograd_gradient::run(&sizes, s.in_hw, s.padding, x, dy, dw);
     }
@@ -307,7 +301,7 @@ pub fn backward_bias(s: &ConvShape, dy: &[f32], db: &mut [f32]) {
     let [h, w] = s.out_hw();
     db.par_iter_mut().enumerate().for_each(|(c, db)| {
         let planes = (0..s.batch).map(|n| &dy[(n * s.out_channels + c) * h * w..][..h * w]);
-        *db = planes.map(super::norm::sum).sum::<f64>() as f32;
+        *db = planes.map(norm::sum).sum::<f64>() as f32;
     });
 }
 
@@ -346,8 +340,8 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
     phases
 }
 
-fn sizes(s: &ConvShape) -> correlate::Sizes {
-    correlate::Sizes {
+fn sizes(s: &ConvShape) -> Sizes {
+    Sizes {
         dtype: s.dtype,
         batch: s.batch,
         groups: s.groups,
@@ -355,19 +349,17 @@ fn sizes(s: &ConvShape) -> correlate::Sizes {
         out_channels: s.out_channels / s.groups,
         in_area: s.in_hw[0] * s.in_hw[1],
         out_hw: s.out_hw(),
-        spread: [1, 1],
     }
 }
 
 /// Those of the data gradient: the channels have exchanged their roles.
-fn backward_sizes(s: &ConvShape) -> correlate::Sizes {
+fn backward_sizes(s: &ConvShape) -> Sizes {
     let forward = sizes(s);
-    correlate::Sizes {
+    Sizes {
         in_channels: forward.out_channels,
         out_channels: forward.in_channels,
         in_area: forward.out_hw[0] * forward.out_hw[1],
         out_hw: s.in_hw,
-        spread: s.stride,
         ..forward
     }
 }

@@ -6,13 +6,15 @@
 //! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
 use super::dtype::{self, ComputeDtype, Multiply, WithProducts};
+use super::interleave::{Interleave, Rows};
 use super::logistic;
 use super::pack::{Packed, Panel};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd::{self, Shared};
+use super::sizes::Sizes;
 use super::tile::{self, MOST_VECTORS, Part};
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -38,30 +40,17 @@ pub(super) struct Pass<'a> {
     pub phase: [usize; 2],
 }
 
-/// Sizes of a whole problem; channels are those of one group.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub dtype: ComputeDtype,
-    pub batch: usize,
-    pub groups: usize,
-    pub in_channels: usize,
-    pub out_channels: usize,
-    pub in_area: usize,
-    pub out_hw: [usize; 2],
-    /// How far apart the outputs of a pass are.
-    pub spread: [usize; 2],
-}
-
-impl Sizes {
-    /// Words for the input channels at one place.
-    pub(super) fn words(&self) -> usize {
-        self.dtype.words(self.in_channels)
-    }
-}
-
-/// Runs all passes (in the order of their phases) over every image and group of `x`; `y` holds
-/// `batch · groups · out_channels` planes of `out_hw`.
-pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], finish: Finish, y: &mut [f32]) {
+/// Runs all passes (in the order of their phases), whose outputs are `spread` apart, over every image and group of `x`; `y`
+/// holds `batch · groups · out_channels` planes of `out_hw`.
+pub(super) fn run(
+    sizes: &Sizes,
+    spread: [usize; 2],
+    planes: &Planes,
+    passes: &[Pass],
+    x: &[f32],
+    finish: Finish,
+    y: &mut [f32],
+) {
     let [height, width] = sizes.out_hw;
     let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * height * width);
     let units = sizes.batch * sizes.groups;
@@ -90,7 +79,7 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
                 |pass: &Pass| part * pass.weights.panels.len() / parts..(part + 1) * pass.weights.panels.len() / parts;
             let count = end.min(row[0].hw[0]).saturating_sub(first);
             let task = Task { sizes, planes, group: unit % sizes.groups, input, count };
-            if sizes.spread == [1, 1] {
+            if spread == [1, 1] {
                 // SAFETY: as above; the band begins at row `first`.
                 let output = Shared(unsafe { output.add(first * width) });
                 task.job(&row[0], output, height * width, finish).run(panels(&row[0]));
@@ -107,20 +96,14 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, passes: &[Pass], x: &[f32], fi
                 })
                 .collect();
             let channels = row[0].weights.channels(panels(&row[0]));
-            // SAFETY: this task's channels and rows of the unit's outputs, which no other has.
-            let target = |c: usize, y: usize| unsafe {
-                let row = row[0].phase[0] + (first + y) * sizes.spread[0];
-                std::slice::from_raw_parts_mut(output.add((c * height + row) * width), width)
+            // SAFETY: within the unit's outputs: the rows and channels of this task, which no other has.
+            let rows = unsafe {
+                let start = output.add((row[0].phase[0] + first * spread[0]) * width);
+                Rows::new(Shared(start), height * width, channels, spread[0] * width, count, width)
             };
-            simd::dispatch(Interleave {
-                row,
-                apart: &apart,
-                channels,
-                count,
-                step: sizes.spread[1],
-                add: matches!(finish, Finish::Add),
-                target,
-            });
+            let passes: Vec<_> =
+                row.iter().zip(&apart).map(|(pass, sums)| (pass.phase[1], pass.hw[1], &**sums)).collect();
+            simd::dispatch(Interleave { passes: &passes, step: spread[1], add: matches!(finish, Finish::Add), rows });
         }
     });
 }
@@ -382,47 +365,6 @@ fn finish<S: Simd>(s: S, finish: Finish, channel: usize, sums: &[f32], to: &mut 
             }
             let last = logistic::silu(s, s.add_f32s(s.partial_load_f32s(sums_rest), bias));
             s.partial_store_f32s(to_rest, last);
-        }
-    }
-}
-
-/// Puts rows of outputs that were computed apart, by column phase, in their places.
-struct Interleave<'a, T> {
-    row: &'a [Pass<'a>],
-    apart: &'a [Scratch],
-    channels: Range<usize>,
-    count: usize,
-    step: usize,
-    add: bool,
-    /// The output row for a channel and a row of the task.
-    target: T,
-}
-
-impl<'a, T: Fn(usize, usize) -> &'a mut [f32]> WithSimd for Interleave<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Interleave { row, apart, channels, count, step, add, target } = self;
-        for channel in channels {
-            for y in 0..count {
-                let line = |pass: usize| &apart[pass][(channel * count + y) * row[pass].hw[1]..][..row[pass].hw[1]];
-                let to = target(channel, y);
-                let mut done = 0;
-                if step == 2 && row.len() == 2 {
-                    done = to.len() / 2;
-                    let both = line(0).iter().zip(line(1));
-                    let pairs = to.as_chunks_mut::<2>().0.iter_mut().zip(both);
-                    if add {
-                        pairs.for_each(|(to, (a, b))| *to = [to[0] + a, to[1] + b]);
-                    } else {
-                        pairs.for_each(|(to, (a, b))| *to = [*a, *b]);
-                    }
-                }
-                for (pass, phase) in row.iter().map(|pass| pass.phase[1]).enumerate() {
-                    let to = to.iter_mut().skip(phase + done * step).step_by(step);
-                    to.zip(&line(pass)[done..]).for_each(|(to, from)| *to = if add { *to + from } else { *from });
-                }
-            }
         }
     }
 }

@@ -141,11 +141,13 @@ mod native {
     use pulp::{f32x16, x86::V4};
 
     use super::{Multiply, WithProducts};
+    #[cfg(test)]
+    use crate::simd::SCALAR;
 
     /// The processor, if it has the instructions.
     pub(super) fn processor() -> Option<V4> {
         #[cfg(test)]
-        if super::simd::SCALAR.load(std::sync::atomic::Ordering::Relaxed) {
+        if SCALAR.load(std::sync::atomic::Ordering::Relaxed) {
             return None;
         }
         std::arch::is_x86_feature_detected!("avx512bf16").then(V4::try_new).flatten()
@@ -158,19 +160,29 @@ mod native {
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
     pub(super) unsafe fn run<W: WithProducts>(processor: V4, work: W) -> W::Output {
-        work.with_products(processor, Instruction)
+        // SAFETY: the caller's promise.
+        work.with_products(processor, unsafe { Instruction::new() })
     }
 
-    /// Two numbers a word, multiplied and added by one instruction.
+    /// Two numbers a word, multiplied and added by one instruction; there is one only where the processor has it.
     #[derive(Clone, Copy)]
-    struct Instruction;
+    struct Instruction(());
+
+    impl Instruction {
+        /// # Safety
+        /// The processor has AVX-512 BF16.
+        unsafe fn new() -> Self {
+            Self(())
+        }
+    }
 
     impl Multiply<V4> for Instruction {
         const NUMBERS: usize = 2;
 
         #[inline(always)]
         fn multiply_add(self, _: V4, a: f32x16, b: f32x16, sums: f32x16) -> f32x16 {
-            // SAFETY: vectors of 64 bytes all; only `run` makes an `Instruction` do anything, where the processor has it.
+            // SAFETY: the processor has the instruction, as whoever made `self` promised; all these types are 64 bytes of
+            // which any pattern is a value.
             unsafe {
                 let words = |vector| transmute::<f32x16, __m512bh>(vector);
                 let sums = _mm512_dpbf16_ps(transmute::<f32x16, __m512>(sums), words(a), words(b));

@@ -21,10 +21,12 @@ pub mod peak;
 pub mod pool;
 
 mod correlate;
+mod interleave;
 mod pack;
 mod planes;
 pub mod scratch;
 mod simd;
+mod sizes;
 mod tile;
 mod weight_gradient;
 mod winograd;

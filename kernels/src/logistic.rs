@@ -2,12 +2,18 @@
 
 use pulp::Simd;
 
-/// e⁻ˣ for x in [-88, 87], to which others are clamped; relative error below 2.5e-7.
+/// e⁻ˣ for x in [-88, 87], to which others are clamped; relative error below 2.5e-7. That of NaN is NaN.
+#[inline(always)]
+pub fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    s.select_f32s(s.equal_f32s(x, x), exp_of_negated_number(s, x), x)
+}
+
+/// [`exp_of_negated`], but of NaN some number: the clamps hide it. For functions that bring it in by themselves.
 ///
 /// Cody and Waite's reduction −x = n·ln 2 − r, then a polynomial of degree 5 in r (minimax on |r| ≤ ln 2 / 2), pairwise,
 /// so that few products wait for each other, then n is put into the exponent by integer arithmetic.
 #[inline(always)]
-pub fn exp_of_negated<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+fn exp_of_negated_number<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     // 1.5·2²³: adding it rounds to an integer, which then sits in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = s.min_f32s(s.max_f32s(x, s.splat_f32s(-88.0)), s.splat_f32s(87.0));
@@ -34,14 +40,14 @@ pub fn sigmoid<S: Simd>(s: S, x: S::f32s) -> S::f32s {
 #[inline(always)]
 pub fn silu<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
-    s.div_f32s(x, s.add_f32s(one, exp_of_negated(s, x)))
+    s.div_f32s(x, s.add_f32s(one, exp_of_negated_number(s, x)))
 }
 
 /// dSiLU/dx = σ(x)·(1 + x·(1 − σ(x))).
 #[inline(always)]
 pub fn silu_slope<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
-    let g = sigmoid(s, x);
+    let g = s.div_f32s(one, s.add_f32s(one, exp_of_negated_number(s, x)));
     s.mul_f32s(g, s.mul_add_e_f32s(x, s.sub_f32s(one, g), one))
 }
 
@@ -59,9 +65,7 @@ pub fn softplus<S: Simd>(s: S, x: S::f32s) -> [S::f32s; 2] {
     for odd in [11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
         series = s.mul_add_e_f32s(series, square, s.splat_f32s(2.0 / odd));
     }
-    // The last term is 0, or no number where x is none, which the clamps would hide.
-    let line = s.mul_add_e_f32s(x, zero, s.max_f32s(x, zero));
-    [s.mul_add_e_f32s(ratio, series, line), sigmoid]
+    [s.mul_add_e_f32s(ratio, series, s.max_f32s(x, zero)), sigmoid]
 }
 
 /// ln(1 + eˣ) of one number.
@@ -76,11 +80,58 @@ pub fn sigmoid_of(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::simd;
+    use pulp::WithSimd;
+
     #[test]
     fn sigmoids_far_out_and_of_no_number() {
         for (x, expected) in [(-200.0, 0.0), (200.0, 1.0), (0.0, 0.5), (f32::NEG_INFINITY, 0.0), (f32::INFINITY, 1.0)] {
             assert!((super::sigmoid_of(x) - expected).abs() < 1e-7, "{x}");
         }
         assert!(super::sigmoid_of(f32::NAN).is_nan());
+    }
+
+    /// Every vector function of numbers, with lanes that are left over.
+    struct All<'a>(&'a [f32]);
+
+    impl WithSimd for All<'_> {
+        type Output = [Vec<f32>; 6];
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, s: S) -> Self::Output {
+            let mut found: [Vec<f32>; 6] = Default::default();
+            for x in self.0.chunks(S::F32_LANES) {
+                let vector = s.partial_load_f32s(x);
+                let [softplus, slope] = softplus(s, vector);
+                let results = [
+                    exp_of_negated(s, vector),
+                    sigmoid(s, vector),
+                    silu(s, vector),
+                    silu_slope(s, vector),
+                    softplus,
+                    slope,
+                ];
+                for (found, result) in found.iter_mut().zip(results) {
+                    let mut lanes = vec![0.0; x.len()];
+                    s.partial_store_f32s(&mut lanes, result);
+                    found.extend(lanes);
+                }
+            }
+            found
+        }
+    }
+
+    #[test]
+    fn no_number_stays_none() {
+        let x: Vec<f32> = (0..37).map(|i| if i % 3 == 1 { f32::NAN } else { i as f32 - 18.0 }).collect();
+        for (function, found) in simd::dispatch(All(&x)).iter().enumerate() {
+            for (x, y) in x.iter().zip(found) {
+                assert_eq!(x.is_nan(), y.is_nan(), "function {function} of {x} is {y}");
+            }
+        }
+        let [exp, sigmoid, _, _, softplus, slope] = simd::dispatch(All(&[f32::INFINITY, f32::NEG_INFINITY]));
+        assert!(exp[0] < 1e-37 && exp[1] > 1e37 && sigmoid[0] == 1.0 && sigmoid[1] < 1e-37);
+        assert!(softplus[0] == f32::INFINITY && softplus[1] < 1e-37 && slope[0] == 1.0 && slope[1] < 1e-37);
     }
 }

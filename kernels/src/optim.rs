@@ -1,6 +1,6 @@
 //! Optimiser steps over flat parameter storage, one pass over memory each.
 
-use super::simd;
+use super::{norm, simd};
 use rayon::prelude::*;
 
 /// Stochastic gradient descent with momentum, as PyTorch defines it (no dampening).
@@ -100,7 +100,7 @@ pub fn adamw(o: &AdamW, parameters: &mut [f32], gradients: &[f32], moments: [&mu
 
 /// Σ x², in blocks of single precision added up in double precision (for the norm of the gradient).
 pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let parts: Vec<f64> = x.par_chunks(1 << 12).map(super::norm::squares).collect();
+    let parts: Vec<f64> = x.par_chunks(1 << 12).map(norm::squares).collect();
     parts.iter().sum()
 }
 

@@ -1,9 +1,9 @@
 //! Weights packed for the tiles.
 
-use super::correlate::Sizes;
 use super::dtype::{self, ComputeDtype};
 use super::scratch::{self, Scratch};
 use super::simd;
+use super::sizes::Sizes;
 use super::tile::MOST_ROWS;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;

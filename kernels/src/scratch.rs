@@ -51,6 +51,13 @@ pub fn take_zeroed(len: usize) -> Scratch {
     scratch
 }
 
+/// Gives all buffers that no one uses to the allocator.
+pub(super) fn empty() {
+    let buffers = std::mem::take(&mut free().by_len);
+    // The allocator works without the lock.
+    drop(buffers);
+}
+
 fn free() -> MutexGuard<'static, Free> {
     FREE.lock().unwrap_or_else(|e| e.into_inner())
 }

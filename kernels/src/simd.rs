@@ -19,8 +19,10 @@ pub(super) static SCALAR: std::sync::atomic::AtomicBool = std::sync::atomic::Ato
 /// A mutable pointer that several threads write disjoint parts of.
 #[derive(Clone, Copy)]
 pub(super) struct Shared(pub *mut f32);
-// SAFETY: whoever dereferences it states why no two threads touch the same element.
+// SAFETY: it is a number until it is dereferenced, and whoever does that states why the memory is alive and why no other
+// thread touches the same element meanwhile. Its elements, `f32`, may be written from any thread.
 unsafe impl Send for Shared {}
+// SAFETY: as above; a shared reference gives no more than a copy of the pointer does.
 unsafe impl Sync for Shared {}
 
 impl Shared {

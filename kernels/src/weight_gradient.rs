@@ -10,24 +10,13 @@ use super::dtype::{self, ComputeDtype, Multiply, WithProducts};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
+use super::sizes::Sizes;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Input and tap pairs of one tile.
 pub(super) const ROWS: usize = 6;
-
-/// Sizes of the problem; channels are those of one group.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub dtype: ComputeDtype,
-    pub batch: usize,
-    pub groups: usize,
-    pub in_channels: usize,
-    pub out_channels: usize,
-    pub in_area: usize,
-    pub out_hw: [usize; 2],
-}
 
 /// Overwrites `dw`, `[groups · out_channels][in_channels][taps]`.
 pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mut [f32]) {

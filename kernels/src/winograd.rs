@@ -8,13 +8,14 @@
 //! contiguous. A block of squares goes through all three steps before the next one, so that it stays in the second-level
 //! cache.
 
-use super::correlate::{Finish, Sizes};
+use super::correlate::Finish;
 use super::dtype::Singles;
 use super::logistic;
 use super::pack::{Kernels, Packed, pack};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch;
 use super::simd::{self, Shared};
+use super::sizes::Sizes;
 use super::tile::{self, MOST_VECTORS, Part};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -55,7 +56,7 @@ fn filter([a, b, c]: [f32; 3]) -> [f32; 4] {
 }
 
 /// Runs over every image of `x`, which has a border of `padding` zeros; `y` holds `batch · out_channels` planes of
-/// `out_hw`. There is one group, and the spread is 1.
+/// `out_hw`. There is one group.
 pub(super) fn run(
     sizes: &Sizes,
     in_hw: [usize; 2],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use espalier_kernels::allocator::Borrowing;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +127,7 @@ fn over_batches(
     what: &str,
     mut each: impl FnMut(&Batch) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
+    let _memory = Borrowing::begin();
     options::check(model, options, options.size)?;
     let split = dataset.split(&options.split)?;
     let total = options.images.min(split.samples.len());

@@ -6,6 +6,7 @@ use std::{
 };
 
 use candle_core::Tensor;
+use espalier_kernels::allocator::Borrowing;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,7 @@ pub fn evaluate_with(
     progress: &dyn Progress,
     observe: Observe,
 ) -> Result<Metrics, EvalError> {
+    let _memory = Borrowing::begin();
     let start = Instant::now();
     let split = check(model, dataset, options)?;
     progress.start("evaluate", Some(split.samples.len() as u64));

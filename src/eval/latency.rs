@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use espalier_kernels::peak;
+use espalier_kernels::{allocator::Borrowing, peak};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -48,6 +48,7 @@ pub struct BenchReport {
 /// # Errors
 /// Options out of range, a network that does not run, or a listener that asks to stop.
 pub fn bench(model: &Model, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
+    let _memory = Borrowing::begin();
     options.validate(model)?;
     let (network, images) = (Inference::new(model, &[])?, noise(model, options)?);
     let what = Measured {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
+use espalier_kernels::allocator::Borrowing;
 use image::RgbImage;
 
 use super::{
@@ -45,6 +46,8 @@ pub struct Predictor {
     device: Device,
     network: Inference,
     options: PredictOptions,
+    /// What its runs borrow goes back with it.
+    _memory: Borrowing,
 }
 
 impl Predictor {
@@ -55,7 +58,7 @@ impl Predictor {
     pub fn new(model: &Model, options: PredictOptions) -> Result<Self, EvalError> {
         options::check(model, &options, options.size)?;
         let network = Inference::new(model, &[])?;
-        Ok(Self { detector: model.detector().clone(), device: model.device(), network, options })
+        Ok(Self { detector: model.detector().clone(), device: model.device(), network, options, _memory: Borrowing::begin() })
     }
 
     /// The boxes in an image, most confident first, in its pixels, each of its best class.

@@ -1,6 +1,7 @@
 //! How long a step of training takes.
 
 use candle_core::Tensor;
+use espalier_kernels::allocator::Borrowing;
 
 use super::{error::TrainError, objective::Objective, optimizer::Rates, options::FitOptions, trainer::Trainer};
 use crate::{
@@ -24,6 +25,7 @@ pub fn bench(
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<BenchReport, TrainError> {
+    let _memory = Borrowing::begin();
     options.validate(model)?;
     let (images, targets) = (noise(model, options)?, targets(options.batch, model.detector().classes.len()));
     let (device, training) = (model.device(), FitOptions { precision, ..FitOptions::default() });

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use espalier_kernels::allocator::Borrowing;
+
 use super::{
     checkpoint::{self, Identity},
     error::TrainError,
@@ -54,6 +56,7 @@ pub fn fit_with(
     hooks: &mut [Box<dyn Hook>],
     progress: &dyn Progress,
 ) -> Result<Run, TrainError> {
+    let _memory = Borrowing::begin();
     let mut session = Session::begin(model, data, options, objective, hooks)?;
     progress.start("train", Some(session.total_steps() as u64));
     let ended = session.run(progress);

@@ -12,7 +12,7 @@ fn images_that_do_not_fit() {
     let error = infer(&model, &random_tensor(&[3, 10, 10], 1), &[]).unwrap_err().to_string();
     assert!(error.contains("[3, 10, 10]") && error.contains("batch, channels"), "{error}");
     let error = infer(&model, &random_tensor(&[1, 3, 8, 8], 1), &[99]).unwrap_err().to_string();
-    assert!(error.contains("99") && error.contains("16 nodes"), "{error}");
+    assert!(error.contains("99") && error.contains("17 nodes"), "{error}");
 }
 
 #[test]
@@ -48,7 +48,8 @@ fn a_layer_names_all_its_inputs() {
     let messages = |backend, model: &Model, images: &Tensor| {
         let inferred = Inference::with_backend(backend, model, &[]).unwrap().run(images).unwrap_err();
         let trained = train_with(backend, model, images, &TrainOptions::default()).err().unwrap();
-        [inferred.to_string(), trained.to_string()]
+        // Without the backtrace that candle puts there where it is asked for.
+        [inferred.to_string(), trained.to_string()].map(|error| error.lines().next().unwrap().to_owned())
     };
     // The reference cannot run such strides, the fast path no double precision.
     let reference = messages(Backend::Reference, &uneven, &random_tensor(&[2, 3, 8, 8], 1));

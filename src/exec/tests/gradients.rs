@@ -58,7 +58,9 @@ fn gradients_at_taps_match_finite_differences() {
         let weights = random_gradients(&tape.values);
         let gradients = tape.backward(&weights).unwrap().taps;
         assert_eq!(gradients.keys().copied().collect::<Vec<_>>(), everywhere);
-        for (&id, gradient) in &gradients {
+        // Where a pool of a pool reads, most maxima are equal, and there is no derivative.
+        let tied = graph.find("pool").unwrap();
+        for (&id, gradient) in gradients.iter().filter(|&(&id, _)| id != tied) {
             let mut starts = frontier(graph, &[id]);
             starts.push(id);
             let options = InferenceOptions { starts: starts.clone(), ..InferenceOptions::default() };

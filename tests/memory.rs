@@ -1,0 +1,97 @@
+//! What runs borrow: how much, and that it goes back.
+
+use std::sync::{Mutex, MutexGuard};
+
+use candle_core::{Device, Tensor};
+use espalier::{
+    data::{ShapesOptions, shapes},
+    exec::{Inference, Observer, ObserverError},
+    graph::NodeId,
+    progress::Silent,
+    train::{FitOptions, fit},
+    zoo::{Fresh, yolo},
+};
+use espalier_kernels::allocator;
+
+const MB: i64 = 1 << 20;
+
+/// Bytes of memory that the process holds, where the system says.
+fn resident() -> Option<i64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<i64>().ok()?;
+    Some(pages * 4096)
+}
+
+/// One test at a time, from a state without idle memory.
+fn alone() -> (MutexGuard<'static, ()>, Option<i64>) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    allocator::keep_freed_memory();
+    allocator::give_back();
+    let before = resident();
+    if before.is_none() {
+        eprintln!("skipped: /proc/self/statm is not there to say how much memory the process holds");
+    }
+    (guard, before)
+}
+
+#[test]
+fn what_training_borrowed_goes_back() {
+    let (_alone, Some(before)) = alone() else { return };
+    let data = shapes(&ShapesOptions { train: 4, val: 1, size: 64, ..ShapesOptions::default() }).unwrap();
+    let model = yolo("yolov5n", &Fresh::numbered(6)).unwrap();
+    // The loss of the last batch shares no memory with the run.
+    let options = FitOptions { epochs: 1, batch: 4, size: 320, validate: true, ..FitOptions::default() };
+    let run = fit(&model, &data, &options, &Silent).unwrap();
+    let after = resident().unwrap();
+    let held = after - before;
+    assert!(held < 100 * MB, "{} MB are held by what is idle", held / MB);
+    drop(run);
+}
+
+/// Adds up how large what it sees is, and watches the memory of the process meanwhile.
+#[derive(Default)]
+struct Sizes {
+    seen: i64,
+    largest: i64,
+    most: i64,
+}
+
+impl Observer for Sizes {
+    fn wants(&self, _: NodeId) -> bool {
+        true
+    }
+
+    fn value(&mut self, _: NodeId, value: &Tensor) -> Result<(), ObserverError> {
+        let bytes = 4 * value.elem_count() as i64;
+        self.seen += bytes;
+        self.largest = self.largest.max(bytes);
+        self.most = self.most.max(resident().ok_or("the memory is not known")?);
+        Ok(())
+    }
+}
+
+#[test]
+fn an_observer_of_every_value_needs_the_memory_of_few() {
+    let (_alone, Some(_)) = alone() else { return };
+    let model = yolo("yolov5n", &Fresh::numbered(6)).unwrap();
+    let all = (0..model.graph().nodes().len()).collect();
+    let mut options = espalier::exec::InferenceOptions::default();
+    options.observed = all;
+    let backend = espalier::exec::Backend::for_device(&Device::Cpu);
+    let network = Inference::with_options(backend, &model, options).unwrap();
+    let images = Tensor::zeros((4, 3, 480, 480), candle_core::DType::F32, &Device::Cpu).unwrap();
+    allocator::give_back();
+    let before = resident().unwrap();
+    let mut sizes = Sizes::default();
+    network.run_observed(&images, &mut sizes).unwrap();
+    let Sizes { seen, largest, most } = sizes;
+    let held = most - before;
+    assert!(seen > 20 * largest, "{seen} of {largest}: the test needs many values");
+    assert!(
+        held < 8 * largest,
+        "{} MB held for values of {} MB in all, {} MB the largest",
+        held / MB,
+        seen / MB,
+        largest / MB
+    );
+}
