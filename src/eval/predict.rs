@@ -58,7 +58,13 @@ impl Predictor {
     pub fn new(model: &Model, options: PredictOptions) -> Result<Self, EvalError> {
         options::check(model, &options, options.size)?;
         let network = Inference::new(model, &[])?;
-        Ok(Self { detector: model.detector().clone(), device: model.device(), network, options, _memory: Borrowing::begin() })
+        Ok(Self {
+            detector: model.detector().clone(),
+            device: model.device(),
+            network,
+            options,
+            _memory: Borrowing::begin(),
+        })
     }
 
     /// The boxes in an image, most confident first, in its pixels, each of its best class.
