@@ -30,10 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for layer in teacher.layers(size)?.iter().take(3) {
         println!("{}: {} MACs", layer.name, layer.macs);
     }
-    let options = PruneOptions { amount: Amount::Macs(0.5), size, ..PruneOptions::default() };
+    let mut options = PruneOptions::default();
+    (options.amount, options.size) = (Amount::Macs(0.5), size);
     let student = Pruner::new(&teacher, options)?.prune()?;
 
-    let fit = FitOptions { epochs, size, ..FitOptions::default() };
+    let mut fit = FitOptions::default();
+    (fit.epochs, fit.size) = (epochs, size);
     let run = Distiller::new(&teacher, &student, DistillOptions::default())?.fit(&data, &fit, &Silent)?;
 
     for (name, model) in [("teacher", &teacher), ("pruned", &student), ("distilled", &run.model)] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use espalier::repl::{self, Look};
+use espalier::repl::{self, Appearance};
 use espalier::script::{self, Bar, Failure, Interrupt, Output, Session, Settings};
 
 /// Makes YOLO detectors smaller and faster to train: prune, distil and measure them at a prompt or by script.
@@ -118,6 +118,6 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     if !prompt {
         return Ok(code);
     }
-    let look = Look { colours: terminal && colour, greeting: !has_script && !arguments.quiet };
-    Ok(ExitCode::from(repl::run(session, look)?))
+    let appearance = Appearance { colours: terminal && colour, greeting: !has_script && !arguments.quiet };
+    Ok(ExitCode::from(repl::run(session, appearance)?))
 }

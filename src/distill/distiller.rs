@@ -40,8 +40,7 @@ pub fn objective(
 }
 
 fn validate(teacher: &Model, student: &Model, options: &DistillOptions) -> Result<(), DistillError> {
-    options.validate()?;
-    terms::validate(&options.weights)?;
+    terms::validate(options)?;
     check(teacher, student)
 }
 

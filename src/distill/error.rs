@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::{
     exec::ExecError,
     graph::GraphError,
+    options::OptionError,
     train::{TrainError, loss::LossError},
 };
 
@@ -57,16 +58,9 @@ pub enum DistillError {
         /// The names that there are.
         known: String,
     },
-    /// A weight or temperature out of its range.
-    #[error("`{name}` is {value}; expected {expected}")]
-    Option {
-        /// The option.
-        name: &'static str,
-        /// What was given.
-        value: f32,
-        /// What is allowed.
-        expected: &'static str,
-    },
+    /// An option out of its range.
+    #[error("{0}")]
+    Option(#[from] OptionError),
     /// A graph that does not fit together.
     #[error(transparent)]
     Graph(#[from] GraphError),

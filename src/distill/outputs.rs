@@ -27,8 +27,8 @@ use crate::{
 pub(super) fn scores(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, DistillError> {
     let temperature = pair.options.temperature;
     let compared = Compared::Scores {
-        objectness: weight * pair.gains.objectness.unwrap_or(1.0),
-        classes: weight * pair.gains.class.unwrap_or(0.5),
+        objectness: weight * pair.gains.objectness_gain.unwrap_or(1.0),
+        classes: weight * pair.gains.class_gain.unwrap_or(0.5),
         temperature,
     };
     let settings = pair.settings(weight, Some(temperature));

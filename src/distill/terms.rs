@@ -2,8 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{attention, channelwise, error::DistillError, options::Weights, outputs, pair::Pair};
-use crate::train::Term;
+use super::{
+    attention, channelwise,
+    error::DistillError,
+    options::{DistillOptions, Weights},
+    outputs,
+    pair::Pair,
+};
+use crate::{
+    options::{Field, OptionValue, Options, Spec, Value},
+    train::Term,
+};
 
 /// A loss between teacher and student.
 pub struct TermInfo {
@@ -45,18 +54,33 @@ impl Default for Weights {
     }
 }
 
-/// Checks that every weight is of a term and in its range.
-pub(super) fn validate(weights: &Weights) -> Result<(), DistillError> {
-    for (name, &value) in &weights.0 {
-        let Some(term) = TERMS.iter().find(|term| term.name == name) else {
-            let known = TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ");
-            return Err(DistillError::NoSuchTerm { name: name.clone(), known });
-        };
-        if !(value.is_finite() && value >= 0.0) {
-            return Err(DistillError::Option { name: term.name, value, expected: "a number of at least 0" });
+/// Each term's weight is an option of the term's name.
+impl Field for Weights {
+    type Limits = ();
+
+    fn declare(&self, _: &'static str, _: &'static str, _: Option<()>, specs: &mut Vec<Spec>) {
+        for term in TERMS {
+            self.of(term.name).declare(term.name, term.doc, Some(0.0..=f32::MAX), specs);
         }
     }
-    Ok(())
+
+    fn values(&self, values: &mut Vec<Option<Value>>) {
+        values.extend(TERMS.iter().map(|term| self.of(term.name).value()));
+    }
+
+    fn assign(&mut self, _: &str, key: &str, value: &Value) -> bool {
+        let weight = TERMS.iter().any(|term| term.name == key).then(|| f32::read(value)).flatten();
+        weight.map(|weight| self.0.insert(key.into(), weight)).is_some()
+    }
+}
+
+/// Checks that every weight is of a term, and the options' ranges.
+pub(super) fn validate(options: &DistillOptions) -> Result<(), DistillError> {
+    if let Some(name) = options.weights.0.keys().find(|name| TERMS.iter().all(|term| term.name != *name)) {
+        let known = TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ");
+        return Err(DistillError::NoSuchTerm { name: name.clone(), known });
+    }
+    Ok(options.check()?)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ fn distances_shrink_and_are_reported() {
     let options = weights(&[("logits", 500.0), ("boxes", 10.0), ("cwd", 10.0), ("at", 10.0)]);
     let distiller = Distiller::new(&model("yolov8n", 0.125, 1), &model("yolov8n", 0.0625, 2), options).unwrap();
     // With next to no weight on the labels, all there is to learn is the teacher.
-    let gains = Gains { bbox: Some(0.0), class: Some(0.01), distribution: Some(0.0), ..Gains::default() };
+    let gains = Gains { box_gain: Some(0.0), class_gain: Some(0.01), dfl_gain: Some(0.0), ..Gains::default() };
     let fit = FitOptions {
         epochs: 15,
         batch: 4,

@@ -8,7 +8,7 @@ macro_rules! options {
         $visibility:vis struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $(#[serde(alias = $alias:literal)])?
+                $(#[serde($($serde:tt)*)])?
                 pub $field:ident: $type:ty = $default:expr $(, $limits:expr)?;
             )+
         }
@@ -19,7 +19,7 @@ macro_rules! options {
         $visibility struct $name {
             $(
                 $(#[doc = $doc])+
-                $(#[serde(alias = $alias)])?
+                $(#[serde($($serde)*)])?
                 pub $field: $type,
             )+
         }

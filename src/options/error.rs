@@ -2,8 +2,7 @@
 
 use thiserror::Error;
 
-use super::spec::{Kind, Spec};
-use super::value::Value;
+use super::kind::{Kind, Value};
 use crate::nearest::did_you_mean;
 
 /// What is wrong with an option.
@@ -61,9 +60,8 @@ impl OptionError {
         Self::value(key, kind.to_string(), format!("{value}{meant}"))
     }
 
-    /// A key that none of the options has.
-    pub fn unknown(key: &str, specs: &[Spec]) -> Self {
-        let known = specs.iter().map(|spec| spec.key).collect();
+    /// A key that none of the options has, of which there are `known`.
+    pub fn unknown(key: &str, known: Vec<&'static str>) -> Self {
         Self::Unknown { call: String::new(), key: key.into(), known }
     }
 

@@ -1,8 +1,9 @@
 //! Structs of options.
 
 use super::error::OptionError;
+use super::kind::Value;
 use super::spec::Spec;
-use super::value::{OptionValue, Value};
+use super::value::OptionValue;
 
 /// What a struct of options is made of: a value, or another such struct.
 pub trait Field {
@@ -69,7 +70,10 @@ pub trait Options: Field + Default {
     /// A key that there isn't, or a value that the option doesn't take.
     fn set(&mut self, key: &str, value: &Value) -> Result<(), OptionError> {
         let specs = Self::specs();
-        let spec = specs.iter().find(|spec| spec.key == key).ok_or_else(|| OptionError::unknown(key, &specs))?;
+        let spec = specs
+            .iter()
+            .find(|spec| spec.key == key)
+            .ok_or_else(|| OptionError::unknown(key, specs.iter().map(|spec| spec.key).collect()))?;
         spec.check(value)?;
         if self.assign("", key, value) { Ok(()) } else { Err(OptionError::refused(key, &spec.kind, value)) }
     }

@@ -15,6 +15,7 @@
 mod declare;
 mod error;
 mod group;
+mod kind;
 mod names;
 mod spec;
 mod value;
@@ -22,9 +23,10 @@ mod value;
 pub(crate) use declare::options;
 pub use error::OptionError;
 pub use group::{Field, Options};
+pub use kind::{Kind, Value};
 pub(crate) use names::option_names;
-pub use spec::{Kind, Spec};
-pub use value::{OptionValue, Value};
+pub use spec::Spec;
+pub use value::OptionValue;
 
 /// The splits that a dataset may have.
 pub const SPLITS: &[&str] = &["train", "val", "test"];

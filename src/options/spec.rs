@@ -1,10 +1,7 @@
 //! The declaration of an option as data.
 
-use std::fmt;
-use std::ops::RangeInclusive;
-
 use super::error::OptionError;
-use super::value::Value;
+use super::kind::{Kind, Value};
 
 /// One option.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,23 +16,6 @@ pub struct Spec {
     pub doc: String,
 }
 
-/// What values an option takes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    /// `true` or `false`.
-    Flag,
-    /// A whole number in a range.
-    Int(RangeInclusive<i64>),
-    /// A number in a range; whole numbers are accepted.
-    Number(RangeInclusive<f64>),
-    /// A text.
-    Text,
-    /// One of these texts.
-    Choice(&'static [&'static str]),
-    /// Texts, or a single one; where there are choices, some of these.
-    Texts(&'static [&'static str]),
-}
-
 impl Spec {
     /// Checks a value.
     ///
@@ -43,56 +23,5 @@ impl Spec {
     /// Says what the option takes.
     pub fn check(&self, value: &Value) -> Result<(), OptionError> {
         if self.kind.accepts(value) { Ok(()) } else { Err(OptionError::refused(self.key, &self.kind, value)) }
-    }
-
-    /// The first sentence of what it does.
-    pub fn summary(&self) -> &str {
-        let end = self.doc.find([';', ':']).into_iter().chain(self.doc.find(". ")).min();
-        end.map_or(&self.doc, |end| &self.doc[..end])
-    }
-}
-
-impl Kind {
-    /// Whether a value is one of those it takes.
-    pub fn accepts(&self, value: &Value) -> bool {
-        let known = |choices: &[&str], word: &str| choices.is_empty() || choices.contains(&word);
-        match (self, value) {
-            (Self::Flag, Value::Flag(_)) | (Self::Text, Value::Text(_)) => true,
-            (Self::Int(range), Value::Int(number)) => range.contains(number),
-            (Self::Number(range), Value::Int(number)) => range.contains(&(*number as f64)),
-            (Self::Number(range), Value::Number(number)) => range.contains(number),
-            (Self::Choice(choices), Value::Text(word)) => choices.contains(&word.as_str()),
-            (Self::Texts(choices), Value::Text(word)) => known(choices, word),
-            (Self::Texts(choices), Value::Texts(words)) => words.iter().all(|word| known(choices, word)),
-            _ => false,
-        }
-    }
-
-    /// The texts that it takes, where only some are.
-    pub fn choices(&self) -> &'static [&'static str] {
-        match self {
-            Self::Choice(choices) | Self::Texts(choices) => choices,
-            Self::Flag | Self::Int(_) | Self::Number(_) | Self::Text => &[],
-        }
-    }
-}
-
-/// The values it takes, in words.
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |choices: &[&str]| choices.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>();
-        match self {
-            Self::Flag => f.write_str("true or false"),
-            Self::Int(range) if *range.end() == i64::MAX => write!(f, "a whole number from {} up", range.start()),
-            Self::Int(range) => write!(f, "a whole number from {} to {}", range.start(), range.end()),
-            Self::Number(range) if *range.end() >= f64::from(f32::MAX) => {
-                write!(f, "a number from {} up", range.start())
-            }
-            Self::Number(range) => write!(f, "a number from {} to {}", range.start(), range.end()),
-            Self::Text => f.write_str("a string"),
-            Self::Choice(choices) => f.write_str(&quoted(choices).join(" | ")),
-            Self::Texts([]) => f.write_str("a string or an array of strings"),
-            Self::Texts(choices) => write!(f, "an array of some of {}", quoted(choices).join(", ")),
-        }
     }
 }

@@ -1,25 +1,9 @@
-//! Values of options, and the types that hold them.
+//! The types that hold the values of options.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::spec::Kind;
-
-/// The value of an option, as a script or a file gives it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// `true` or `false`.
-    Flag(bool),
-    /// A whole number.
-    Int(i64),
-    /// Any other number.
-    Number(f64),
-    /// A text.
-    Text(String),
-    /// Texts.
-    Texts(Vec<String>),
-}
+use super::kind::{Kind, Value};
 
 /// A type that can hold an option's value.
 pub trait OptionValue: Sized {
@@ -34,19 +18,6 @@ pub trait OptionValue: Sized {
 
     /// Holds a value; `None` where it is of another kind.
     fn read(value: &Value) -> Option<Self>;
-}
-
-/// As it would be written in a script.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => write!(f, "{flag}"),
-            Self::Int(number) => write!(f, "{number}"),
-            Self::Number(number) => write!(f, "{number:?}"),
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::Texts(texts) => write!(f, "{texts:?}"),
-        }
-    }
 }
 
 impl OptionValue for bool {

@@ -13,7 +13,7 @@ use super::{
     ranking::ranking,
     select::select,
 };
-use crate::model::Model;
+use crate::{model::Model, options::Options};
 
 /// Prunes one model with one set of options.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Pruner {
     /// # Errors
     /// An option out of range, a pattern that matches no layer, a graph that does not fit together.
     pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
-        options.validate()?;
+        options.check()?;
         let criterion = criterion(&options.importance)?;
         let options = PruneOptions { importance: criterion.about().name.to_owned(), ..options };
         let groups = Groups::of(model.graph())?;

@@ -1,3 +1,5 @@
+//! What a line at the prompt asks for: code or one of the commands.
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! Completion of names, options, their choices and files.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! What the line editor asks while a line is typed.
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,3 +1,5 @@
+//! Colours of what is typed.
+
 use crate::script::scan::{self, Kind};
 
 /// A line with colours: keywords, strings, numbers, comments, and what is called.

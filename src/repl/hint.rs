@@ -1,3 +1,5 @@
+//! What is shown behind the cursor: the signature of the open call, or its options.
+
 use super::complete::option_set;
 use super::infer::infer;
 use crate::script::scan;
@@ -32,7 +34,7 @@ pub fn hint(session: &Session, before: &str) -> Option<Hint> {
             match &options.value_of {
                 Some(key) => {
                     let spec = set.specs.iter().find(|spec| spec.key == key)?;
-                    format!("{}  ({})", spec.kind, spec.doc)
+                    format!("{}  ({})", spec.kind, spec.summary())
                 }
                 None => {
                     let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));

@@ -22,7 +22,7 @@ use helper::Assistant;
 
 /// How the prompt looks and speaks.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Appearance {
     /// Colours in what is typed and in errors.
     pub colours: bool,
     /// Whether to say what this is first.
@@ -38,7 +38,7 @@ pub enum Error {
 }
 
 /// Reads, evaluates and shows lines until the user leaves; gives the exit code.
-pub fn run(session: Session, look: Look) -> Result<u8, Error> {
+pub fn run(session: Session, appearance: Appearance) -> Result<u8, Error> {
     let session = Rc::new(RefCell::new(session));
     let config = Config::builder()
         .max_history_size(10_000)?
@@ -48,7 +48,7 @@ pub fn run(session: Session, look: Look) -> Result<u8, Error> {
         .completion_show_all_if_ambiguous(true)
         .build();
     let mut editor: Editor<Assistant, DefaultHistory> = Editor::with_config(config)?;
-    editor.set_helper(Some(Assistant::new(session.clone(), look.colours)));
+    editor.set_helper(Some(Assistant::new(session.clone(), appearance.colours)));
     let history = history_file();
     match &history {
         Ok(path) if path.exists() => {
@@ -59,7 +59,7 @@ pub fn run(session: Session, look: Look) -> Result<u8, Error> {
         Ok(_) => {}
         Err(why) => eprintln!("the history will not be kept: {why}"),
     }
-    if look.greeting {
+    if appearance.greeting {
         println!("Espalier {} · help() tells what there is, Ctrl-D leaves", env!("CARGO_PKG_VERSION"));
     }
     let mut transcript = Transcript::default();
@@ -85,7 +85,7 @@ pub fn run(session: Session, look: Look) -> Result<u8, Error> {
             Ok(()) => {}
             Err(Failure::Exit(code)) => return Ok(u8::try_from(code).unwrap_or(1)),
             Err(Failure::Interrupted) => eprintln!("interrupted; the session is still here"),
-            Err(Failure::Error(report)) => eprintln!("{}", report.render(look.colours)),
+            Err(Failure::Error(report)) => eprintln!("{}", report.render(appearance.colours)),
         }
     }
 }

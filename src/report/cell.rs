@@ -1,3 +1,5 @@
+//! Values in tables, and how they are written.
+
 use std::cmp::Ordering;
 
 use serde_json::Value;

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Cell, Result, Table};
+use super::cell::Cell;
+use super::error::Result;
+use super::table::Table;
 use crate::io::atomic_write;
 
 impl Table {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ImageFormat, RgbImage};
 
-use super::{Error, Result};
+use super::error::{Error, Result};
 use crate::io::atomic_write;
 
 /// Writes a picture as PNG, JPEG, WebP or BMP, whichever the file's ending says. The file appears whole or not at all.

@@ -1,9 +1,11 @@
+//! Plots in files.
+
 use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Error, Result};
+use super::error::{Error, Result};
 use crate::io::atomic_write;
 
 /// A line over points, such as a loss over epochs. Points that are not finite are left out.

@@ -1,6 +1,9 @@
+//! Tables as text.
+
 use comfy_table::{Attribute, CellAlignment, ContentArrangement, LineStyle, Row, TableStyle};
 
-use super::{Cell, Table};
+use super::cell::Cell;
+use super::table::Table;
 
 /// Where a table is shown: how wide, and whether with bold headings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

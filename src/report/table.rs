@@ -1,4 +1,7 @@
-use super::{Cell, Error, Result};
+//! Tables: columns, rows, totals, and what can be done with them.
+
+use super::cell::Cell;
+use super::error::{Error, Result};
 
 /// Rows of typed cells under named columns: what every function that reports returns.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,11 +107,6 @@ impl Table {
     /// What the table is about.
     pub fn title(&self) -> &str {
         &self.title
-    }
-
-    /// The same table under another title.
-    pub fn titled(self, title: impl Into<String>) -> Self {
-        Self { title: title.into(), ..self }
     }
 
     /// The columns, from left to right.

@@ -1,3 +1,5 @@
+//! What can be called, by the metadata of the bindings.
+
 use std::any::TypeId;
 
 use rhai::{Dynamic, Engine, FuncInfo};

@@ -1,3 +1,5 @@
+//! All the text that a session has evaluated, and places in it.
+
 use std::ops::Range;
 use std::path::PathBuf;
 

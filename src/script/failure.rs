@@ -1,3 +1,5 @@
+//! Errors of a script, and how they are shown.
+
 use std::ops::Range;
 
 use ariadne::{CharSet, Color, Config, IndexType, Label, ReportKind, Source};

@@ -1,3 +1,5 @@
+//! What `help` shows.
+
 use super::catalog::{Catalog, Entry, Receiver};
 use super::options::{OptionSet, Spec};
 use crate::nearest::did_you_mean;

@@ -1,3 +1,5 @@
+//! Ctrl-C.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -15,7 +15,6 @@ mod failure;
 mod fault;
 mod help;
 mod interrupt;
-mod legacy;
 mod object;
 mod objects;
 mod options;
@@ -35,5 +34,7 @@ pub use progress::Bar;
 pub use session::{Session, Settings, Syntax};
 pub use state::Output;
 
+#[cfg(test)]
+mod shown;
 #[cfg(test)]
 mod tests;

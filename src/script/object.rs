@@ -1,3 +1,5 @@
+//! Types of values that scripts handle, and how values are shown.
+
 use std::any::TypeId;
 use std::collections::HashMap;
 

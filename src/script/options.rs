@@ -110,10 +110,10 @@ impl OptionSet {
 
     /// The declaration of a key.
     pub fn spec(&self, key: &str) -> Result<&Spec, OptionError> {
-        self.specs.iter().find(|spec| spec.key == key).ok_or_else(|| {
-            let known = self.specs.iter().map(|spec| spec.key).collect();
-            OptionError::Unknown { call: self.name(), key: key.into(), known }
-        })
+        self.specs
+            .iter()
+            .find(|spec| spec.key == key)
+            .ok_or_else(|| OptionError::unknown(key, self.specs.iter().map(|spec| spec.key).collect()).of(&self.name()))
     }
 
     /// The key and the plain value that are given for it; none, if the option takes objects.
@@ -135,6 +135,11 @@ impl OptionSet {
 const SEED: &str = "seed";
 
 impl Spec {
+    /// The first clause of what it does.
+    pub fn summary(&self) -> &str {
+        self.doc.find([';', '.']).map_or(&self.doc, |end| &self.doc[..end])
+    }
+
     /// The plain value given; none, if the option takes objects.
     fn read(&self, given: &Dynamic) -> Result<Option<Value>, OptionError> {
         let refused = || OptionError::value(self.key, self.kind.to_string(), short_text(given));
@@ -192,12 +197,6 @@ impl Given {
     /// A value of any kind that was given.
     pub fn value(&self, key: &str) -> Option<&Dynamic> {
         self.map.get(key)
-    }
-
-    /// The plain value of an option: given, or its default.
-    pub fn plain(&self, key: &str) -> Option<Value> {
-        let given = self.values.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
-        given.or_else(|| self.set.specs.iter().find(|spec| spec.key == key)?.default.as_ref()).cloned()
     }
 
     /// The error that what was given for an option doesn't go with the others.

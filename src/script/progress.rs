@@ -1,3 +1,5 @@
+//! Progress on the terminal.
+
 use std::sync::Mutex;
 use std::time::Duration;
 

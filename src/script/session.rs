@@ -1,3 +1,5 @@
+//! A running script language: the one way to evaluate a text.
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,6 +84,11 @@ impl Session {
         self.show(&value)
     }
 
+    /// A value as it is shown.
+    pub fn text(&self, value: &Dynamic) -> String {
+        self.state.text(value)
+    }
+
     /// Shows a value; nothing, if it is none.
     pub fn show(&self, value: &Dynamic) -> Result<(), Failure> {
         if value.is_unit() {
@@ -90,7 +97,7 @@ impl Session {
         let failed = |message: String, help: Option<&str>| {
             Failure::Error(Box::new(Report { message, help: help.map(str::to_owned), ..Report::default() }))
         };
-        let text = fault::catch("showing the value", || self.state.text(value))
+        let text = fault::catch("showing the value", || self.text(value))
             .map_err(|fault| failed(fault.to_string(), Some(fault::REPORT)))?;
         self.state.output.line(&text).map_err(|error| failed(format!("cannot write the result: {error}"), None))
     }

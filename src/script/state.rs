@@ -1,3 +1,5 @@
+//! What native functions know of the session that calls them.
+
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,3 +1,5 @@
+//! The language as scripts see it.
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

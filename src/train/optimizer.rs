@@ -3,13 +3,12 @@
 use std::ops::Range;
 
 use espalier_kernels::optim;
-use serde::{Deserialize, Serialize};
 
 use super::parameters::GROUPS;
+use crate::options::option_names;
 
 /// Which optimiser trains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OptimizerKind {
     /// Stochastic gradient descent with Nesterov momentum, as PyTorch's SGD.
     #[default]
@@ -17,6 +16,7 @@ pub enum OptimizerKind {
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019); the momentum is its β₁, β₂ is 0.999.
     AdamW,
 }
+option_names!(OptimizerKind, "optimizer": Sgd = "sgd", AdamW = "adamw");
 
 /// What one step uses.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -21,6 +21,8 @@ pub use criterion::{About, Criterion, Part, Strategy};
 pub use reduce::Reduce;
 pub use score::{Scores, channel_scores, score};
 
+use std::sync::LazyLock;
+
 use super::error::PruneError;
 use crate::nearest::did_you_mean;
 
@@ -30,6 +32,15 @@ pub static CRITERIA: &[&dyn Criterion] =
 
 /// The name of the criterion that is used where none is asked for.
 pub const DEFAULT_CRITERION: &str = "group_l2";
+
+/// Every name by which options know a criterion, its own before former and other names.
+pub fn criterion_names() -> &'static [&'static str] {
+    static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let names = |criterion: &&dyn Criterion| [&[criterion.about().name], criterion.about().aliases].concat();
+        CRITERIA.iter().flat_map(names).collect()
+    });
+    &NAMES
+}
 
 /// The criterion of this name, or of this former or other name.
 ///

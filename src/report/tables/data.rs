@@ -1,3 +1,5 @@
+//! Tables of datasets.
+
 use super::count;
 use crate::data::Dataset;
 use crate::report::{Cell, Column, Table};

@@ -1,3 +1,5 @@
+//! Tables of evaluations, measurements and comparisons.
+
 use super::count;
 use crate::eval::{BenchReport, Compared, Detection, LayerTime, Metrics, Score};
 use crate::report::{Cell, Column, Table};
@@ -47,38 +49,28 @@ pub fn detections(title: &str, found: &[Detection], classes: &[String]) -> Table
     table
 }
 
-/// One row: how fast something is that handles batches.
+/// One row: how fast something is that handles batches. Columns without a figure are left out.
 pub fn bench_report(title: &str, report: &BenchReport) -> Table {
-    let columns = [
-        Column::new("size", "px"),
-        Column::from("batch"),
-        Column::from("threads"),
-        Column::from("runs"),
-        Column::from("median"),
-        Column::from("spread"),
-        Column::from("fastest"),
-        Column::from("slowest"),
-        Column::new("images_per_second", "images/s"),
-        Column::new("macs_per_second", "MACs/s"),
-        Column::new("peak_share", "of peak"),
-        Column::new("peak_memory", "peak memory"),
-    ];
-    let mut table = Table::new(format!("{title} · seconds a batch, spread between the quartiles"), columns);
     let [fastest, slowest] = report.timing.range();
-    table.push([
-        Cell::from(report.size),
-        report.batch.into(),
-        report.threads.into(),
-        report.timing.runs().into(),
-        Cell::Seconds(report.timing.median()),
-        Cell::Seconds(report.timing.spread()),
-        Cell::Seconds(fastest),
-        Cell::Seconds(slowest),
-        Cell::Float(report.images_per_second),
-        Cell::Count(report.macs_per_second as u64),
-        report.peak_flops.map_or(Cell::Missing, |peak| Cell::Percent(2.0 * report.macs_per_second / peak)),
-        report.peak_memory.map_or(Cell::Missing, Cell::Bytes),
-    ]);
+    let share = report.peak_flops.map(|peak| Cell::Percent(2.0 * report.macs_per_second / peak));
+    let columns = [
+        (Column::new("size", "px"), Some(Cell::from(report.size))),
+        (Column::from("batch"), Some(report.batch.into())),
+        (Column::from("threads"), Some(report.threads.into())),
+        (Column::from("runs"), Some(report.timing.runs().into())),
+        (Column::from("median"), Some(Cell::Seconds(report.timing.median()))),
+        (Column::from("spread"), Some(Cell::Seconds(report.timing.spread()))),
+        (Column::from("fastest"), Some(Cell::Seconds(fastest))),
+        (Column::from("slowest"), Some(Cell::Seconds(slowest))),
+        (Column::new("images_per_second", "images/s"), Some(Cell::Float(report.images_per_second))),
+        (Column::new("macs_per_second", "MACs/s"), Some(Cell::Count(report.macs_per_second as u64))),
+        (Column::new("peak_share", "of peak"), share),
+        (Column::new("peak_memory", "peak memory"), report.peak_memory.map(Cell::Bytes)),
+    ];
+    let (columns, row): (Vec<Column>, Vec<Cell>) =
+        columns.into_iter().filter_map(|(column, cell)| Some((column, cell?))).unzip();
+    let mut table = Table::new(format!("{title} · seconds a batch, spread between the quartiles"), columns);
+    table.push(row);
     table
 }
 
@@ -190,51 +182,5 @@ pub fn comparison(rows: &[Compared], size: usize) -> Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comparison_shows_what_was_measured() {
-        let row = |name: &str, macs, score| Compared {
-            name: name.into(),
-            params: 10,
-            macs,
-            bytes: 40,
-            sparsity: None,
-            latency: None,
-            score,
-        };
-        let rows = [row("a", 100, None), row("b", 50, Some(Score { map: 0.5, ..Score::default() }))];
-        let table = comparison(&rows, 320);
-        assert_eq!(table.get(1, "macs_share").unwrap(), &Cell::Percent(0.5));
-        assert_eq!(table.get(1, "map").unwrap(), &Cell::Float(0.5));
-        assert_eq!(table.get(0, "map").unwrap(), &Cell::Missing);
-        assert!(table.position("latency").is_err() && table.position("sparsity").is_err());
-        let masked = [Compared { sparsity: Some(0.5), ..rows[0].clone() }, rows[1].clone()];
-        let table = comparison(&masked, 320);
-        assert_eq!(table.get(0, "sparsity").unwrap(), &Cell::Percent(0.5));
-        assert_eq!(table.get(1, "sparsity").unwrap(), &Cell::Missing);
-    }
-
-    #[test]
-    fn off_the_cpu_a_bench_shows_no_figures_of_the_cpu() {
-        let report = BenchReport {
-            size: 64,
-            batch: 1,
-            threads: 2,
-            timing: crate::eval::Timing::new(vec![0.5]),
-            images_per_second: 2.0,
-            macs_per_second: 1e9,
-            peak_flops: None,
-            peak_memory: None,
-            layers: Vec::new(),
-        };
-        let row = |report: &BenchReport| {
-            let table = bench_report("net", report);
-            ["peak_share", "peak_memory"].map(|column| table.get(0, column).unwrap().clone())
-        };
-        assert_eq!(row(&report), [Cell::Missing, Cell::Missing]);
-        let on_the_cpu = BenchReport { peak_flops: Some(8e9), peak_memory: Some(1024), ..report };
-        assert_eq!(row(&on_the_cpu), [Cell::Percent(0.25), Cell::Bytes(1024)]);
-    }
-}
+#[path = "eval_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ pub use model::{Extras, filters, headline, layers, summary};
 pub use prune::{plan, scores};
 pub use run::{history, plot_run, run_panels};
 
-use super::Cell;
+use super::cell::Cell;
 
 /// A count that may not fit a cell of whole numbers.
 fn count(value: usize) -> Cell {

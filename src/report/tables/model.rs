@@ -1,3 +1,5 @@
+//! Tables of models and their layers.
+
 use std::collections::HashMap;
 
 use crate::eval::ActivationStatistics;

@@ -1,3 +1,5 @@
+//! Tables of pruning.
+
 use crate::prune::{Plan, PlanReport, ScoreRow};
 use crate::report::{Cell, Column, Table};
 

@@ -1,3 +1,5 @@
+//! Tables and curves of training runs.
+
 use std::path::Path;
 
 use crate::report::{Cell, Column, Panel, Result, Series, Table, plot};

@@ -7,12 +7,11 @@ use rhai::plugin::*;
 use serde_json::{Value, json};
 
 use super::fit::{fit_options, read_fit, with_curves};
-use super::model::short;
 use super::result::ScriptResult;
 use crate::data::Dataset;
-use crate::distill::{DistillOptions, Distiller, TERMS, Weights};
+use crate::distill::{DistillOptions, Distiller};
 use crate::model::Model;
-use crate::options::Kind;
+use crate::options::Options as _;
 use crate::report::{View, headline};
 use crate::script::api::Api;
 use crate::script::failure::raise;
@@ -26,15 +25,7 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
-    let default = DistillOptions::default();
-    let set = TERMS.iter().fold(OptionSet::function("distiller"), |set, term| {
-        set.float(term.name, 0.0..=f64::MAX, short(term.weight), term.doc)
-    });
-    set.float("temperature", 0.1..=100.0, short(default.temperature), "softens objectness and class scores")
-        .float("cwd_temperature", 0.1..=100.0, short(default.cwd_temperature), "softens the features' distributions")
-        .optional("seed", Kind::Int(0..=i64::MAX), "where the adapters start from; otherwise that of seed(n)")
-});
+static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::function("distiller").group::<DistillOptions>());
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Distiller>("fit"), "runs/distill"));
 
@@ -42,16 +33,10 @@ impl Object for Distiller {
     const NAME: &'static str = "Distiller";
 
     fn show(&self, _: View) -> String {
-        let options = self.options();
-        let weights: String =
-            TERMS.iter().map(|term| format!("{} {} · ", term.name, options.weights.of(term.name))).collect();
-        format!(
-            "teacher  {}\nstudent  {}\n{weights}temperature {} · cwd_temperature {}",
-            headline(self.teacher()),
-            headline(self.student()),
-            options.temperature,
-            options.cwd_temperature
-        )
+        let entries = self.options().entries().into_iter();
+        let options: Vec<String> = entries.filter_map(|(key, value)| Some(format!("{key} {}", value?))).collect();
+        let [teacher, student] = [self.teacher(), self.student()].map(headline);
+        format!("teacher  {teacher}\nstudent  {student}\n{}", options.join(" · "))
     }
 
     fn json(&self) -> Value {
@@ -70,14 +55,7 @@ mod functions {
         student: Model,
         options: Map,
     ) -> ScriptResult<Distiller> {
-        let options = DISTILLER.read(options, State::of(&context).seed())?;
-        let single = |key: &str| options.float(key) as f32;
-        let options = DistillOptions {
-            weights: TERMS.iter().fold(Weights::none(), |all, term| all.with(term.name, single(term.name))),
-            temperature: single("temperature"),
-            cwd_temperature: single("cwd_temperature"),
-            seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),
-        };
+        let options = DISTILLER.read(options, State::of(&context).seed())?.group();
         Distiller::new(&teacher, &student, options).map_err(raise)
     }
 
@@ -91,7 +69,7 @@ mod functions {
         options: Map,
     ) -> ScriptResult<Run> {
         let state = State::of(&context);
-        let options = read_fit(&FIT.read(options, state.seed())?, &state);
+        let options = read_fit(&FIT.read(options, state.seed())?);
         with_curves(distiller.fit(&data, &options, state.progress.as_ref()).map_err(raise)?)
     }
 }

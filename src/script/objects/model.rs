@@ -76,11 +76,6 @@ fn is_classes(value: &Dynamic) -> bool {
     value.is_int() || value.is_array() || value.is::<Dataset>()
 }
 
-/// A 32-bit default as its short decimal.
-pub fn short(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
-}
-
 impl Object for Model {
     const NAME: &'static str = "Model";
 

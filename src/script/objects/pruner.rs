@@ -7,11 +7,10 @@ use rhai::plugin::*;
 use rhai::{ImmutableString, Map};
 use serde_json::{Value, json};
 
-use super::model::short;
 use super::result::ScriptResult;
 use crate::model::Model;
-use crate::options::Kind;
-use crate::prune::{About, Amount, CRITERIA, DEFAULT_CRITERION, Plan, PlanReport, PruneOptions, Pruner, Scope, apply};
+use crate::options::options;
+use crate::prune::{Plan, PlanReport, PruneOptions, Pruner, apply};
 use crate::report::{Table, View, plan as plan_table, scores};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
@@ -24,41 +23,17 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static IMPORTANCES: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| CRITERIA.iter().map(|criterion| criterion.about()).flat_map(names).collect());
-static SCOPES: LazyLock<Vec<&'static str>> = LazyLock::new(|| Scope::NAMES.iter().map(|(name, _)| *name).collect());
+static PRUNER: LazyLock<OptionSet> =
+    LazyLock::new(|| OptionSet::function("pruner").group::<GranularityOption>().group::<PruneOptions>());
 
-/// The names that options accept for a criterion.
-fn names(about: About) -> impl Iterator<Item = &'static str> {
-    [about.name].into_iter().chain(about.aliases.iter().copied())
+const GRANULARITIES: &[&str] = &["channel"];
+
+options! {
+    struct GranularityOption {
+        /// What goes as a unit.
+        pub granularity: String = "channel".into(), GRANULARITIES;
+    }
 }
-
-static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
-    let default = PruneOptions::default();
-    let scope = Scope::NAMES.iter().find(|(_, value)| *value == default.scope).map_or("", |(name, _)| name);
-    OptionSet::function("pruner")
-        .one_of("granularity", &["channel"], "channel", "what goes as a unit")
-        .one_of("importance", &IMPORTANCES, DEFAULT_CRITERION, "how channels are scored; low goes first")
-        .one_of("scope", &SCOPES, scope, "which channels compete: those of a layer, or all")
-        .optional("macs", Kind::Number(0.001..=1.0), "share of the MACs that stays; 0.5 when no amount is given")
-        .optional("params", Kind::Number(0.001..=1.0), "share of the parameters that stays")
-        .optional("ratio", Kind::Number(0.0..=0.999), "share of the channels that goes")
-        .int("size", 32..=8192, default.size as i64, "side of the images that MACs are counted for, in pixels")
-        .int("round_to", 1..=1024, default.round_to as i64, "layers keep a multiple of this many channels")
-        .int("min_channels", 1..=65_536, default.min_channels as i64, "layers never keep fewer channels")
-        .float(
-            "max_ratio",
-            0.0..=1.0,
-            short(default.max_ratio as f32),
-            "largest share of its channels that a layer may lose",
-        )
-        .optional(
-            "ignore",
-            Kind::Texts(&[]),
-            "patterns of layers that stay whole, such as \"model.24\" or \"model.*.m\"",
-        )
-        .optional("seed", Kind::Int(0..=i64::MAX), "of random importance; otherwise that of seed(n)")
-});
 
 impl Object for Pruner {
     const NAME: &'static str = "Pruner";
@@ -96,32 +71,13 @@ mod functions {
     /// Prepares the pruning of a model. Nothing changes until `.prune()`, and then only the model that this gives.
     #[rhai_fn(return_raw)]
     pub fn pruner(context: NativeCallContext, model: Model, options: Map) -> ScriptResult<Pruner> {
-        let options = PRUNER.read(options, State::of(&context).seed())?;
-        let amounts = [
-            options.given_float("macs").map(Amount::Macs),
-            options.given_float("params").map(Amount::Params),
-            options.given_float("ratio").map(Amount::Ratio),
-        ];
-        let mut given = amounts.into_iter().flatten();
-        let amount = given.next();
-        if given.next().is_some() {
+        let given = PRUNER.read(options, State::of(&context).seed())?;
+        if ["macs", "params", "ratio"].into_iter().filter(|key| given.value(key).is_some()).count() > 1 {
             return Err(raise_text(
                 "pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)",
             ));
         }
-        let default = PruneOptions::default();
-        let scope = options.text("scope");
-        let options = PruneOptions {
-            importance: options.text("importance"),
-            scope: Scope::NAMES.iter().find(|(known, _)| *known == scope).map_or(default.scope, |found| found.1),
-            amount: amount.unwrap_or(default.amount),
-            size: options.int("size"),
-            round_to: options.int("round_to"),
-            min_channels: options.int("min_channels"),
-            max_ratio: options.float("max_ratio"),
-            ignore: options.texts("ignore"),
-            seed: options.given_int("seed").unwrap_or(State::of(&context).seed()),
-        };
+        let options = given.group();
         Pruner::new(&model, options).map_err(raise)
     }
 

@@ -31,10 +31,10 @@ impl DetectionLoss {
     pub fn new(detector: &Detector, gains: &Gains) -> Result<Self, LossError> {
         detector.check().map_err(LossError::Detector)?;
         let named = [
-            ("box", gains.bbox),
-            ("class", gains.class),
-            ("objectness", gains.objectness),
-            ("dfl", gains.distribution),
+            ("box", gains.box_gain),
+            ("class", gains.class_gain),
+            ("objectness", gains.objectness_gain),
+            ("dfl", gains.dfl_gain),
         ];
         for (part, gain) in named {
             if let Some(value) = gain.filter(|value| !(value.is_finite() && *value >= 0.0)) {
@@ -43,23 +43,23 @@ impl DetectionLoss {
         }
         let rule = match &detector.head {
             Head::Anchors { anchors } => {
-                if gains.distribution.is_some() {
+                if gains.dfl_gain.is_some() {
                     return Err(LossError::NoSuchPart { head: "YOLOv5", part: "dfl" });
                 }
                 let mut loss = AnchorLoss::new(detector, anchors);
-                loss.box_gain = gains.bbox.unwrap_or(loss.box_gain);
-                loss.class_gain = gains.class.unwrap_or(loss.class_gain);
-                loss.objectness_gain = gains.objectness.unwrap_or(loss.objectness_gain);
+                loss.box_gain = gains.box_gain.unwrap_or(loss.box_gain);
+                loss.class_gain = gains.class_gain.unwrap_or(loss.class_gain);
+                loss.objectness_gain = gains.objectness_gain.unwrap_or(loss.objectness_gain);
                 Rule::Anchors(loss)
             }
             Head::Distribution { reg_max } => {
-                if gains.objectness.is_some() {
+                if gains.objectness_gain.is_some() {
                     return Err(LossError::NoSuchPart { head: "YOLOv8", part: "objectness" });
                 }
                 let mut loss = DistributionLoss::new(detector, *reg_max);
-                loss.box_gain = gains.bbox.unwrap_or(loss.box_gain);
-                loss.class_gain = gains.class.unwrap_or(loss.class_gain);
-                loss.distribution_gain = gains.distribution.unwrap_or(loss.distribution_gain);
+                loss.box_gain = gains.box_gain.unwrap_or(loss.box_gain);
+                loss.class_gain = gains.class_gain.unwrap_or(loss.class_gain);
+                loss.distribution_gain = gains.dfl_gain.unwrap_or(loss.distribution_gain);
                 Rule::Distribution(loss)
             }
         };

@@ -44,7 +44,7 @@ const TARGETS: [Target; 4] = [
 fn anchor_gradients_are_the_derivatives() {
     let shapes = [[2, 16, 8, 8], [2, 16, 4, 4]];
     let maps = maps(&shapes);
-    let gains = Gains { bbox: Some(0.0), ..Gains::default() };
+    let gains = Gains { box_gain: Some(0.0), ..Gains::default() };
     let loss = DetectionLoss::new(&detector(Head::Anchors { anchors: anchors() }, &[8, 16], 3), &gains).unwrap();
     let run = |maps: &[Vec<f32>]| loss.compute(&tensors(maps, &shapes), &TARGETS).unwrap();
     let gradients = run(&maps).gradients;
@@ -78,7 +78,7 @@ fn anchor_gradients_are_the_derivatives() {
 #[test]
 fn anchor_box_gradients_match_pytorch() {
     let shapes = [[2, 16, 8, 8], [2, 16, 4, 4]];
-    let gains = Gains { bbox: Some(2.0), objectness: Some(0.0), ..Gains::default() };
+    let gains = Gains { box_gain: Some(2.0), objectness_gain: Some(0.0), ..Gains::default() };
     let loss = DetectionLoss::new(&detector(Head::Anchors { anchors: anchors() }, &[8, 16], 3), &gains).unwrap();
     let found = loss.compute(&tensors(&maps(&shapes), &shapes), &TARGETS).unwrap();
     let close = |found: f32, expected: f32| (found - expected).abs() < 1e-4 * expected.abs().max(1e-2);
@@ -157,19 +157,19 @@ fn misfits_are_named() {
     let shapes = [[1, 16, 8, 8], [1, 16, 4, 4]];
     let error = loss.compute(&tensors(&maps(&shapes), &shapes), &TARGETS).unwrap_err().to_string();
     assert!(error.contains("image 1") && error.contains("1 images"), "{error}");
-    let gains = Gains { distribution: Some(1.0), ..Gains::default() };
+    let gains = Gains { dfl_gain: Some(1.0), ..Gains::default() };
     assert!(DetectionLoss::new(&detector(Head::Anchors { anchors: anchors() }, &[8, 16], 3), &gains).is_err());
-    let gains = Gains { bbox: Some(f32::NAN), ..Gains::default() };
+    let gains = Gains { box_gain: Some(f32::NAN), ..Gains::default() };
     assert!(DetectionLoss::new(&detector(Head::Distribution { reg_max: 4 }, &[8, 16], 3), &gains).is_err());
 }
 
 #[test]
 fn training_scales_the_weights_of_yolov5_that_nobody_gave() {
-    let given = Gains { bbox: Some(0.1), ..Gains::default() };
+    let given = Gains { box_gain: Some(0.1), ..Gains::default() };
     let found = given.for_training(&detector(Head::Anchors { anchors: anchors() }, &[8, 16], 8), 320);
-    let expected = Gains { bbox: Some(0.1), class: Some(0.075), objectness: Some(0.375), distribution: None };
+    let expected = Gains { box_gain: Some(0.1), class_gain: Some(0.075), objectness_gain: Some(0.375), dfl_gain: None };
     let close = |a: Option<f32>, b: Option<f32>| a.zip(b).is_some_and(|(a, b)| (a - b).abs() < 1e-6);
-    assert!(close(found.bbox, expected.bbox) && close(found.class, expected.class), "{found:?}");
-    assert!(close(found.objectness, expected.objectness) && found.distribution.is_none(), "{found:?}");
+    assert!(close(found.box_gain, expected.box_gain) && close(found.class_gain, expected.class_gain), "{found:?}");
+    assert!(close(found.objectness_gain, expected.objectness_gain) && found.dfl_gain.is_none(), "{found:?}");
     assert_eq!(given.for_training(&detector(Head::Distribution { reg_max: 4 }, &[8, 16], 8), 320), given);
 }
