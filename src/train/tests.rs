@@ -305,10 +305,10 @@ fn misfits_are_named_before_anything_runs() {
         let error = fit(&model, &data, &options, &Silent).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
-    fails(FitOptions { batch: 0, ..quick() }, &["batch", "1 to 4096"]);
-    fails(FitOptions { epochs: 0, ..quick() }, &["epochs", "at least 1"]);
+    fails(FitOptions { batch: 0, ..quick() }, &["batch", "from 1 to 4096"]);
+    fails(FitOptions { epochs: 0, ..quick() }, &["epochs", "from 1 to"]);
     fails(FitOptions { size: 100, ..quick() }, &["size", "32", "96"]);
-    fails(FitOptions { lr: f32::NAN, ..quick() }, &["lr", "above 0"]);
+    fails(FitOptions { lr: f32::NAN, ..quick() }, &["lr", "a number from", "NaN"]);
     fails(FitOptions { lrf: 2.0, ..quick() }, &["lrf"]);
     fails(FitOptions { augment: Augment { mosaic: 2.0, ..Augment::default() }, ..quick() }, &["mosaic"]);
     let more = with_classes(&model, &["circle", "square", "star"].map(String::from), 0).unwrap();

@@ -63,7 +63,7 @@ fn impossible_requests_are_named() {
     let error = yolo("yolov9n", &Fresh::numbered(3)).unwrap_err().to_string();
     assert!(error.contains("yolov9n") && error.contains("yolov8n"), "{error}");
     let error = yolo("yolov5n", &Fresh::numbered(0)).unwrap_err().to_string();
-    assert!(error.contains("classes") && error.contains("found 0"), "{error}");
+    assert!(error.contains("classes") && error.contains("not 0"), "{error}");
     let error = yolo("yolov5n", &Fresh { width: Some(-1.0), ..Fresh::numbered(1) }).unwrap_err().to_string();
     assert!(error.contains("width"), "{error}");
 }

@@ -188,18 +188,18 @@ fn options_out_of_range() {
     assert_eq!(
         errors,
         [
-            "batch = 0: expected a number from 1 to 4096",
-            "size = 0: expected a number from 1 to 8192",
-            "ahead = 0: expected a number from 1 to 64",
-            "mosaic = 1.5: expected a number from 0 to 1",
-            "hsv_h = NaN: expected a number from 0 to 1",
+            "option \"batch\" takes a whole number from 1 to 4096, not 0",
+            "option \"size\" takes a whole number from 1 to 8192, not 0",
+            "option \"ahead\" takes a whole number from 1 to 64, not 0",
+            "option \"mosaic\" takes a number from 0 to 1, not 1.5",
+            "option \"hsv_h\" takes a number from 0 to 1, not NaN",
         ]
     );
     let classes =
         |names: &[&str]| ShapesOptions { classes: names.iter().map(|n| n.to_string()).collect(), ..Default::default() };
     for options in [classes(&["circle", "hexagon"]), classes(&["star", "star"]), classes(&[])] {
         let error = shapes(&options).unwrap_err().to_string();
-        assert!(error.contains("circle, square, triangle, star, ring, cross"), "{error}");
+        assert!(error.contains("circle") && error.contains("ring") && error.contains("cross"), "{error}");
     }
     assert!(shapes(&ShapesOptions { train: 0, ..Default::default() }).unwrap_err().to_string().ends_with("not 0"));
     assert!(shapes(&ShapesOptions { size: 8, ..Default::default() }).unwrap_err().to_string().contains("32 to 4096"));
