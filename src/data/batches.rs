@@ -19,6 +19,7 @@ use crate::options::{OptionError, Options};
 
 /// How an epoch of training batches is made.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BatchOptions {
     /// Side of the square images in pixels.
     pub size: usize,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     coco::{self, CocoScore},
     curves::{Counted, Curves, Labels, Tail, area_101, best_point, confidence_at, over_confidence},
-    detection::Judged,
+    detection::ImageResult,
     matching::{self, Hits, THRESHOLDS},
 };
 use crate::options::option_names;
@@ -81,7 +81,7 @@ pub struct Scores {
 }
 
 /// Scores the detections of many images.
-pub fn average_precision(images: &[Judged], rule: Rule) -> Scores {
+pub fn average_precision(images: &[ImageResult], rule: Rule) -> Scores {
     let labels = count_labels(images);
     let (classes, coco) = match rule {
         Rule::Ultralytics => (claimed(images, &labels, matching::ultralytics, Tail::Drops), None),
@@ -94,7 +94,7 @@ pub fn average_precision(images: &[Judged], rule: Rule) -> Scores {
     summarise(rule, labels, classes, coco)
 }
 
-fn count_labels(images: &[Judged]) -> Labels {
+fn count_labels(images: &[ImageResult]) -> Labels {
     let mut labels = Labels::new();
     for image in images {
         let mut classes: Vec<usize> = image.truths().iter().map(|truth| truth.class).collect();
@@ -108,7 +108,7 @@ fn count_labels(images: &[Judged]) -> Labels {
 }
 
 /// The curves of the classes that have labels, in their order, from matches that are independent of size.
-fn claimed(images: &[Judged], labels: &Labels, matches: fn(&Judged) -> Vec<Hits>, tail: Tail) -> Vec<Curves> {
+fn claimed(images: &[ImageResult], labels: &Labels, matches: fn(&ImageResult) -> Vec<Hits>, tail: Tail) -> Vec<Curves> {
     let hits: Vec<Vec<Hits>> = images.par_iter().map(matches).collect();
     let of_class = |(&class, &(_, boxes)): (&usize, &(usize, usize))| {
         let mut ranked: Vec<(f32, Hits)> = Vec::new();

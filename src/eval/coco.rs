@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     curves::{Counted, Curves, Labels, over_confidence},
-    detection::{Detection, Judged},
+    detection::{Detection, ImageResult},
     matching::{Hits, THRESHOLDS},
 };
 use crate::boxes::{Truth, area_f64, iou_f64};
@@ -31,7 +31,7 @@ const MAX_DETECTIONS: usize = 100;
 const AREAS: [[f64; 2]; 4] = [[0.0, 1e10], [0.0, 1024.0], [1024.0, 9216.0], [9216.0, 1e10]];
 
 /// Curves of the classes that have labels, in their order, and the scores by size.
-pub(super) fn evaluate(images: &[Judged], labels: &Labels) -> (Vec<Curves>, CocoScore) {
+pub(super) fn evaluate(images: &[ImageResult], labels: &Labels) -> (Vec<Curves>, CocoScore) {
     let classes: Vec<usize> = labels.keys().copied().collect();
     let results: Vec<[Option<Ranked>; 4]> = classes.par_iter().map(|&class| rank(images, class)).collect();
     let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
@@ -61,7 +61,7 @@ struct Ranked {
 }
 
 /// For each range of areas; `None` where the class has no box of that size.
-fn rank(images: &[Judged], class: usize) -> [Option<Ranked>; 4] {
+fn rank(images: &[ImageResult], class: usize) -> [Option<Ranked>; 4] {
     let mut ranked = AREAS.map(|_| Ranked { outcomes: Vec::new(), labels: 0 });
     for image in images {
         let own = |detection: &&Detection| detection.class == class;

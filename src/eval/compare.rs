@@ -1,12 +1,13 @@
 //! Models side by side: size, cost, speed and quality.
 
+use espalier_kernels::allocator::Borrowing;
 use serde::{Deserialize, Serialize};
 
 use super::{
     average_precision::Score,
     error::EvalError,
     evaluate::evaluate,
-    latency::{Run, infer, noise, time_runs, with_threads},
+    latency::{Timed, infer, noise, time_runs, with_threads},
     options::{BenchOptions, EvaluateOptions},
     timing::Timing,
 };
@@ -47,6 +48,7 @@ pub struct Compare<'a> {
 /// # Errors
 /// Those of the measurements asked for; size for which a network cannot run.
 pub fn compare(models: &[&Model], what: Compare, progress: &dyn Progress) -> Result<Vec<Compared>, EvalError> {
+    let _memory = Borrowing::begin();
     let mut rows = models.iter().map(|model| row(model, what.size)).collect::<Result<Vec<_>, EvalError>>()?;
     if let Some(options) = what.bench {
         for (row, timing) in rows.iter_mut().zip(latencies(models, options, progress)?) {
@@ -75,7 +77,7 @@ fn latencies(models: &[&Model], options: &BenchOptions, progress: &dyn Progress)
     let ready = models.iter().map(ready).collect::<Result<Vec<_>, EvalError>>()?;
     with_threads(options.threads, || {
         let mut runs: Vec<_> = ready.iter().map(|(network, images)| move || infer(network, images)).collect();
-        let mut runs: Vec<Run> = runs.iter_mut().map(|run| run as Run).collect();
+        let mut runs: Vec<Timed> = runs.iter_mut().map(|run| run as Timed).collect();
         time_runs(options.warm_up, options.runs, progress, &mut runs)
     })?
 }

@@ -17,12 +17,12 @@ pub struct Detection {
 
 /// What one image shows and what was found in it, both in pixels of that image.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Judged {
+pub struct ImageResult {
     detections: Vec<Detection>,
     truths: Vec<Truth>,
 }
 
-impl Judged {
+impl ImageResult {
     /// Puts both together, the detections most confident first; those whose confidence is not a number are dropped.
     pub fn new(mut detections: Vec<Detection>, truths: Vec<Truth>) -> Self {
         detections.retain(|detection| !detection.confidence.is_nan());

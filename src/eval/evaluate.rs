@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     average_precision::{Scores, average_precision},
     decode::{DecodeOptions, decode},
-    detection::{Detection, Judged},
+    detection::{Detection, ImageResult},
     error::EvalError,
     nms::{NmsOptions, suppress},
     options::{self, EvaluateOptions},
@@ -64,7 +64,7 @@ pub struct Seconds {
 }
 
 /// Sees every batch and the network's raw outputs for it.
-pub type Observe<'a> = &'a mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>;
+pub type EachBatch<'a> = &'a mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>;
 
 /// Evaluates a detector on a split: every image letterboxed to a square, every class of every box that passes the
 /// confidence threshold, class-aware suppression, boxes compared in pixels of the original images.
@@ -97,26 +97,26 @@ pub fn evaluate(
     evaluate_with(model, dataset, options, progress, &mut |_, _| Ok(()))
 }
 
-/// [`evaluate`], showing every batch and the network's raw outputs for it to `observe` (for a validation loss).
+/// [`evaluate`], showing every batch and the network's raw outputs for it to `each` (for a validation loss).
 ///
 /// # Errors
-/// As [`evaluate`], and those of `observe`.
+/// As [`evaluate`], and those of `each`.
 pub fn evaluate_with(
     model: &Model,
     dataset: &Dataset,
     options: &EvaluateOptions,
     progress: &dyn Progress,
-    observe: Observe,
+    each: EachBatch,
 ) -> Result<Metrics, EvalError> {
     let _memory = Borrowing::begin();
     let start = Instant::now();
     let split = check(model, dataset, options)?;
     progress.start("evaluate", Some(split.samples.len() as u64));
-    let result = run(model, split, options, progress, observe);
+    let result = run(model, split, options, progress, each);
     progress.finish();
-    let (judged, mut seconds) = result?;
+    let (results, mut seconds) = result?;
     let scoring = Instant::now();
-    let scores = average_precision(&judged, options.metric);
+    let scores = average_precision(&results, options.metric);
     seconds.metric = scoring.elapsed().as_secs_f64();
     seconds.total = start.elapsed().as_secs_f64();
     Ok(Metrics {
@@ -124,10 +124,10 @@ pub fn evaluate_with(
         class_names: model.detector().classes.clone(),
         split: options.split.clone(),
         size: options.size,
-        images: judged.len(),
-        backgrounds: judged.iter().filter(|image| image.truths().is_empty()).count(),
-        labels: judged.iter().map(|image| image.truths().len()).sum(),
-        detections: judged.iter().map(|image| image.detections().len()).sum(),
+        images: results.len(),
+        backgrounds: results.iter().filter(|image| image.truths().is_empty()).count(),
+        labels: results.iter().map(|image| image.truths().len()).sum(),
+        detections: results.iter().map(|image| image.detections().len()).sum(),
         seconds,
     })
 }
@@ -151,8 +151,8 @@ fn run(
     split: &Arc<Split>,
     options: &EvaluateOptions,
     progress: &dyn Progress,
-    observe: Observe,
-) -> Result<(Vec<Judged>, Seconds), EvalError> {
+    each: EachBatch,
+) -> Result<(Vec<ImageResult>, Seconds), EvalError> {
     let device = model.device();
     let network = Inference::new(model, &[])?;
     let iou = options.iou.unwrap_or(match model.detector().head {
@@ -162,7 +162,7 @@ fn run(
     let decoding = DecodeOptions { confidence: options.conf, multi_label: true };
     let nms = NmsOptions { iou, max_detections: options.max_det, ..NmsOptions::default() };
     let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
-    let mut judged = Vec::with_capacity(split.samples.len());
+    let mut results = Vec::with_capacity(split.samples.len());
     let mut batches = Batches::eval(split, options.size, options.batch)?;
     loop {
         let before = Instant::now();
@@ -176,14 +176,14 @@ fn run(
         let images = candidates
             .into_par_iter()
             .zip(origins)
-            .map(|(candidates, origin)| judge(suppress(candidates, nms), origin, &split.samples[origin.sample]));
-        judged.par_extend(images);
+            .map(|(candidates, origin)| image_result(suppress(candidates, nms), origin, &split.samples[origin.sample]));
+        results.par_extend(images);
         waited += arrived - before;
         inferred += run - arrived;
         suppressed += run.elapsed();
-        observe(&batch, &outputs)?;
-        progress.advance(judged.len() as u64, "");
-        let [done, total] = [judged.len(), split.samples.len()];
+        each(&batch, &outputs)?;
+        progress.advance(results.len() as u64, "");
+        let [done, total] = [results.len(), split.samples.len()];
         if done < total && progress.stop_requested() {
             return Err(EvalError::Stopped { what: "images", done, total });
         }
@@ -194,15 +194,15 @@ fn run(
         nms: suppressed.as_secs_f64(),
         ..Seconds::default()
     };
-    Ok((judged, seconds))
+    Ok((results, seconds))
 }
 
 /// Detections and labels of an image in its own pixels.
-fn judge(detections: Vec<Detection>, origin: &Origin, sample: &Sample) -> Judged {
+fn image_result(detections: Vec<Detection>, origin: &Origin, sample: &Sample) -> ImageResult {
     let to_image = |found: Detection| Detection { corners: origin.to_image(found.corners), ..found };
     let [width, height] = [origin.width as f32, origin.height as f32];
     let truths = sample.boxes.iter().map(|label| label.in_pixels(width, height));
-    Judged::new(detections.into_iter().map(to_image).collect(), truths.collect())
+    ImageResult::new(detections.into_iter().map(to_image).collect(), truths.collect())
 }
 
 #[cfg(test)]

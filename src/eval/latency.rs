@@ -107,7 +107,7 @@ pub fn measure(
 const PROFILES: usize = 10;
 
 /// What is timed.
-pub type Run<'a> = &'a mut (dyn FnMut() -> Result<(), EvalError> + Send);
+pub type Timed<'a> = &'a mut (dyn FnMut() -> Result<(), EvalError> + Send);
 
 /// Times several candidates in turn, so that what disturbs the machine disturbs all of them: `warm_up` rounds that do
 /// not count, then `runs` that do. Gives a timing each, in order.
@@ -121,7 +121,7 @@ pub fn time_runs(
     warm_up: usize,
     runs: usize,
     progress: &dyn Progress,
-    candidates: &mut [Run],
+    candidates: &mut [Timed],
 ) -> Result<Vec<Timing>, EvalError> {
     let total = warm_up + runs;
     let mut seconds = vec![Vec::with_capacity(runs); candidates.len()];

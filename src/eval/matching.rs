@@ -1,7 +1,7 @@
 //! Which detections are right: each claims at most one labelled box of its class, and each box is claimed once, apart
 //! for every IoU threshold.
 
-use super::detection::Judged;
+use super::detection::ImageResult;
 use crate::boxes::iou;
 
 /// IoU thresholds of mean average precision: 0.5, 0.55, …, 0.95.
@@ -17,13 +17,13 @@ fn thresholds() -> [f32; THRESHOLDS] {
 
 /// The rule of Ultralytics (8.4.190): the most confident detection first, each claims the box that it overlaps most
 /// among those still free.
-pub(super) fn ultralytics(judged: &Judged) -> Vec<Hits> {
+pub(super) fn ultralytics(image: &ImageResult) -> Vec<Hits> {
     let thresholds = thresholds();
-    let mut claimed: Vec<Hits> = vec![0; judged.truths().len()];
+    let mut claimed: Vec<Hits> = vec![0; image.truths().len()];
     let mut overlaps = Vec::new();
-    let hits = judged.detections().iter().map(|detection| {
+    let hits = image.detections().iter().map(|detection| {
         overlaps.clear();
-        overlaps.extend(judged.truths().iter().map(|truth| match truth.class == detection.class {
+        overlaps.extend(image.truths().iter().map(|truth| match truth.class == detection.class {
             true => iou(truth.bounds, detection.corners),
             false => 0.0,
         }));
@@ -48,12 +48,12 @@ pub(super) fn ultralytics(judged: &Judged) -> Vec<Hits> {
 
 /// The rule of YOLOv5 (7.0): each detection stands for the box that it overlaps most, free or not; of the detections
 /// that stand for a box, the most confident is right.
-pub(super) fn yolov5(judged: &Judged) -> Vec<Hits> {
+pub(super) fn yolov5(image: &ImageResult) -> Vec<Hits> {
     let thresholds = thresholds();
-    let mut claimed: Vec<Hits> = vec![0; judged.truths().len()];
-    let hits = judged.detections().iter().map(|detection| {
+    let mut claimed: Vec<Hits> = vec![0; image.truths().len()];
+    let hits = image.detections().iter().map(|detection| {
         let mut best = (0.0, None);
-        for (label, truth) in judged.truths().iter().enumerate() {
+        for (label, truth) in image.truths().iter().enumerate() {
             if truth.class == detection.class {
                 let overlap = iou(truth.bounds, detection.corners);
                 if overlap > best.0 {
@@ -87,26 +87,26 @@ mod tests {
     /// gives it the box that is left.
     #[test]
     fn the_rules_differ_where_a_box_is_claimed_twice() {
-        let judged = Judged::new(vec![row(0.5, 0.9), row(1.0, 0.8)], vec![label(0.0, 0), label(3.0, 0)]);
-        let [first, second] = ultralytics(&judged)[..] else { panic!("two detections") };
+        let image = ImageResult::new(vec![row(0.5, 0.9), row(1.0, 0.8)], vec![label(0.0, 0), label(3.0, 0)]);
+        let [first, second] = ultralytics(&image)[..] else { panic!("two detections") };
         assert_eq!(first, 0b1_1111_1111, "9.5 of 10.5 is 0.905");
         assert_eq!(second, 0b1111, "8 of 12 is 0.667 with the box that is left");
-        assert_eq!(yolov5(&judged)[1], 0);
+        assert_eq!(yolov5(&image)[1], 0);
     }
 
     #[test]
     fn classes_are_kept_apart_and_every_box_is_claimed_once() {
-        let judged = Judged::new(vec![row(0.0, 0.9), row(0.0, 0.9)], vec![label(0.0, 0), label(0.0, 1)]);
+        let image = ImageResult::new(vec![row(0.0, 0.9), row(0.0, 0.9)], vec![label(0.0, 0), label(0.0, 1)]);
         for rule in [ultralytics, yolov5] {
-            assert_eq!(rule(&judged), [0b11_1111_1111, 0]);
+            assert_eq!(rule(&image), [0b11_1111_1111, 0]);
         }
     }
 
     #[test]
     fn nothing_found_or_nothing_there() {
         for rule in [ultralytics, yolov5] {
-            assert!(rule(&Judged::new(vec![], vec![label(0.0, 0)])).is_empty());
-            assert_eq!(rule(&Judged::new(vec![row(0.0, 0.9)], vec![])), [0]);
+            assert!(rule(&ImageResult::new(vec![], vec![label(0.0, 0)])).is_empty());
+            assert_eq!(rule(&ImageResult::new(vec![row(0.0, 0.9)], vec![])), [0]);
         }
     }
 }

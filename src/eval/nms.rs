@@ -5,6 +5,7 @@ use crate::boxes::{Corners, area};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct NmsOptions {
     /// A box goes if its intersection over union with a kept box of its class is larger than this.
     pub iou: f32,

@@ -13,6 +13,7 @@ use crate::{
 
 /// What a fresh model should be.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Fresh {
     /// Class names, by class index.
     pub classes: Vec<String>,

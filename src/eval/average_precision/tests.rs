@@ -7,11 +7,11 @@ use crate::{boxes::Truth, eval::Detection, testing::shared};
 const IMAGE: [f32; 2] = [640.0, 480.0];
 
 /// The golden's results, and its detections beside the labels of BCCD's val split.
-fn golden(model: &str) -> Option<(serde_json::Value, Vec<Judged>)> {
+fn golden(model: &str) -> Option<(serde_json::Value, Vec<ImageResult>)> {
     let text = std::fs::read(shared(&format!("goldens/{model}.eval.json"))?).unwrap();
     let facts: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let labels = shared("data/bccd/labels/val")?;
-    let judged = facts["detections"].as_object().unwrap().iter().map(|(image, rows)| {
+    let images = facts["detections"].as_object().unwrap().iter().map(|(image, rows)| {
         let rows: Vec<[f32; 6]> = serde_json::from_value(rows.clone()).unwrap();
         let detection = |[a, b, c, d, confidence, class]: [f32; 6]| Detection {
             corners: [a, b, c, d],
@@ -19,10 +19,10 @@ fn golden(model: &str) -> Option<(serde_json::Value, Vec<Judged>)> {
             class: class as usize,
         };
         let text = std::fs::read_to_string(labels.join(format!("{image}.txt"))).unwrap();
-        Judged::new(rows.into_iter().map(detection).collect(), text.lines().map(truth).collect())
+        ImageResult::new(rows.into_iter().map(detection).collect(), text.lines().map(truth).collect())
     });
-    let judged = judged.collect();
-    Some((facts, judged))
+    let images = images.collect();
+    Some((facts, images))
 }
 
 fn truth(line: &str) -> Truth {
@@ -43,9 +43,9 @@ fn close(found: f64, expected: &serde_json::Value, what: &str) {
 #[test]
 fn yolo_rules_equal_the_goldens() {
     for model in ["yolov5n-bccd", "yolov8n-bccd"] {
-        let Some((facts, judged)) = golden(model) else { return };
+        let Some((facts, images)) = golden(model) else { return };
         for rule in [Rule::Ultralytics, Rule::Yolov5] {
-            let (scores, facts) = (average_precision(&judged, rule), &facts[rule.name()]);
+            let (scores, facts) = (average_precision(&images, rule), &facts[rule.name()]);
             let what = format!("{model}, {}", rule.name());
             close(scores.overall.precision, &facts["precision"], &what);
             close(scores.overall.recall, &facts["recall"], &what);
@@ -66,8 +66,8 @@ fn yolo_rules_equal_the_goldens() {
 #[test]
 fn coco_equals_the_goldens() {
     for model in ["yolov5n-bccd", "yolov8n-bccd"] {
-        let Some((facts, judged)) = golden(model) else { return };
-        let (scores, facts) = (average_precision(&judged, Rule::Coco), &facts["coco"]);
+        let Some((facts, images)) = golden(model) else { return };
+        let (scores, facts) = (average_precision(&images, Rule::Coco), &facts["coco"]);
         close(scores.overall.map, &facts["map"], model);
         close(scores.overall.map50, &facts["map50"], model);
         close(scores.overall.map75, &facts["map75"], model);
@@ -83,7 +83,7 @@ fn square(left: f32, side: f32) -> [f32; 4] {
     [left, 10.0, left + side, 10.0 + side]
 }
 
-fn perfect() -> Vec<Judged> {
+fn perfect() -> Vec<ImageResult> {
     let truths: Vec<Truth> =
         (0..6).map(|i| Truth { bounds: square(i as f32 * 60.0, 20.0 + i as f32), class: i % 2 }).collect();
     let found = |(i, truth): (usize, &Truth)| Detection {
@@ -92,7 +92,7 @@ fn perfect() -> Vec<Judged> {
         class: truth.class,
     };
     let detections = truths.iter().enumerate().map(found).collect();
-    vec![Judged::new(detections, truths)]
+    vec![ImageResult::new(detections, truths)]
 }
 
 #[test]
@@ -113,12 +113,12 @@ fn finding_everything_scores_one() {
 fn nothing_found_nothing_labelled_no_image() {
     for rule in Rule::ALL {
         let mut missed = perfect();
-        missed[0] = Judged::new(vec![], missed[0].truths().to_vec());
+        missed[0] = ImageResult::new(vec![], missed[0].truths().to_vec());
         let scores = average_precision(&missed, rule);
         assert_eq!(scores.overall, Score::default(), "{rule:?}");
         assert_eq!(scores.classes.len(), 2);
-        let unlabelled = vec![Judged::new(perfect()[0].detections().to_vec(), vec![])];
-        for images in [unlabelled, vec![Judged::default()], vec![]] {
+        let unlabelled = vec![ImageResult::new(perfect()[0].detections().to_vec(), vec![])];
+        for images in [unlabelled, vec![ImageResult::default()], vec![]] {
             let scores = average_precision(&images, rule);
             assert_eq!(scores.overall, Score::default(), "{rule:?}");
             assert!(scores.classes.is_empty());
@@ -134,11 +134,11 @@ fn what_is_not_a_number_counts_as_nothing() {
         let expected = average_precision(&images, rule);
         let mut detections = images[0].detections().to_vec();
         detections.push(Detection { corners: square(0.0, 20.0), confidence: f32::NAN, class: 0 });
-        images[0] = Judged::new(detections, images[0].truths().to_vec());
+        images[0] = ImageResult::new(detections, images[0].truths().to_vec());
         assert_eq!(average_precision(&images, rule), expected);
         let mut detections = images[0].detections().to_vec();
         detections.push(Detection { corners: [f32::NAN; 4], confidence: 0.01, class: 0 });
-        images[0] = Judged::new(detections, images[0].truths().to_vec());
+        images[0] = ImageResult::new(detections, images[0].truths().to_vec());
         let scores = average_precision(&images, rule);
         assert!((scores.overall.map - expected.overall.map).abs() < 1e-9, "{rule:?}");
     }
@@ -147,17 +147,17 @@ fn what_is_not_a_number_counts_as_nothing() {
 /// What must not matter, and what must make things worse.
 #[test]
 fn metamorphic() {
-    let Some((_, judged)) = golden("yolov5n-bccd") else { return };
-    let judged = &judged[..30];
+    let Some((_, images)) = golden("yolov5n-bccd") else { return };
+    let images = &images[..30];
     for rule in Rule::ALL {
-        let base = average_precision(judged, rule).overall;
+        let base = average_precision(images, rule).overall;
         let remade = |change: &dyn Fn(&mut Vec<Detection>, &mut Vec<Truth>)| {
-            let images: Vec<Judged> = judged
+            let images: Vec<ImageResult> = images
                 .iter()
                 .map(|image| {
                     let (mut detections, mut truths) = (image.detections().to_vec(), image.truths().to_vec());
                     change(&mut detections, &mut truths);
-                    Judged::new(detections, truths)
+                    ImageResult::new(detections, truths)
                 })
                 .collect();
             average_precision(&images, rule).overall
@@ -187,8 +187,8 @@ fn metamorphic() {
         assert!(noisy.map < base.map, "{rule:?}");
     }
     for rule in Rule::ALL {
-        let twice: Vec<Judged> = judged.iter().chain(judged).cloned().collect();
-        let [once, twice] = [judged, &twice].map(|images| average_precision(images, rule).overall);
+        let twice: Vec<ImageResult> = images.iter().chain(images).cloned().collect();
+        let [once, twice] = [images, &twice].map(|images| average_precision(images, rule).overall);
         assert!((once.map - twice.map).abs() < 5e-3, "{rule:?}: {} {}", once.map, twice.map);
     }
 }

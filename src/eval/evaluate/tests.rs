@@ -112,10 +112,10 @@ fn blood_cells_score_as_the_goldens_say() {
         let golden: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let options = EvaluateOptions { size: 320, ..EvaluateOptions::default() };
         let split = check(&model, &data, &options).unwrap();
-        let (judged, _) = run(&model, split, &options, &Silent, &mut |_, _| Ok(())).unwrap();
-        assert_eq!(judged.len(), 87);
+        let (images, _) = run(&model, split, &options, &Silent, &mut |_, _| Ok(())).unwrap();
+        assert_eq!(images.len(), 87);
         for rule in Rule::ALL {
-            let scores = average_precision(&judged, rule);
+            let scores = average_precision(&images, rule);
             let golden = &golden[rule.name()];
             let close = |found: f64, key: &str| {
                 let expected = golden[key].as_f64().unwrap();
