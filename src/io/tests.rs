@@ -230,7 +230,7 @@ fn network(header: &mut serde_json::Value, change: impl FnOnce(&mut serde_json::
 
 #[test]
 fn tampered_headers_are_refused() {
-    refused(|header| header["__metadata__"]["espalier.format"] = "2".into(), &["version 2", "newer"]);
+    refused(|header| header["__metadata__"]["espalier.format"] = "3".into(), &["version 3", "newer"]);
     refused(|header| header["__metadata__"]["espalier.format"] = "one".into(), &["`one`"]);
     refused(|header| header["__metadata__"] = serde_json::json!({"format": "pt"}), &["not saved by Espalier"]);
     refused(|header| header["__metadata__"]["espalier.model"] = "{}".into(), &["description", "graph"]);

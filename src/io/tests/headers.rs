@@ -49,7 +49,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
             items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), found));
         }
         Value::Object(entries) => {
-            entries.iter().for_each(|(key, entry)| places(entry, &format!("{at}/{key}"), found));
+            let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+            entries.iter().for_each(|(key, entry)| places(entry, &format!("{at}/{}", escaped(key)), found));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
