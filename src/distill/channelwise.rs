@@ -16,7 +16,7 @@ use super::{
 use crate::{
     exec::{
         Inference,
-        numbers::{self, Numbers, on_cpu},
+        numbers::{self, Numbers},
     },
     graph::NodeId,
     model::Tensors,
@@ -71,7 +71,7 @@ impl Term for ChannelWise {
     }
 
     fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
-        let teacher = input.run(&self.teacher)?;
+        let teacher = input.run_on_cpu(&self.teacher)?;
         let mut sum = 0.0;
         for (index, level) in self.levels.iter().enumerate() {
             sum += self.compare_level(index, input, &teacher.taps[&level.teacher], gradients)?;
@@ -103,16 +103,15 @@ impl ChannelWise {
         gradients: &mut Gradients,
     ) -> Result<f64, TermError> {
         let level = &self.levels[index];
-        let student = &input.values.taps[&level.student];
+        let student = &input.taps_on_cpu()?[&level.student];
         let dims = student.dims4()?;
         let (batch, _, height, width) = dims;
         let maps = [level.teacher_width, height * width];
-        let (teacher, student) = (on_cpu(teacher)?, on_cpu(student)?);
-        let (wanted, features) = (Numbers::of(&teacher)?, Numbers::of(&student)?);
+        let (wanted, features) = (Numbers::of(teacher)?, Numbers::of(student)?);
         let (name, adapter) = (adapter_name(index), adapter(level));
         let prepared = adapter.as_ref().map(|adapter| {
-            let matrix = on_cpu(&input.tensors[&name])?;
-            candle_core::Result::Ok(adapter.prepare([height, width], &Numbers::of(&matrix)?))
+            let matrix = &input.tensors_on_cpu()?[&name];
+            candle_core::Result::Ok(adapter.prepare([height, width], &Numbers::of(matrix)?))
         });
         let prepared = prepared.transpose()?;
         let compare = |teacher: &[f32], features: &[f32], of_features: &mut [f32]| match &prepared {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use espalier_kernels::{
     elementwise::{self, Activation},
     logistic::sigmoid_of,
@@ -15,10 +16,7 @@ use super::{
     pair::Pair,
 };
 use crate::{
-    exec::{
-        Inference,
-        numbers::{Numbers, on_cpu},
-    },
+    exec::{Inference, numbers::Numbers},
     model::{Detector, Head, OutputKind},
     train::{Gradients, Term, TermError, TermInput, loss::objectness_balance},
 };
@@ -76,13 +74,9 @@ impl Term for Outputs {
     }
 
     fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
-        let teacher = input.run(&self.teacher)?;
-        let teacher = self
-            .same
-            .iter()
-            .map(|&output| on_cpu(&teacher.outputs[output]))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        let numbers = teacher.iter().map(Numbers::of).collect::<candle_core::Result<Vec<_>>>()?;
+        let teacher = input.run_on_cpu(&self.teacher)?;
+        let teacher: Vec<&Tensor> = self.same.iter().map(|&output| &teacher.outputs[output]).collect();
+        let numbers = teacher.iter().map(|map| Numbers::of(map)).collect::<candle_core::Result<Vec<_>>>()?;
         let maps = numbers.iter().zip(&teacher).map(|(numbers, map)| {
             let places = map.dim(2)? * map.dim(3)?;
             Ok(Map { numbers, places })

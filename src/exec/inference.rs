@@ -31,12 +31,16 @@ pub struct InferenceOptions {
     pub starts: Vec<NodeId>,
 }
 
-/// A model made ready for inference, to run many times: on the CPU its normalisations are folded into its convolutions.
+/// A model made ready for inference, to run many times: its normalisations are folded into its convolutions.
 pub struct Inference {
     model: Model,
     options: InferenceOptions,
-    /// The fast path, where that is the backend.
-    prepared: Option<fast::Prepared>,
+    prepared: Prepared,
+}
+
+enum Prepared {
+    Reference(reference::Prepared),
+    Fast(fast::Prepared),
 }
 
 impl Inference {
@@ -65,8 +69,8 @@ impl Inference {
             shapes::check_nodes(model.graph(), nodes)?;
         }
         let prepared = match backend {
-            Backend::Fast(dtype) => Some(fast::Prepared::new(model, &options, dtype)?),
-            Backend::Reference => None,
+            Backend::Fast(dtype) => Prepared::Fast(fast::Prepared::new(model, &options, dtype)?),
+            Backend::Reference => Prepared::Reference(reference::Prepared::new(model, &options)?),
         };
         Ok(Self { model: model.clone(), options, prepared })
     }
@@ -111,18 +115,21 @@ impl Inference {
     ) -> Result<(Values, StepTimes), ExecError> {
         let shapes = Shapes::new(self.model.graph(), images)?;
         shapes.check_starts(self.model.graph(), &self.options.starts, starts)?;
+        let graph = self.model.graph();
         match &self.prepared {
-            Some(prepared) => on_the_pool(|| prepared.run(self.model.graph(), &shapes, images, starts, observer)),
-            None => {
-                let values = reference::infer(&self.model, &self.options, &shapes, images, starts, observer)?;
-                Ok((values, StepTimes::default()))
+            Prepared::Fast(prepared) => on_the_pool(|| prepared.run(graph, &shapes, images, starts, observer)),
+            Prepared::Reference(prepared) => {
+                Ok((prepared.run(graph, &shapes, images, starts, observer)?, StepTimes::default()))
             }
         }
     }
 
     /// How many convolutions run in which way; none do on the reference backend.
     pub fn ways(&self) -> ConvolutionWays {
-        self.prepared.as_ref().map(fast::Prepared::ways).unwrap_or_default()
+        match &self.prepared {
+            Prepared::Fast(prepared) => prepared.ways(),
+            Prepared::Reference(_) => ConvolutionWays::default(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod backend;
 mod dtype;
 mod error;
 mod fast;
+mod fuse;
 mod image_gradients;
 mod inference;
 pub(crate) mod numbers;
@@ -22,6 +23,7 @@ mod shapes;
 mod tape;
 mod threads;
 mod times;
+pub(crate) mod transfer;
 mod values;
 
 pub use espalier_kernels::dtype::ComputeDtype;
@@ -34,6 +36,7 @@ pub use observer::{Observer, ObserverError};
 pub use reach::frontier;
 pub use tape::{NormStatistics, Tape, TrainOptions, train, train_observed, train_with};
 pub use times::StepTimes;
+pub use transfer::transfers;
 pub use values::{Gradients, ValueGradients, Values};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor};
 use rayon::prelude::*;
 
 /// Numbers of a tensor or of a slice, without a copy.
@@ -88,12 +88,4 @@ impl<F: FnOnce(&mut [f32]) -> R, R> InplaceOp1 for Change<F, R> {
             _ => candle_core::bail!("expected contiguous fp32 numbers"),
         }
     }
-}
-
-/// The tensor itself where it is on the CPU and contiguous, else a copy that is.
-///
-/// # Errors
-/// Where it cannot be moved.
-pub(crate) fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
-    tensor.to_device(&Device::Cpu)?.contiguous()
 }

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use candle_core::{Tensor, Var};
 use serde_json::Value;
 
-use super::term::{Gradients, Term, TermError, TermInput};
-use crate::{graph::NodeId, model::Tensors};
+use super::term::{Gradients, Leaf, Term, TermError, TermInput};
+use crate::{exec::transfer, graph::NodeId, model::Tensors};
 
 /// A term that is a function of the student's values, its own tensors and the student's, in candle's operations.
 ///
@@ -81,13 +81,9 @@ where
         let store = (&value * input.batch() as f64)?.backward()?;
         for (leaf, variable) in leaves.read.into_inner() {
             let Some(gradient) = store.get(&variable).map(Tensor::detach) else { continue };
-            match leaf {
-                Leaf::Output(index) => gradients.add_output(index, gradient)?,
-                Leaf::Tap(node) => gradients.add_tap(node, gradient)?,
-                Leaf::Tensor(name) => gradients.add_tensor(&name, gradient)?,
-            }
+            gradients.add(leaf, gradient)?;
         }
-        Ok(vec![f64::from(value.reshape(())?.to_scalar::<f32>()?)])
+        Ok(vec![f64::from(transfer::down_number(&value)?)])
     }
 }
 
@@ -96,13 +92,6 @@ where
 pub struct Leaves<'a> {
     input: &'a TermInput<'a>,
     read: RefCell<Vec<(Leaf, Var)>>,
-}
-
-#[derive(Clone, PartialEq)]
-enum Leaf {
-    Output(usize),
-    Tap(NodeId),
-    Tensor(String),
 }
 
 impl<'a> Leaves<'a> {

@@ -18,6 +18,7 @@ use super::{
     hook::{Hook, HookState},
     objective::Objective,
     options::FitOptions,
+    parameters::Arrays,
     state::RunState,
     trainer::Trainer,
 };
@@ -101,10 +102,7 @@ pub(super) struct Checkpoint {
     pub identity: Identity,
     state: RunState,
     hooks: BTreeMap<String, HookState>,
-    values: Vec<f32>,
-    average: Option<Vec<f32>>,
-    moments: Vec<Vec<f32>>,
-    optimizer_steps: u64,
+    arrays: Arrays<'static>,
 }
 
 /// Writes a checkpoint; the one before stays until it is complete.
@@ -116,7 +114,7 @@ pub(super) fn save(
     state: &RunState,
     hooks: &[&dyn Hook],
 ) -> Result<(), TrainError> {
-    let model = trainer.model();
+    let (model, kept) = (trainer.model(), trainer.arrays()?);
     let hooks = hooks.iter().map(|hook| {
         let name = hook.name().to_owned();
         let state = hook.state().map_err(|source| TrainError::Hook { hook: name.clone(), source })?;
@@ -130,7 +128,7 @@ pub(super) fn save(
         provenance: model.provenance().clone(),
         options: options.clone(),
         identity: identity.clone(),
-        optimizer_steps: trainer.optimizer.steps,
+        optimizer_steps: kept.steps,
         state: state.clone(),
         hooks: hooks.iter().map(|(name, state)| (name.clone(), state.values.clone())).collect(),
     };
@@ -138,11 +136,11 @@ pub(super) fn save(
     let mut add = |name: String, shape: Vec<usize>, values: &[f32]| {
         arrays.push((name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()));
     };
-    add("values".into(), vec![trainer.values.len()], &trainer.values);
-    if let Some(average) = &trainer.average {
+    add("values".into(), vec![kept.values.len()], &kept.values);
+    if let Some(average) = &kept.average {
         add("average".into(), vec![average.len()], average);
     }
-    for (index, state) in trainer.optimizer.state.iter().enumerate() {
+    for (index, state) in kept.state.iter().enumerate() {
         add(format!("state.{index}"), vec![state.len()], state);
     }
     for (hook, state) in &hooks {
@@ -199,7 +197,7 @@ fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let hooks = description.hooks.into_iter().map(hook).collect::<Result<_, CheckpointError>>()?;
     let names = (0..).map(|index| format!("state.{index}"));
     let names = names.take_while(|name| arrays.names().iter().any(|known| *known == name));
-    let moments = names.map(|name| array(&name)).collect::<Result<_, _>>()?;
+    let moments = names.map(|name| Ok(array(&name)?.into())).collect::<Result<_, CheckpointError>>()?;
     Ok(Checkpoint {
         graph: description.graph,
         detector: description.detector,
@@ -207,10 +205,12 @@ fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
         identity: description.identity,
         state: description.state,
         hooks,
-        values: array("values")?,
-        average: if description.options.ema { Some(array("average")?) } else { None },
-        moments,
-        optimizer_steps: description.optimizer_steps,
+        arrays: Arrays {
+            values: array("values")?.into(),
+            average: if description.options.ema { Some(array("average")?.into()) } else { None },
+            state: moments,
+            steps: description.optimizer_steps,
+        },
         options: description.options,
     })
 }
@@ -229,21 +229,13 @@ impl Checkpoint {
         trainer: &mut Trainer,
         hooks: impl Iterator<Item = &'a mut (dyn Hook + 'static)>,
     ) -> Result<RunState, TrainError> {
-        let lengths = |values: &[f32], moments: &[Vec<f32>], average: &Option<Vec<f32>>| {
-            (values.len(), average.as_ref().map(Vec::len), moments.iter().map(Vec::len).collect::<Vec<_>>())
-        };
-        let found = lengths(&self.values, &self.moments, &self.average);
-        let expected = lengths(&trainer.values, &trainer.optimizer.state, &trainer.average);
+        let (found, expected) = (self.arrays.lengths(), trainer.arrays()?.lengths());
         if found != expected {
             let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
             let source = CheckpointError::ArrayLengths { found, expected };
             return Err(TrainError::Checkpoint { path: path.into(), source });
         }
-        trainer.values = self.values;
-        trainer.average = self.average;
-        trainer.optimizer.state = self.moments;
-        trainer.optimizer.steps = self.optimizer_steps;
-        trainer.refresh()?;
+        trainer.restore(self.arrays)?;
         for hook in hooks {
             let name = hook.name().to_owned();
             let state = self.hooks.remove(&name).unwrap_or_default();

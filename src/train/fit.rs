@@ -222,7 +222,6 @@ impl<'a> Session<'a> {
             augment: self.augment(),
             ..BatchOptions::default()
         };
-        let device = self.trainer.model().device();
         let steps = self.total_steps();
         self.state.sums.resize(self.parts.len(), 0.0);
         let (began, before) = (Instant::now(), self.state.images);
@@ -237,9 +236,8 @@ impl<'a> Session<'a> {
             let trainer = &mut self.trainer;
             let mut context = StepContext { epoch, step, steps, rates: &mut rates, trainer };
             self.hooks.call(|hook| hook.before_step(&mut context))?;
-            let images = batch.images.to_device(&device)?;
             let share = step as f64 / steps as f64;
-            let report = self.trainer.step(&images, &batch.targets, self.objective, &rates, share)?;
+            let report = self.trainer.step(&batch.images, &batch.targets, self.objective, &rates, share)?;
             if !report.made {
                 let what = if report.total.is_finite() { "gradient" } else { "loss" };
                 return Ok(Some(Ended::Diverged { what, lr: rates.lr[1] }));

@@ -1,10 +1,10 @@
 //! What the fit loop calls beside its own work, and the hooks that every run has.
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use serde_json::Value;
 
 use super::{optimizer::Rates, options::FitOptions, run::Epoch, schedule::LearningRates, trainer::Trainer};
-use crate::model::Tensors;
+use crate::{exec::transfer, model::Tensors};
 
 /// Any error of a hook.
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;
@@ -107,10 +107,9 @@ pub struct HookState {
 impl HookState {
     /// With the tensors as a checkpoint keeps them.
     pub(super) fn on_cpu(self) -> candle_core::Result<Self> {
-        let tensor = |(name, tensor): (String, candle_core::Tensor)| {
-            Ok((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?))
-        };
-        Ok(Self { tensors: self.tensors.into_iter().map(tensor).collect::<candle_core::Result<_>>()?, ..self })
+        let tensors = self.tensors.values().map(|tensor| tensor.to_dtype(DType::F32));
+        let down = transfer::down(&tensors.collect::<candle_core::Result<Vec<_>>>()?)?;
+        Ok(Self { tensors: self.tensors.into_keys().zip(down).collect(), ..self })
     }
 }
 

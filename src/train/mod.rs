@@ -13,12 +13,15 @@ mod classes;
 mod detection;
 mod error;
 mod fit;
+mod flat;
 mod folder;
 mod hook;
+mod layout;
 mod objective;
 mod optimizer;
 mod options;
 mod parameters;
+mod resident;
 mod resume;
 mod run;
 mod schedule;
@@ -43,5 +46,7 @@ pub use run::{Epoch, Run, Validation};
 pub use term::{Gradients, Term, TermError, TermInput};
 pub use trainer::{StepReport, Trainer};
 
+#[cfg(test)]
+mod resident_tests;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use candle_core::Device;
+
 use super::{error::TrainError, loss::Gains, optimizer::OptimizerKind};
 use crate::{
     data::{Augment, Dataset},
     eval::check_size,
-    exec::{self, ComputeDtype},
+    exec::{Backend, ComputeDtype, ExecError},
     model::Model,
-    options::{Options, option_names, options},
+    options::{Field, Options, Spec, Value, option_names, options},
 };
 
 /// How the learning rate falls from `lr` to `lr · lrf`.
@@ -74,10 +76,35 @@ options! {
         pub checkpoint_every: usize = 0;
         /// Folder of a run to resume, which then decides all other options.
         pub resume: Option<PathBuf> = None;
+        /// What runs the steps; `None` for the fastest backend of the model's device. For users of the library: no option
+        /// of scripts, and not kept in checkpoints.
+        #[serde(skip)]
+        pub backend: Option<Backend> = None;
+    }
+}
+
+/// A choice that scripts do not have.
+impl Field for Option<Backend> {
+    type Limits = ();
+
+    fn declare(&self, _: &'static str, _: &'static str, _: Option<()>, _: &mut Vec<Spec>) {}
+
+    fn values(&self, _: &mut Vec<Option<Value>>) {}
+
+    fn assign(&mut self, _: &str, _: &str, _: &Value) -> bool {
+        false
     }
 }
 
 impl FitOptions {
+    /// The backend that runs the steps of a model on `device`.
+    ///
+    /// # Errors
+    /// As [`Backend::for_training`].
+    pub fn backend_for(&self, device: &Device) -> Result<Backend, ExecError> {
+        self.backend.map_or_else(|| Backend::for_training(device, self.precision), Ok)
+    }
+
     /// Checks the options against their ranges, the model and the dataset.
     ///
     /// # Errors
@@ -85,7 +112,7 @@ impl FitOptions {
     pub fn validate(&self, model: &Model, data: &Dataset) -> Result<(), TrainError> {
         self.check()?;
         check_size(model, self.size)?;
-        exec::Backend::for_training(&model.device(), self.precision)?;
+        self.backend_for(&model.device())?;
         let (model_classes, data_classes) = (&model.detector().classes, &data.names);
         if model_classes.len() != data_classes.len() {
             return Err(TrainError::Classes {

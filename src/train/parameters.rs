@@ -1,150 +1,92 @@
-//! Every trained tensor and running average of a model as one flat array, so that a step touches memory once.
+//! The parameters of a model in training, wherever they lie.
 
-use std::ops::Range;
+use std::{borrow::Cow, fmt};
 
-use candle_core::{DType, Device, Result, Tensor};
-use rayon::prelude::*;
+use candle_core::Result;
 
+use super::{flat::Flat, layout::Layout, optimizer::Rates, options::FitOptions, resident::Resident, schedule::Decay};
 use crate::{
-    graph::Role,
+    exec::Backend,
     model::{Model, Tensors},
 };
 
-/// How many groups the optimiser tells apart.
-pub(super) const GROUPS: usize = 3;
+/// Every tensor of a model and of the terms, the average of the trained ones, and the optimiser's state.
+pub(super) trait Parameters: fmt::Debug + Send + Sync {
+    /// How the tensors lie in the arrays.
+    fn layout(&self) -> &Layout;
 
-/// The optimiser's groups, in the order that YOLO's trainers number them (`lr/pg0` and so on in `results.csv`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
-    /// Biases and normalisation shifts: no decay, and a learning rate of their own while warming up.
-    Biases,
-    /// Convolution weights and an objective's own tensors: with decay.
-    Weights,
-    /// Normalisation scales: no decay.
-    Scales,
+    /// The model's tensors and the terms' own, as they are now. They do not change with later steps.
+    fn tensors(&self) -> Result<(Tensors, Tensors)>;
+
+    /// The model's averaged tensors, where an average is kept.
+    fn averaged(&self) -> Result<Option<Tensors>>;
+
+    /// Clipping, optimiser, masks, average. Gives the gradient's global norm before clipping; where that is not finite,
+    /// nothing changes.
+    fn update(&mut self, update: &Update<'_>) -> Result<f64>;
+
+    /// Overwrites some of the trained tensors, by name; masked weights stay zero.
+    fn overwrite(&mut self, tensors: &Tensors) -> Result<()>;
+
+    /// All arrays, on the CPU.
+    fn arrays(&self) -> Result<Arrays<'_>>;
+
+    /// Goes on from arrays of the same lengths as [`Parameters::arrays`] has.
+    fn restore(&mut self, arrays: Arrays<'_>) -> Result<()>;
 }
 
-/// Where each tensor lies in the flat array: the groups one after another, then what is not trained.
-#[derive(Clone, Debug)]
-pub(super) struct Layout {
-    entries: Vec<Entry>,
-    ends: [usize; GROUPS],
-    len: usize,
-    device: Device,
+/// What moves the parameters in a step.
+pub(super) struct Update<'a> {
+    /// Gradients by tensor name, which are added; what has none stays where the optimiser's state leaves it.
+    pub gradients: [&'a Tensors; 2],
+    /// Running averages after the batch, by tensor name.
+    pub running: &'a Tensors,
+    /// The global norm to which the gradient is clipped, or 0.
+    pub clip: f32,
+    pub rates: &'a Rates,
+    pub decay: Decay,
 }
 
-#[derive(Clone, Debug)]
-struct Entry {
-    name: String,
-    shape: Vec<usize>,
-    place: Range<usize>,
-    /// Whether it belongs to the objective, not to the model.
-    extra: bool,
-}
-
-impl Layout {
-    /// Lays out a model's tensors and an objective's own (`extra`), by group and then by name.
-    pub fn new(model: &Model, extra: &Tensors) -> Self {
-        let group = |role: Role| match role {
-            Role::Bias | Role::NormShift => Group::Biases as usize,
-            Role::Weight => Group::Weights as usize,
-            Role::NormScale => Group::Scales as usize,
-            Role::RunningMean | Role::RunningVar => GROUPS,
-        };
-        let mut tensors: Vec<(usize, String, Vec<usize>, bool)> = model
-            .graph()
-            .parameters()
-            .map(|(_, name, parameter)| (group(parameter.role), name, parameter.shape, false))
-            .chain(
-                extra
-                    .iter()
-                    .map(|(name, tensor)| (Group::Weights as usize, name.clone(), tensor.dims().to_vec(), true)),
-            )
-            .collect();
-        tensors.sort();
-        let (mut entries, mut ends, mut len) = (Vec::with_capacity(tensors.len()), [0; GROUPS], 0);
-        for (group, name, shape, extra) in tensors {
-            let start = len;
-            len += shape.iter().product::<usize>();
-            ends.iter_mut().skip(group).for_each(|end| *end = len);
-            entries.push(Entry { name, shape, place: start..len, extra });
+impl Update<'_> {
+    /// What the gradient is multiplied by, given its norm.
+    pub fn scale(&self, norm: f64) -> f32 {
+        match self.clip > 0.0 && norm > f64::from(self.clip) {
+            true => (f64::from(self.clip) / norm) as f32,
+            false => 1.0,
         }
-        Self { entries, ends, len, device: model.device() }
-    }
-
-    /// Numbers of the whole array.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Numbers that are trained; they come first.
-    pub fn trained(&self) -> usize {
-        self.ends[GROUPS - 1]
-    }
-
-    /// Each group's part of the array.
-    pub fn groups(&self) -> [Range<usize>; GROUPS] {
-        [0..self.ends[0], self.ends[0]..self.ends[1], self.ends[1]..self.ends[2]]
-    }
-
-    /// Writes tensors into the array, or adds them to it; what is absent from `tensors` stays.
-    pub fn gather<'a>(
-        &self,
-        find: impl Fn(&str) -> Option<&'a Tensor> + Sync,
-        into: &mut [f32],
-        add: bool,
-    ) -> Result<()> {
-        let mut parts = Vec::with_capacity(self.entries.len());
-        let mut rest = into;
-        for entry in &self.entries {
-            let (part, after) = rest.split_at_mut(entry.place.len().min(rest.len()));
-            parts.push((entry, part));
-            rest = after;
-        }
-        parts.into_par_iter().try_for_each(|(entry, part)| {
-            let Some(tensor) = find(&entry.name) else { return Ok(()) };
-            if tensor.elem_count() != part.len() {
-                candle_core::bail!("`{}` is {:?}, but {:?} was expected", entry.name, tensor.dims(), entry.shape);
-            }
-            copy(tensor, part, add)
-        })
-    }
-
-    /// The array's tensors: the model's, and the objective's.
-    pub fn scatter(&self, values: &[f32]) -> Result<(Tensors, Tensors)> {
-        let tensor = |entry: &Entry| {
-            let part = &values[entry.place.clone()];
-            Ok((entry.name.clone(), Tensor::from_slice(part, entry.shape.as_slice(), &self.device)?, entry.extra))
-        };
-        let made: Vec<_> = self.entries.iter().map(tensor).collect::<Result<_>>()?;
-        let (mut own, mut extra) = (Tensors::new(), Tensors::new());
-        for (name, tensor, is_extra) in made {
-            if is_extra {
-                extra.insert(name, tensor)
-            } else {
-                own.insert(name, tensor)
-            };
-        }
-        Ok((own, extra))
-    }
-
-    /// Whether the array has a trained tensor of this name and shape.
-    pub fn has_trained(&self, name: &str, shape: &[usize]) -> bool {
-        let trained = self.trained();
-        self.entries.iter().any(|entry| entry.name == name && entry.shape == shape && entry.place.end <= trained)
     }
 }
 
-fn copy(tensor: &Tensor, part: &mut [f32], add: bool) -> Result<()> {
-    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let (candle_core::Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-        candle_core::bail!("a contiguous tensor on the CPU was expected");
-    };
-    let values = &storage.as_slice::<f32>()?[start..end];
-    match add {
-        false => part.copy_from_slice(values),
-        true => part.iter_mut().zip(values).for_each(|(slot, value)| *slot += value),
+/// What a checkpoint keeps of parameters, the same wherever they lie.
+pub(super) struct Arrays<'a> {
+    /// Trained tensors by group, then running averages.
+    pub values: Cow<'a, [f32]>,
+    /// Their average.
+    pub average: Option<Cow<'a, [f32]>>,
+    /// Momentum, or first and second moments, of the trained tensors.
+    pub state: Vec<Cow<'a, [f32]>>,
+    /// Steps of the optimiser.
+    pub steps: u64,
+}
+
+impl Arrays<'_> {
+    /// Lengths of the arrays.
+    pub fn lengths(&self) -> (usize, Option<usize>, Vec<usize>) {
+        let state = self.state.iter().map(|state| state.len()).collect();
+        (self.values.len(), self.average.as_ref().map(|average| average.len()), state)
     }
-    Ok(())
+}
+
+/// The parameters of a model and of terms, where a backend works best on them.
+pub(super) fn parameters(
+    backend: Backend,
+    model: &Model,
+    extra: &Tensors,
+    options: &FitOptions,
+) -> Result<Box<dyn Parameters>> {
+    let layout = Layout::new(model, extra);
+    Ok(match backend {
+        Backend::Fast(_) => Box::new(Flat::new(layout, model, extra, options)?),
+        Backend::Reference => Box::new(Resident::new(layout, model, extra, options)?),
+    })
 }

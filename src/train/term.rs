@@ -2,6 +2,7 @@
 
 use std::{
     cell::{OnceCell, RefCell},
+    collections::BTreeMap,
     sync::Arc,
 };
 
@@ -10,10 +11,7 @@ use serde_json::Value;
 
 use crate::{
     data::Target,
-    exec::{
-        ExecError, Inference, ValueGradients, Values,
-        numbers::{self, on_cpu},
-    },
+    exec::{ExecError, Inference, ValueGradients, Values, numbers, transfer},
     graph::NodeId,
     model::{Model, Tensors},
 };
@@ -70,8 +68,22 @@ pub struct TermInput<'a> {
     pub tensors: &'a Tensors,
     /// The share of the run that is done, from 0 to below 1.
     pub progress: f64,
+    on_cpu: OnCpu,
+    others: RefCell<Vec<(Arc<Inference>, Other)>>,
+}
+
+/// What some term has asked for on the CPU; copied once, for all terms.
+#[derive(Debug, Default)]
+struct OnCpu {
     outputs: OnceCell<Vec<Tensor>>,
-    others: RefCell<Vec<(Arc<Inference>, Arc<Values>)>>,
+    taps: OnceCell<BTreeMap<NodeId, Tensor>>,
+    tensors: OnceCell<Tensors>,
+}
+
+/// What another model gives for the images, on its device and, once some term has asked for it, on the CPU.
+struct Other {
+    values: Arc<Values>,
+    on_cpu: Option<Arc<Values>>,
 }
 
 impl<'a> TermInput<'a> {
@@ -84,8 +96,8 @@ impl<'a> TermInput<'a> {
         tensors: &'a Tensors,
         progress: f64,
     ) -> Self {
-        let (outputs, others) = (OnceCell::new(), RefCell::default());
-        Self { images, targets, student, values, tensors, progress, outputs, others }
+        let (on_cpu, others) = (OnCpu::default(), RefCell::default());
+        Self { images, targets, student, values, tensors, progress, on_cpu, others }
     }
 
     /// Images of the batch.
@@ -93,16 +105,28 @@ impl<'a> TermInput<'a> {
         self.images.dims().first().copied().unwrap_or(0)
     }
 
-    /// The student's outputs on the CPU, contiguous; copied once, from another device, for all terms.
+    /// The student's outputs on the CPU, contiguous.
     ///
     /// # Errors
     /// Where they cannot be moved.
     pub fn outputs_on_cpu(&self) -> Result<&[Tensor]> {
-        if self.outputs.get().is_none() {
-            let outputs = self.values.outputs.iter().map(on_cpu).collect::<Result<_>>()?;
-            return Ok(self.outputs.get_or_init(|| outputs));
-        }
-        Ok(self.outputs.get().map_or(&[], Vec::as_slice))
+        Ok(get_or_try(&self.on_cpu.outputs, || transfer::down(&self.values.outputs))?)
+    }
+
+    /// The values of all taps on the CPU, contiguous.
+    ///
+    /// # Errors
+    /// Where they cannot be moved.
+    pub fn taps_on_cpu(&self) -> Result<&BTreeMap<NodeId, Tensor>> {
+        get_or_try(&self.on_cpu.taps, || down_map(&self.values.taps))
+    }
+
+    /// The terms' own tensors on the CPU, contiguous.
+    ///
+    /// # Errors
+    /// Where they cannot be moved.
+    pub fn tensors_on_cpu(&self) -> Result<&Tensors> {
+        get_or_try(&self.on_cpu.tensors, || down_map(self.tensors))
     }
 
     /// What another model (a teacher) gives for the images. It is run once, however many terms ask for it.
@@ -110,12 +134,48 @@ impl<'a> TermInput<'a> {
     /// # Errors
     /// Where it cannot be run.
     pub fn run(&self, other: &Arc<Inference>) -> std::result::Result<Arc<Values>, ExecError> {
-        if let Some((_, values)) = self.others.borrow().iter().find(|(known, _)| Arc::ptr_eq(known, other)) {
-            return Ok(Arc::clone(values));
+        if let Some((_, found)) = self.others.borrow().iter().find(|(known, _)| Arc::ptr_eq(known, other)) {
+            return Ok(Arc::clone(&found.values));
         }
         let values = Arc::new(other.run(self.images)?);
-        self.others.borrow_mut().push((Arc::clone(other), Arc::clone(&values)));
+        let found = Other { values: Arc::clone(&values), on_cpu: None };
+        self.others.borrow_mut().push((Arc::clone(other), found));
         Ok(values)
+    }
+
+    /// [`TermInput::run`], with all values on the CPU, contiguous.
+    ///
+    /// # Errors
+    /// As [`TermInput::run`], and where they cannot be moved.
+    pub fn run_on_cpu(&self, other: &Arc<Inference>) -> std::result::Result<Arc<Values>, ExecError> {
+        let values = self.run(other)?;
+        let mut others = self.others.borrow_mut();
+        let known = others.iter_mut().find(|(known, _)| Arc::ptr_eq(known, other));
+        if let Some((_, Other { on_cpu: Some(found), .. })) = known {
+            return Ok(Arc::clone(found));
+        }
+        let count = values.outputs.len();
+        let mut all = transfer::down(values.outputs.iter().chain(values.taps.values()))?;
+        let taps = values.taps.keys().copied().zip(all.split_off(count)).collect();
+        let found = Arc::new(Values { outputs: all, taps });
+        if let Some((_, other)) = known {
+            other.on_cpu = Some(Arc::clone(&found));
+        }
+        Ok(found)
+    }
+}
+
+fn down_map<K: Ord + Clone>(tensors: &BTreeMap<K, Tensor>) -> Result<BTreeMap<K, Tensor>> {
+    Ok(tensors.keys().cloned().zip(transfer::down(tensors.values())?).collect())
+}
+
+fn get_or_try<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(found) => Ok(found),
+        None => {
+            let made = make()?;
+            Ok(cell.get_or_init(|| made))
+        }
     }
 }
 
@@ -126,12 +186,26 @@ pub struct Gradients {
     pub(super) values: ValueGradients,
     /// With respect to the terms' own tensors and the student's trained tensors, by name.
     pub(super) tensors: Tensors,
+    /// Gradients that are on another device than those that they are to be added to.
+    apart: Vec<(Leaf, Tensor)>,
+}
+
+/// What a gradient is with respect to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Leaf {
+    /// One of the student's outputs.
+    Output(usize),
+    /// A tapped node's output.
+    Tap(NodeId),
+    /// One of the terms' own tensors or of the student's trained ones.
+    Tensor(String),
 }
 
 impl Gradients {
     /// None yet, for a graph with so many outputs.
     pub fn none(outputs: usize) -> Self {
-        Self { values: ValueGradients { outputs: vec![None; outputs], ..Default::default() }, tensors: Tensors::new() }
+        let values = ValueGradients { outputs: vec![None; outputs], ..ValueGradients::default() };
+        Self { values, ..Self::default() }
     }
 
     /// With respect to the student's outputs and taps.
@@ -149,9 +223,7 @@ impl Gradients {
     /// # Errors
     /// Where it does not fit what is there, or there is no such output.
     pub fn add_output(&mut self, index: usize, gradient: Tensor) -> Result<()> {
-        let slot = self.output(index)?;
-        *slot = Some(sum(slot.take(), gradient)?);
-        Ok(())
+        self.add(Leaf::Output(index), gradient)
     }
 
     /// Adds a gradient with respect to a tapped node's output.
@@ -159,9 +231,7 @@ impl Gradients {
     /// # Errors
     /// Where it does not fit what is there.
     pub fn add_tap(&mut self, node: NodeId, gradient: Tensor) -> Result<()> {
-        let before = self.values.taps.remove(&node);
-        self.values.taps.insert(node, sum(before, gradient)?);
-        Ok(())
+        self.add(Leaf::Tap(node), gradient)
     }
 
     /// Adds a gradient with respect to a tensor, which is one of the terms' own or of the student's trained ones.
@@ -169,9 +239,7 @@ impl Gradients {
     /// # Errors
     /// Where it does not fit what is there.
     pub fn add_tensor(&mut self, name: &str, gradient: Tensor) -> Result<()> {
-        let before = self.tensors.remove(name);
-        self.tensors.insert(name.to_owned(), sum(before, gradient)?);
-        Ok(())
+        self.add(Leaf::Tensor(name.to_owned()), gradient)
     }
 
     /// Lets `add` work in place on the numbers of the gradient with respect to an output, on the CPU; they are zeros at
@@ -180,35 +248,60 @@ impl Gradients {
     /// # Errors
     /// Where there is no such output, or the gradient cannot be moved.
     pub fn change_output<R>(&mut self, index: usize, output: &Tensor, add: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-        let slot = self.output(index)?;
-        let gradient = match slot.take() {
-            Some(gradient) => on_cpu(&gradient)?,
-            None => Tensor::from_vec(numbers::zeros(output.elem_count()), output.dims(), &Device::Cpu)?,
+        let leaf = Leaf::Output(index);
+        let gradient = match self.take(&leaf)? {
+            Some(gradient) if gradient.device().is_cpu() => gradient.contiguous()?,
+            other => {
+                self.apart.extend(other.map(|gradient| (leaf.clone(), gradient)));
+                Tensor::from_vec(numbers::zeros(output.elem_count()), output.dims(), &Device::Cpu)?
+            }
         };
         let result = numbers::change(&gradient, add)?;
-        *slot = Some(gradient);
+        self.put(leaf, gradient);
         Ok(result)
     }
 
-    fn output(&mut self, index: usize) -> Result<&mut Option<Tensor>> {
-        let count = self.values.outputs.len();
-        let missing = || candle_core::Error::Msg(format!("a gradient for output {index} of {count}"));
-        self.values.outputs.get_mut(index).ok_or_else(missing)
+    /// Adds a gradient.
+    pub(super) fn add(&mut self, leaf: Leaf, gradient: Tensor) -> Result<()> {
+        let sum = match self.take(&leaf)? {
+            Some(before) if before.device().same_device(gradient.device()) => (before + gradient)?,
+            Some(before) => {
+                self.apart.push((leaf.clone(), gradient));
+                before
+            }
+            None => gradient,
+        };
+        self.put(leaf, sum);
+        Ok(())
+    }
+
+    fn take(&mut self, leaf: &Leaf) -> Result<Option<Tensor>> {
+        match leaf {
+            Leaf::Output(index) => {
+                let count = self.values.outputs.len();
+                let missing = || candle_core::Error::Msg(format!("a gradient for output {index} of {count}"));
+                Ok(self.values.outputs.get_mut(*index).ok_or_else(missing)?.take())
+            }
+            Leaf::Tap(node) => Ok(self.values.taps.remove(node)),
+            Leaf::Tensor(name) => Ok(self.tensors.remove(name)),
+        }
+    }
+
+    fn put(&mut self, leaf: Leaf, gradient: Tensor) {
+        match leaf {
+            Leaf::Output(index) => self.values.outputs[index] = Some(gradient),
+            Leaf::Tap(node) => drop(self.values.taps.insert(node, gradient)),
+            Leaf::Tensor(name) => drop(self.tensors.insert(name, gradient)),
+        }
     }
 
     /// All of them on a device.
     pub(super) fn to_device(&mut self, device: &Device) -> Result<()> {
-        let outputs = self.values.outputs.iter_mut().flatten();
-        for gradient in outputs.chain(self.values.taps.values_mut()).chain(self.tensors.values_mut()) {
-            *gradient = gradient.to_device(device)?;
-        }
-        Ok(())
-    }
-}
-
-fn sum(before: Option<Tensor>, gradient: Tensor) -> Result<Tensor> {
-    match before {
-        Some(before) => before.to_device(gradient.device())? + gradient,
-        None => Ok(gradient),
+        let apart = self.apart.iter_mut().map(|(_, gradient)| gradient);
+        let values = self.values.outputs.iter_mut().flatten().chain(self.values.taps.values_mut());
+        let all: Vec<&mut Tensor> = values.chain(self.tensors.values_mut()).chain(apart).collect();
+        let moved = transfer::up(all.iter().map(|gradient| &**gradient), device)?;
+        all.into_iter().zip(moved).for_each(|(gradient, moved)| *gradient = moved);
+        std::mem::take(&mut self.apart).into_iter().try_for_each(|(leaf, gradient)| self.add(leaf, gradient))
     }
 }

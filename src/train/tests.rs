@@ -88,13 +88,13 @@ fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
 }
 
 /// Asks to stop once so many steps are done.
-struct StopAfter {
+pub(super) struct StopAfter {
     limit: usize,
     done: AtomicUsize,
 }
 
 impl StopAfter {
-    fn steps(limit: usize) -> Self {
+    pub(super) fn steps(limit: usize) -> Self {
         Self { limit, done: AtomicUsize::new(0) }
     }
 }
@@ -367,8 +367,8 @@ fn the_same_loss_curve(model: &Model, data: &Dataset, size: usize) {
     let batch = Batches::train(data.split("train").unwrap(), &options).unwrap().next().unwrap().unwrap();
     let rates = Rates { lr: [1e-3; 3], momentum: 0.9 };
     let curve = |path: exec::Backend| -> Vec<f64> {
-        let trainer = Trainer::new(model, &Tensors::new(), &FitOptions::default(), 20);
-        let mut trainer = trainer.unwrap().with_backend(path);
+        let options = FitOptions { backend: Some(path), ..FitOptions::default() };
+        let mut trainer = Trainer::new(model, &Tensors::new(), &options, 20).unwrap();
         let mut step = || trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().total;
         (0..20).map(|_| step()).collect()
     };

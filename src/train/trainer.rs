@@ -1,38 +1,32 @@
 //! One step of training: forward, the terms of the loss, backward, and the update of the parameters.
 
 use candle_core::Tensor;
-use espalier_kernels::optim;
 
 use super::{
     error::TrainError,
     objective::{Objective, ObjectiveValue},
-    optimizer::{Average, Optimizer, Rates},
+    optimizer::Rates,
     options::FitOptions,
-    parameters::Layout,
+    parameters::{Arrays, Parameters, Update, parameters},
     schedule::Decay,
     term::TermInput,
 };
 use crate::{
     data::Target,
-    exec::{self, TrainOptions},
+    exec::{self, Backend, TrainOptions, transfer},
     model::{Model, Tensors},
 };
 
 /// A model in training: its weights, their moving average, and the optimiser's state. What the model's masks hold at zero
 /// stays zero, in the weights and in the average.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Trainer {
     model: Model,
     extra: Tensors,
-    layout: Layout,
-    pub(super) values: Vec<f32>,
-    pub(super) average: Option<Vec<f32>>,
-    pub(super) optimizer: Optimizer,
-    gradients: Vec<f32>,
-    mask: Option<Vec<f32>>,
+    parameters: Box<dyn Parameters>,
     clip: f32,
     decay: Decay,
-    backend: exec::Backend,
+    backend: Backend,
 }
 
 /// What a step came to.
@@ -66,47 +60,27 @@ struct Reached {
 }
 
 impl Trainer {
-    /// Begins with a model and an objective's own tensors; `steps` is how many the run will have.
+    /// Begins with a model and an objective's own tensors; `steps` is how many the run will have. On the reference backend
+    /// the parameters stay on the model's device.
     ///
     /// # Errors
     /// Where the objective's tensors have names of the model's, tensors cannot be read, or the precision is not to be had.
     pub fn new(model: &Model, extra: &Tensors, options: &FitOptions, steps: usize) -> Result<Self, TrainError> {
+        let backend = options.backend_for(&model.device())?;
         if let Some(name) = extra.keys().find(|name| model.tensors().contains_key(*name)) {
             let reason = "has the name of one of the model's tensors".into();
             return Err(TrainError::Extra { what: "tensor", name: name.clone(), reason });
         }
-        let layout = Layout::new(model, extra);
-        let mut values = vec![0.0; layout.len()];
-        layout.gather(|name| model.tensors().get(name).or_else(|| extra.get(name)), &mut values, false)?;
-        let mask = match model.masks().is_empty() {
-            true => None,
-            false => {
-                let mut mask = vec![1.0; layout.trained()];
-                layout.gather(|name| model.masks().get(name), &mut mask, false)?;
-                Some(mask)
-            }
-        };
-        let trained = layout.trained();
         let mut trainer = Self {
             model: model.clone(),
             extra: extra.clone(),
-            average: options.ema.then(|| values.clone()),
-            values,
-            optimizer: Optimizer::new(options.optimizer, options.weight_decay, trained),
-            gradients: vec![0.0; trained],
-            layout,
-            mask,
+            parameters: parameters(backend, model, extra, options)?,
             clip: options.clip,
             decay: Decay::new(steps),
-            backend: exec::Backend::for_training(&model.device(), options.precision)?,
+            backend,
         };
         trainer.refresh()?;
         Ok(trainer)
-    }
-
-    /// The same, run on a chosen backend.
-    pub fn with_backend(self, backend: exec::Backend) -> Self {
-        Self { backend, ..self }
     }
 
     /// The model as trained so far.
@@ -119,11 +93,14 @@ impl Trainer {
     /// # Errors
     /// Where the tensors cannot be put on the model's device.
     pub fn averaged(&self) -> Result<Model, TrainError> {
-        let Some(average) = &self.average else { return Ok(self.model.clone()) };
-        Ok(self.model.with_tensors(self.layout.scatter(average)?.0)?)
+        match self.parameters.averaged()? {
+            Some(tensors) => Ok(self.model.with_tensors(tensors)?),
+            None => Ok(self.model.clone()),
+        }
     }
 
-    /// Makes one step. `progress` is the share of the run that is done.
+    /// Makes one step. The images are on the host or on the model's device; `progress` is the share of the run that is
+    /// done.
     ///
     /// # Errors
     /// Where the images do not fit, the objective fails, or its gradients do not fit.
@@ -150,7 +127,8 @@ impl Trainer {
         objective: &Objective,
         progress: f64,
     ) -> Result<Computed, TrainError> {
-        let taps = objective.taps();
+        let (taps, device) = (objective.taps(), self.model.device());
+        let images = &transfer::up_one(images, &device)?;
         let options = TrainOptions { taps: &taps, ..TrainOptions::default() };
         let tape = exec::train_with(self.backend, &self.model, images, &options)?;
         let input = TermInput::new(images, targets, &self.model, &tape.values, &self.extra, progress);
@@ -169,61 +147,19 @@ impl Trainer {
     /// Moves the parameters: clipping, optimiser, mask, average. Gives the gradient's norm before clipping, and whether
     /// it was finite and the step was made.
     fn update(&mut self, gradients: &Reached, rates: &Rates) -> Result<(f64, bool), TrainError> {
-        self.collect(&gradients.reached, &gradients.own)?;
-        let norm = optim::sum_of_squares(&self.gradients).sqrt();
-        if norm.is_finite() {
-            self.apply(norm, rates, &gradients.running)?;
-        }
-        Ok((norm, norm.is_finite()))
-    }
-
-    /// Puts all gradients in the flat array; zero where none reaches.
-    fn collect(&mut self, reached: &Tensors, own: &Tensors) -> Result<(), TrainError> {
+        let Reached { reached, own, running } = gradients;
         for (name, gradient) in own {
-            if !self.layout.has_trained(name, gradient.dims()) {
+            if !self.parameters.layout().has_trained(name, gradient.dims()) {
                 let reason = format!("of shape {:?} is for no trained tensor of that shape", gradient.dims());
                 return Err(TrainError::Extra { what: "gradient", name: name.clone(), reason });
             }
         }
-        self.gradients.fill(0.0);
-        self.layout.gather(|name| reached.get(name), &mut self.gradients, false)?;
-        if !own.is_empty() {
-            self.layout.gather(|name| own.get(name), &mut self.gradients, true)?;
+        let (clip, decay) = (self.clip, self.decay);
+        let norm = self.parameters.update(&Update { gradients: [reached, own], running, clip, rates, decay })?;
+        if norm.is_finite() {
+            self.refresh()?;
         }
-        Ok(())
-    }
-
-    fn apply(&mut self, norm: f64, rates: &Rates, running: &Tensors) -> Result<(), TrainError> {
-        let scale = match self.clip > 0.0 && norm > f64::from(self.clip) {
-            true => (f64::from(self.clip) / norm) as f32,
-            false => 1.0,
-        };
-        let trained = self.layout.trained();
-        self.layout.gather(|name| running.get(name), &mut self.values, false)?;
-        let decay = self.decay.at(self.optimizer.steps + 1);
-        let (values, buffers) = self.values.split_at_mut(trained);
-        let (average, averaged_buffers) = match &mut self.average {
-            Some(average) => {
-                let (average, buffers) = average.split_at_mut(trained);
-                (Some(Average { values: average, decay }), Some(buffers))
-            }
-            None => (None, None),
-        };
-        // With a mask the average follows after it is applied, so that it too keeps its zeros.
-        match &self.mask {
-            None => self.optimizer.step(self.layout.groups(), values, &self.gradients, scale, rates, average),
-            Some(mask) => {
-                self.optimizer.step(self.layout.groups(), values, &self.gradients, scale, rates, None);
-                values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
-                if let Some(average) = average {
-                    optim::update_average(optim::Ema { average: average.values, decay }, values);
-                }
-            }
-        }
-        if let Some(average) = averaged_buffers {
-            optim::update_average(optim::Ema { average, decay }, buffers);
-        }
-        self.refresh()
+        Ok((norm, norm.is_finite()))
     }
 
     /// Overwrites some of the trained tensors, by name; masked weights stay zero. The average follows from the next step
@@ -233,24 +169,32 @@ impl Trainer {
     /// For a name or a shape that is not trained.
     pub fn overwrite(&mut self, tensors: &Tensors) -> Result<(), TrainError> {
         for (name, tensor) in tensors {
-            if !self.layout.has_trained(name, tensor.dims()) {
+            if !self.parameters.layout().has_trained(name, tensor.dims()) {
                 let reason = format!("of shape {:?} is for no trained tensor of that shape", tensor.dims());
                 return Err(TrainError::Extra { what: "value", name: name.clone(), reason });
             }
         }
-        self.layout.gather(|name| tensors.get(name), &mut self.values, false)?;
-        if let Some(mask) = &self.mask {
-            self.values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
-        }
+        self.parameters.overwrite(tensors)?;
         self.refresh()
     }
 
-    /// Makes the model's tensors from the flat values.
-    pub(super) fn refresh(&mut self) -> Result<(), TrainError> {
-        let (own, extra) = self.layout.scatter(&self.values)?;
+    /// Takes the tensors from the parameters.
+    fn refresh(&mut self) -> Result<(), TrainError> {
+        let (own, extra) = self.parameters.tensors()?;
         self.model = self.model.with_tensors(own)?;
         self.extra = extra;
         Ok(())
+    }
+
+    /// What a checkpoint keeps, on the CPU.
+    pub(super) fn arrays(&self) -> Result<Arrays<'_>, TrainError> {
+        Ok(self.parameters.arrays()?)
+    }
+
+    /// Goes on from arrays of the same lengths.
+    pub(super) fn restore(&mut self, arrays: Arrays<'_>) -> Result<(), TrainError> {
+        self.parameters.restore(arrays)?;
+        self.refresh()
     }
 
     /// The objective's own tensors as they are now.

@@ -9,9 +9,7 @@ use espalier_kernels::{
 };
 
 use super::{
-    conv_shape, function,
-    fuse::{self, Step},
-    pool_shape, range,
+    conv_shape, function, pool_shape, range,
     training::{Recorded, Statistics},
     value::Value,
     with_numbers,
@@ -19,6 +17,7 @@ use super::{
 use crate::{
     exec::{
         error::ExecError,
+        fuse::{self, Step},
         observer::{self, Observer},
         tape::NormStatistics,
         times::StepTimes,

@@ -9,16 +9,11 @@ use espalier_kernels::{
     elementwise, norm, pool,
 };
 
-use super::{
-    conv_shape, function,
-    fuse::{self, Step},
-    inputs, pool_shape, range, value,
-    value::Value,
-    with_numbers,
-};
+use super::{conv_shape, function, inputs, pool_shape, range, step_function, value, value::Value, with_numbers};
 use crate::{
     exec::{
         error::ExecError,
+        fuse::{self, Step},
         inference::{ConvolutionWays, InferenceOptions},
         observer::{self, Observer},
         reach,
@@ -238,7 +233,7 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step, dtype: ComputeDtype) -> Re
         }
         (step, Op::BatchNorm(norm)) => {
             let owned = Averages::of(graph, tensors, step.first())?;
-            Ok(Work::Norm { norm: *norm, owned, activation: step.activation(graph) })
+            Ok(Work::Norm { norm: *norm, owned, activation: step_function(step, graph) })
         }
         (_, Op::Input { .. }) => Ok(Work::Images),
         (_, Op::Conv(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. }) => Ok(Work::Plain),

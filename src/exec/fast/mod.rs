@@ -5,7 +5,6 @@
 //! outputs, taps and what an observer sees are tensors, which steps read and write where they are.
 
 mod backward;
-mod fuse;
 mod inference;
 mod training;
 mod value;
@@ -23,7 +22,7 @@ use espalier_kernels::{
     pool::PoolShape,
 };
 
-use super::numbers::Numbers;
+use super::{fuse::Step, numbers::Numbers};
 use crate::graph::{Activation, Conv, Graph, MaxPool, NodeId, Shape};
 
 /// The numbers of an fp32 tensor on the CPU.
@@ -65,6 +64,11 @@ fn function(activation: Activation) -> elementwise::Activation {
         Activation::LeakyRelu { slope } => elementwise::Activation::LeakyRelu(slope as f32),
         Activation::Hardswish => elementwise::Activation::Hardswish,
     }
+}
+
+/// The kernels' name for the activation that runs with a step's first operation.
+fn step_function(step: Step, graph: &Graph) -> elementwise::Activation {
+    step.activation(graph).map_or(elementwise::Activation::None, function)
 }
 
 /// Channels from `start` on, of a value that has `channels`.

@@ -9,16 +9,11 @@ use espalier_kernels::{
     norm,
 };
 
-use super::{
-    conv_shape,
-    fuse::{self, Step},
-    inference, inputs,
-    value::Value,
-    with_numbers,
-};
+use super::{conv_shape, inference, inputs, step_function, value::Value, with_numbers};
 use crate::{
     exec::{
         error::ExecError,
+        fuse::{self, Step},
         observer::{self, Observer},
         shapes::Shapes,
         tape::{self, NormStatistics, Tape, TrainOptions},
@@ -219,7 +214,7 @@ impl Recorded {
                     gamma,
                     beta,
                     eps: norm.eps as f32,
-                    activation: step.activation(self.model.graph()),
+                    activation: step_function(step, self.model.graph()),
                 });
             })
         })?

@@ -7,12 +7,11 @@ use espalier_kernels::{
 };
 use pulp::Simd;
 
-use crate::exec::numbers::Numbers;
+use crate::exec::{numbers::Numbers, transfer};
 
 /// Output maps on the CPU, contiguous fp32; from another device they are copied.
 pub(super) struct Maps {
     tensors: Vec<Tensor>,
-    device: Device,
 }
 
 /// Extent of one map.
@@ -38,9 +37,12 @@ impl Extent {
 
 impl Maps {
     pub fn new(outputs: &[Tensor]) -> Result<Self> {
-        let device = outputs.first().map_or(Device::Cpu, |output| output.device().clone());
-        let to_cpu = |output: &Tensor| output.to_device(&Device::Cpu)?.contiguous();
-        Ok(Self { tensors: outputs.iter().map(to_cpu).collect::<Result<_>>()?, device })
+        let here = outputs.iter().all(|output| output.device().is_cpu());
+        let tensors = match here {
+            true => outputs.iter().map(Tensor::contiguous).collect::<Result<_>>()?,
+            false => transfer::down(outputs)?,
+        };
+        Ok(Self { tensors })
     }
 
     pub fn extents(&self) -> Result<Vec<Extent>> {
@@ -57,11 +59,9 @@ impl Maps {
         Ok(work(&numbers.iter().map(|numbers| &**numbers).collect::<Vec<_>>()))
     }
 
-    /// Gradients as tensors of the maps' shapes on the maps' device.
+    /// Gradients as tensors of the maps' shapes on the CPU.
     pub fn gradients(&self, gradients: Vec<Vec<f32>>) -> Result<Vec<Tensor>> {
-        let tensor = |(gradient, map): (Vec<f32>, &Tensor)| {
-            Tensor::from_vec(gradient, map.dims(), &Device::Cpu)?.to_device(&self.device)
-        };
+        let tensor = |(gradient, map): (Vec<f32>, &Tensor)| Tensor::from_vec(gradient, map.dims(), &Device::Cpu);
         gradients.into_iter().zip(&self.tensors).map(tensor).collect()
     }
 }

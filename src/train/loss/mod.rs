@@ -1,7 +1,7 @@
 //! Detection losses: raw head outputs and targets give a loss and its gradient with respect to the outputs.
 //!
-//! The gradients are derived by hand and computed on flat slices, an image a thread, always on the CPU: outputs of
-//! another device are copied over and the gradients copied back, so that one tested path serves all devices.
+//! The gradients are derived by hand and computed on flat slices, an image a thread, always on the CPU, where they stay:
+//! outputs of another device are copied over, so that one tested path serves all devices.
 
 mod anchors;
 mod assigner;

@@ -9,6 +9,6 @@ pub struct Loss {
     pub total: f32,
     /// The weighted parts, by the names that `results.csv` has.
     pub parts: Vec<(&'static str, f32)>,
-    /// The gradient of `total` with respect to each output, of the output's shape, on its device.
+    /// The gradient of `total` with respect to each output, of the output's shape, on the CPU.
     pub gradients: Vec<Tensor>,
 }

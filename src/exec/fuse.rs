@@ -2,13 +2,8 @@
 
 use std::collections::HashSet;
 
-use espalier_kernels::elementwise;
-
-use super::function;
-use crate::{
-    exec::{error::ExecError, observer::Observer},
-    graph::{Activation, Graph, NodeId, Op},
-};
+use super::{error::ExecError, observer::Observer};
+use crate::graph::{Activation, Graph, NodeId, Op};
 
 /// One or more nodes that run as one step. A step's value is the value of its last node; the values in between are
 /// never made.
@@ -38,13 +33,11 @@ impl Step {
     }
 
     /// The activation that runs with the step's first operation.
-    pub(super) fn activation(self, graph: &Graph) -> elementwise::Activation {
-        let (Step::ConvBlock { activation, .. } | Step::NormBlock { activation, .. }) = self else {
-            return elementwise::Activation::None;
-        };
+    pub(super) fn activation(self, graph: &Graph) -> Option<Activation> {
+        let (Step::ConvBlock { activation, .. } | Step::NormBlock { activation, .. }) = self else { return None };
         match activation.map(|id| &graph.node(id).op) {
-            Some(Op::Activation(activation)) => function(*activation),
-            _ => elementwise::Activation::None,
+            Some(Op::Activation(activation)) => Some(*activation),
+            _ => None,
         }
     }
 
