@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
 use espalier_kernels::optim;
 
 use super::layout::GROUPS;
@@ -113,14 +113,14 @@ impl Optimizer<Tensor> {
         gradients: &Tensor,
         scale: f32,
         rates: &Rates,
-    ) -> Result<Tensor> {
+    ) -> candle_core::Result<Tensor> {
         self.steps += 1;
         let mut moved = Vec::with_capacity(GROUPS);
         let mut states = vec![Vec::with_capacity(GROUPS); self.state.len()];
         for (group, range) in groups.into_iter().enumerate().filter(|(_, range)| !range.is_empty()) {
             let part = |array: &Tensor| array.narrow(0, range.start, range.len());
             let (parameters, gradients) = (part(values)?, (part(gradients)? * f64::from(scale))?);
-            let state = self.state.iter().map(part).collect::<Result<Vec<_>>>()?;
+            let state = self.state.iter().map(part).collect::<candle_core::Result<Vec<_>>>()?;
             let (parameters, state) = match self.kind {
                 OptimizerKind::Sgd => self.sgd(group, rates, &parameters, &gradients, &state)?,
                 OptimizerKind::AdamW => self.adamw(group, rates, &parameters, &gradients, &state)?,
@@ -128,12 +128,19 @@ impl Optimizer<Tensor> {
             moved.push(parameters);
             states.iter_mut().zip(state).for_each(|(all, part)| all.push(part));
         }
-        self.state = states.iter().map(|parts| Tensor::cat(parts, 0)).collect::<Result<_>>()?;
+        self.state = states.iter().map(|parts| Tensor::cat(parts, 0)).collect::<candle_core::Result<_>>()?;
         Tensor::cat(&moved, 0)
     }
 
     /// As [`optim::sgd`] with Nesterov's look-ahead.
-    fn sgd(&self, group: usize, rates: &Rates, p: &Tensor, g: &Tensor, state: &[Tensor]) -> Result<Stepped> {
+    fn sgd(
+        &self,
+        group: usize,
+        rates: &Rates,
+        p: &Tensor,
+        g: &Tensor,
+        state: &[Tensor],
+    ) -> candle_core::Result<Stepped> {
         let (lr, momentum) = (f64::from(rates.lr[group]), f64::from(rates.momentum));
         let g = (g + (p * f64::from(self.weight_decay[group]))?)?;
         let velocity = ((&state[0] * momentum)? + &g)?;
@@ -142,7 +149,14 @@ impl Optimizer<Tensor> {
     }
 
     /// As [`optim::adamw`].
-    fn adamw(&self, group: usize, rates: &Rates, p: &Tensor, g: &Tensor, state: &[Tensor]) -> Result<Stepped> {
+    fn adamw(
+        &self,
+        group: usize,
+        rates: &Rates,
+        p: &Tensor,
+        g: &Tensor,
+        state: &[Tensor],
+    ) -> candle_core::Result<Stepped> {
         let [lr, beta_1, beta_2] = [rates.lr[group], rates.momentum, BETA_2].map(f64::from);
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let [c1, c2] = [beta_1, beta_2].map(|beta| 1.0 - beta.powi(steps));
