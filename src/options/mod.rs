@@ -1,7 +1,7 @@
 //! Options, declared once: the line of an [`options!`] struct that gives an option its name, type, default, limits and
 //! documentation is also what checks it, and what a script language reads, completes and explains it by.
 //!
-//! ```ignore
+//! ```text
 //! options! {
 //!     /// How a model is trained.
 //!     pub struct FitOptions {

@@ -153,7 +153,7 @@ impl Transcript {
     /// Remembers a text; a value that was shown is printed by the script too.
     pub fn add(&mut self, text: &str, shown: bool) {
         let text = text.trim();
-        let first = scan::tokens(text).into_iter().find(|token| token.kind != scan::Kind::Comment);
+        let first = scan::tokens(text).into_iter().find(|token| token.kind != scan::TokenKind::Comment);
         let keyword = first.is_some_and(|token| scan::KEYWORDS.contains(&&text[token.range]));
         let several = scan::tokens(text).iter().any(|token| &text[token.range.clone()] == ";");
         self.0.push(match () {

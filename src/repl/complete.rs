@@ -6,7 +6,7 @@ use std::path::Path;
 use super::commands::COMMANDS;
 use super::infer::{Before, infer};
 use crate::report::Table;
-use crate::script::scan::{self, Kind, OpenCall};
+use crate::script::scan::{self, OpenCall, TokenKind};
 use crate::script::{EntryKind, OptionKind, OptionSet, Session, Spec};
 
 /// Where the word to be completed begins, and what could stand there.
@@ -17,12 +17,12 @@ pub fn complete(session: &Session, line: &str, pos: usize) -> (usize, Vec<Candid
     }
     let last = scan::tokens(before).pop();
     match last {
-        Some(token) if token.kind == Kind::Comment => (pos, Vec::new()),
-        Some(token) if matches!(token.kind, Kind::Text { closed: false, .. }) => {
+        Some(token) if token.kind == TokenKind::Comment => (pos, Vec::new()),
+        Some(token) if matches!(token.kind, TokenKind::Text { closed: false, .. }) => {
             in_string(session, before, token.range.start + 1)
         }
         last => {
-            let word = last.filter(|token| token.kind == Kind::Word && token.range.end == pos);
+            let word = last.filter(|token| token.kind == TokenKind::Word && token.range.end == pos);
             let start = word.map_or(pos, |token| token.range.start);
             (start, word_candidates(session, before, start))
         }

@@ -1,6 +1,6 @@
 //! Colours of what is typed.
 
-use crate::script::scan::{self, Kind};
+use crate::script::scan::{self, TokenKind};
 
 /// A line with colours: keywords, strings, numbers, comments, and what is called.
 pub fn highlight(line: &str, is_known: impl Fn(&str) -> bool) -> String {
@@ -11,12 +11,12 @@ pub fn highlight(line: &str, is_known: impl Fn(&str) -> bool) -> String {
         let word = &line[token.range.clone()];
         let called = tokens.get(at + 1).is_some_and(|next| &line[next.range.clone()] == "(");
         let colour = match token.kind {
-            Kind::Word if scan::KEYWORDS.contains(&word) => Some("35"),
-            Kind::Word if called && is_known(word) => Some("34"),
-            Kind::Number => Some("36"),
-            Kind::Text { .. } => Some("32"),
-            Kind::Comment => Some("2"),
-            Kind::Word | Kind::Symbol => None,
+            TokenKind::Word if scan::KEYWORDS.contains(&word) => Some("35"),
+            TokenKind::Word if called && is_known(word) => Some("34"),
+            TokenKind::Number => Some("36"),
+            TokenKind::Text { .. } => Some("32"),
+            TokenKind::Comment => Some("2"),
+            TokenKind::Word | TokenKind::Symbol => None,
         };
         text += &line[done..token.range.start];
         match colour {

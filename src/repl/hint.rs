@@ -26,7 +26,7 @@ impl rustyline::hint::Hint for Hint {
 
 /// The signature of the call that is open, or the options that it still takes.
 pub fn hint(session: &Session, before: &str) -> Option<Hint> {
-    let in_string = matches!(scan::tokens(before).last(), Some(token) if matches!(token.kind, scan::Kind::Text { closed: false, .. }));
+    let in_string = matches!(scan::tokens(before).last(), Some(token) if matches!(token.kind, scan::TokenKind::Text { closed: false, .. }));
     let call = scan::open_call(before).filter(|_| !in_string && before.ends_with(['(', ',', ' ', '{']))?;
     let display = match &call.options {
         Some(options) => {

@@ -5,7 +5,7 @@ use std::any::TypeId;
 use rhai::Dynamic;
 
 use crate::script::Session;
-use crate::script::scan::{Kind, Token, tokens};
+use crate::script::scan::{Token, TokenKind, tokens};
 
 /// What stands before a dot, as far as it can be told without evaluating it.
 #[derive(Debug)]
@@ -59,17 +59,17 @@ fn chain<'a>(text: &'a str, tokens: &[Token]) -> Option<Vec<Link<'a>>> {
     loop {
         let last = end.checked_sub(1)?;
         let start = match (tokens[last].kind, word(last)) {
-            (Kind::Text { closed: true, .. }, _) => {
+            (TokenKind::Text { closed: true, .. }, _) => {
                 links.push(Link::Text);
                 last
             }
-            (Kind::Word, name) => {
+            (TokenKind::Word, name) => {
                 links.push(Link::Name(name));
                 last
             }
             (_, ")") => {
                 let open = opening(last, &word)?;
-                let name = open.checked_sub(1).filter(|&at| tokens[at].kind == Kind::Word)?;
+                let name = open.checked_sub(1).filter(|&at| tokens[at].kind == TokenKind::Word)?;
                 links.push(Link::Call(word(name)));
                 name
             }

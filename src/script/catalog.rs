@@ -19,7 +19,7 @@ pub struct Entry {
     /// Its name.
     pub name: String,
     /// How it is used.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Whose method or property it is.
     pub receiver: Option<Receiver>,
     /// Parameter names and types, the receiver left out.
@@ -43,7 +43,7 @@ pub struct Receiver {
 
 /// How an entry is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// `name(…)`.
     Function,
     /// `value.name(…)`.
@@ -99,7 +99,7 @@ impl Entry {
             .iter()
             .map(|(name, kind)| if kind.is_empty() { name.clone() } else { format!("{name}: {kind}") })
             .collect();
-        let params = if self.kind == Kind::Property { String::new() } else { format!("({})", params.join(", ")) };
+        let params = if self.kind == EntryKind::Property { String::new() } else { format!("({})", params.join(", ")) };
         let returns = if self.returns.is_empty() { String::new() } else { format!(" -> {}", self.returns) };
         format!("{receiver}{}{params}{returns}", self.name)
     }
@@ -142,9 +142,9 @@ fn entry(info: &FuncInfo, engine: &Engine, objects: &Objects, own: bool) -> Opti
         params.remove(0);
     }
     let kind = match (&receiver, property) {
-        (_, true) => Kind::Property,
-        (Some(_), false) => Kind::Method,
-        (None, false) => Kind::Function,
+        (_, true) => EntryKind::Property,
+        (Some(_), false) => EntryKind::Method,
+        (None, false) => EntryKind::Function,
     };
     let doc = info.metadata.comments.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n");
     let returns = script_type(&metadata.return_type, engine);

@@ -2,7 +2,7 @@
 
 use rhai::{EvalAltResult, LexError, ParseErrorType, Position};
 
-use super::catalog::{Catalog, Entry, Kind};
+use super::catalog::{Catalog, Entry, EntryKind};
 use super::document::Document;
 use super::failure::{ErrorValue, Failure, Place, Report};
 use super::object::short_text;
@@ -151,7 +151,7 @@ fn unknown_function(signature: &str, names: &Names) -> (String, Option<String>, 
         entry.receiver.as_ref().is_some_and(|receiver| types.first().is_some_and(|kind| *kind == receiver.name))
     });
     let like = nearest(name, methods.map(|entry| entry.name.as_str())).or_else(|| {
-        let functions = names.catalog.entries.iter().filter(|entry| entry.kind == Kind::Function);
+        let functions = names.catalog.entries.iter().filter(|entry| entry.kind == EntryKind::Function);
         nearest(name, functions.map(|entry| entry.name.as_str()).chain(names.functions.iter().map(String::as_str)))
     });
     let label = like.map(|like| format!("did you mean `{like}`?"));
@@ -181,7 +181,7 @@ fn no_property(property: &str, kind: &str, names: &Names) -> (String, Option<Str
     };
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'E', 'A']) { "an" } else { "a" };
     let message = format!("{article} {kind} has no property `{property}`");
-    if let Some(method) = entries().find(|entry| entry.name == property && entry.kind == Kind::Method) {
+    if let Some(method) = entries().find(|entry| entry.name == property && entry.kind == EntryKind::Method) {
         return (
             message,
             Some(format!("did you mean `{property}(…)`?")),
@@ -191,7 +191,7 @@ fn no_property(property: &str, kind: &str, names: &Names) -> (String, Option<Str
     let like = nearest(property, entries().map(|entry| entry.name.as_str()));
     let label = like.map(|like| format!("did you mean `{like}`?"));
     let properties: Vec<&str> =
-        entries().filter(|entry| entry.kind == Kind::Property).map(|entry| entry.name.as_str()).collect();
+        entries().filter(|entry| entry.kind == EntryKind::Property).map(|entry| entry.name.as_str()).collect();
     let help = (!properties.is_empty()).then(|| format!("its properties are {}", properties.join(", ")));
     (message, label, help)
 }

@@ -6,7 +6,7 @@ use ariadne::{CharSet, Color, Config, IndexType, Label, ReportKind, Source};
 use rhai::{Dynamic, EvalAltResult, Position};
 use serde_json::{Value, json};
 
-use super::fault::{self, Fault};
+use super::hint::hint;
 use super::object::Object;
 use crate::options::OptionError;
 use crate::report::View;
@@ -106,11 +106,11 @@ pub struct ErrorValue {
 
 /// Turns an error of the library into one of the script language.
 pub fn raise<E: std::error::Error + 'static>(error: E) -> Box<EvalAltResult> {
-    let mut option = None;
-    let help = (&error as &dyn std::any::Any).is::<Fault>().then(|| fault::REPORT.to_owned());
+    let (mut option, mut help) = (None, None);
     let mut chain: Vec<String> = Vec::new();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
+        help = help.or_else(|| hint(error).map(str::to_owned));
         option = option.or_else(|| error.downcast_ref::<OptionError>().map(|error| error.key().to_owned()));
         let text = error.to_string();
         if !chain.iter().any(|known| known.contains(&text)) {

@@ -23,11 +23,11 @@ pub trait Object: Clone + Send + Sync + 'static {
 /// The registered types and how each is shown.
 #[derive(Debug, Default)]
 pub struct Objects {
-    by_type: HashMap<TypeId, Entry>,
+    by_type: HashMap<TypeId, Registered>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Registered {
     name: &'static str,
     show: fn(&Dynamic, View) -> String,
     json: fn(&Dynamic) -> Value,
@@ -38,7 +38,7 @@ impl Objects {
     pub fn add<T: Object>(&mut self) {
         let show = |value: &Dynamic, view| value.read_lock::<T>().map_or_else(String::new, |object| object.show(view));
         let json = |value: &Dynamic| value.read_lock::<T>().map_or(Value::Null, |object| object.json());
-        self.by_type.insert(TypeId::of::<T>(), Entry { name: T::NAME, show, json });
+        self.by_type.insert(TypeId::of::<T>(), Registered { name: T::NAME, show, json });
     }
 
     /// The name of a registered type.

@@ -25,7 +25,7 @@ pub struct Spec {
     /// The key in the object map.
     pub key: &'static str,
     /// What values it takes.
-    pub kind: Kind,
+    pub kind: OptionKind,
     /// The value when it isn't given, if there is one.
     pub default: Option<Value>,
     /// What it does.
@@ -34,7 +34,7 @@ pub struct Spec {
 
 /// What values an option of a call takes.
 #[derive(Debug)]
-pub enum Kind {
+pub enum OptionKind {
     /// Plain values.
     Plain(options::Kind),
     /// Whatever a predicate accepts.
@@ -70,20 +70,20 @@ impl OptionSet {
             if key == SEED {
                 (default, doc) = (None, format!("{doc}; that of seed(n) unless given"));
             }
-            self = self.with(Spec { key, kind: Kind::Plain(kind), default, doc });
+            self = self.with(Spec { key, kind: OptionKind::Plain(kind), default, doc });
         }
         self
     }
 
     /// Adds an object.
     pub fn object<T: Object>(self, key: &'static str, doc: &str) -> Self {
-        let kind = Kind::Object { name: T::NAME, id: TypeId::of::<T>() };
+        let kind = OptionKind::Object { name: T::NAME, id: TypeId::of::<T>() };
         self.with(Spec { key, kind, default: None, doc: doc.into() })
     }
 
     /// Adds an option that takes whatever a predicate accepts.
     pub fn custom(self, key: &'static str, takes: &'static str, accepts: fn(&Dynamic) -> bool, doc: &str) -> Self {
-        self.with(Spec { key, kind: Kind::Custom { takes, accepts }, default: None, doc: doc.into() })
+        self.with(Spec { key, kind: OptionKind::Custom { takes, accepts }, default: None, doc: doc.into() })
     }
 
     /// The same with another default.
@@ -144,19 +144,19 @@ impl Spec {
     fn read(&self, given: &Dynamic) -> Result<Option<Value>, OptionError> {
         let refused = || OptionError::value(self.key, self.kind.to_string(), short_text(given));
         match &self.kind {
-            Kind::Plain(kind) => match plain(given) {
+            OptionKind::Plain(kind) => match plain(given) {
                 Some(value) if kind.accepts(&value) => Ok(Some(value)),
                 Some(value) => Err(OptionError::refused(self.key, kind, &value)),
                 None => Err(refused()),
             },
-            Kind::Custom { accepts, .. } => accepts(given).then_some(None).ok_or_else(refused),
-            Kind::Object { id, .. } => (given.type_id() == *id).then_some(None).ok_or_else(refused),
+            OptionKind::Custom { accepts, .. } => accepts(given).then_some(None).ok_or_else(refused),
+            OptionKind::Object { id, .. } => (given.type_id() == *id).then_some(None).ok_or_else(refused),
         }
     }
 }
 
 /// The values it takes, in words.
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for OptionKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plain(kind) => kind.fmt(f),
@@ -304,7 +304,7 @@ mod tests {
         assert!(sets.len() > 10);
         for set in sets {
             for spec in &set.specs {
-                if let (Kind::Plain(kind), Some(default)) = (&spec.kind, &spec.default) {
+                if let (OptionKind::Plain(kind), Some(default)) = (&spec.kind, &spec.default) {
                     assert!(kind.accepts(default), "{} of {}", spec.key, set.name());
                 }
                 assert!(!spec.doc.is_empty(), "{} of {}", spec.key, set.name());

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a stretch of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     /// A name or a keyword.
     Word,
     /// A number.
@@ -26,7 +26,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// What it is.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// Where it is.
     pub range: Range<usize>,
 }
@@ -48,20 +48,20 @@ pub fn tokens(text: &str) -> Vec<Token> {
         }
         let rest = &text[at..];
         let (kind, length) = if rest.starts_with("//") {
-            (Kind::Comment, rest.find('\n').unwrap_or(rest.len()))
+            (TokenKind::Comment, rest.find('\n').unwrap_or(rest.len()))
         } else if rest.starts_with("/*") {
-            (Kind::Comment, block_comment(rest))
+            (TokenKind::Comment, block_comment(rest))
         } else if matches!(first, '"' | '`' | '\'') {
             let (length, closed) = quoted(rest, first);
-            (Kind::Text { closed, quote: first }, length)
+            (TokenKind::Text { closed, quote: first }, length)
         } else if first.is_alphabetic() || first == '_' {
-            (Kind::Word, span(rest, |c| c.is_alphanumeric() || c == '_'))
+            (TokenKind::Word, span(rest, |c| c.is_alphanumeric() || c == '_'))
         } else if first.is_ascii_digit() {
-            (Kind::Number, number(rest))
+            (TokenKind::Number, number(rest))
         } else if rest.starts_with("#{") {
-            (Kind::Symbol, 2)
+            (TokenKind::Symbol, 2)
         } else {
-            (Kind::Symbol, first.len_utf8())
+            (TokenKind::Symbol, first.len_utf8())
         };
         tokens.push(Token { kind, range: at..at + length });
         at += length;
@@ -72,7 +72,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
 /// Whether the last statement of a text ends in `;`.
 pub fn ends_in_semicolon(text: &str) -> bool {
     let tokens = tokens(text);
-    tokens.iter().rfind(|token| token.kind != Kind::Comment).is_some_and(|token| &text[token.range.clone()] == ";")
+    tokens.iter().rfind(|token| token.kind != TokenKind::Comment).is_some_and(|token| &text[token.range.clone()] == ";")
 }
 
 /// An open call's brackets around the end of a half-written text.
@@ -99,7 +99,7 @@ pub struct OpenOptions {
 pub fn open_call(before: &str) -> Option<OpenCall> {
     let tokens = tokens(before);
     let word = |at: usize| -> &str { &before[tokens[at].range.clone()] };
-    if tokens.last().is_some_and(|last| last.kind == Kind::Comment) {
+    if tokens.last().is_some_and(|last| last.kind == TokenKind::Comment) {
         return None;
     }
     let open = last_open(tokens.len(), &word)?;
@@ -108,7 +108,7 @@ pub fn open_call(before: &str) -> Option<OpenCall> {
         "#{" => (last_open(open, &word)?, Some(options_after(open, tokens.len(), &word))),
         _ => return None,
     };
-    let is_call = word(paren) == "(" && paren > 0 && tokens[paren - 1].kind == Kind::Word;
+    let is_call = word(paren) == "(" && paren > 0 && tokens[paren - 1].kind == TokenKind::Word;
     let name = is_call.then(|| word(paren - 1)).filter(|name| !KEYWORDS.contains(name))?;
     Some(OpenCall { name: name.into(), at: tokens[paren - 1].range.start, options })
 }
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(words("1..3"), ["1", ".", ".", "3"]);
         assert_eq!(words("a /* b /* c */ d */ e"), ["a", "/* b /* c */ d */", "e"]);
         assert_eq!(words("`two\nlines`"), ["`two\nlines`"]);
-        assert_eq!(tokens("\"open").last().unwrap().kind, Kind::Text { closed: false, quote: '"' });
+        assert_eq!(tokens("\"open").last().unwrap().kind, TokenKind::Text { closed: false, quote: '"' });
     }
 
     #[test]

@@ -121,8 +121,8 @@ impl Session {
     /// The error in a text that hasn't been evaluated, if it has one, and whether it is that the text ends too early.
     pub fn syntax(&self, text: &str) -> Syntax {
         let unclosed = scan::tokens(text).last().is_some_and(|token| match token.kind {
-            scan::Kind::Text { closed: false, quote } => quote == '`',
-            scan::Kind::Comment => text[token.range.clone()].starts_with("/*") && !text.trim_end().ends_with("*/"),
+            scan::TokenKind::Text { closed: false, quote } => quote == '`',
+            scan::TokenKind::Comment => text[token.range.clone()].starts_with("/*") && !text.trim_end().ends_with("*/"),
             _ => false,
         });
         if unclosed {
