@@ -23,7 +23,7 @@ fn session() -> Session {
 
 fn error(code: &str) -> String {
     match session().evaluate("prompt", code) {
-        Err(Failure::Error(report)) => Report::render(&report, false),
+        Err(Failure::Error(report)) => Report::render(&report, false).replace(env!("CARGO_PKG_VERSION"), "VERSION"),
         other => panic!("{code}: {other:?}"),
     }
 }

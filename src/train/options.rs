@@ -70,7 +70,7 @@ options! {
         pub gains: Gains = Gains::default();
         /// Seed of data order and augmentation.
         pub seed: u64 = 0;
-        /// Folder of the run, such as `runs/fit`, with a number added where it exists already; none keeps nothing.
+        /// Folder of the run, such as `runs/fit`, with a number added where it exists already; an empty text keeps nothing.
         pub folder: Option<PathBuf> = None;
         /// Steps between checkpoints inside an epoch; 0 for one at each epoch's end only.
         pub checkpoint_every: usize = 0;
