@@ -118,8 +118,11 @@ fn accumulate(value: &Tensor) -> candle_core::Result<Accumulator> {
     Ok(whole)
 }
 
-/// Hands the batches of the first images to `each`, on the model's device.
-fn over_batches(
+/// Hands the batches of the first images to `each`, on the model's device; `what` names the work for a listener.
+///
+/// # Errors
+/// As [`activations`], and those of `each`.
+pub fn over_batches(
     model: &Model,
     dataset: &Dataset,
     options: &ActivationOptions,

@@ -1,7 +1,7 @@
 //! How good and how fast a detector is.
 //!
 //! [`evaluate`] runs a model on a split: raw outputs become boxes ([`decode`]), of which those that overlap a better one
-//! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. a
+//! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. A
 //! [`Predictor`] does the same for single images. [`bench()`] times inference, [`compare`] puts models side by side, and [`activations`] says
 //! what the layers do on real images.
 
@@ -22,7 +22,7 @@ mod options;
 mod predict;
 mod timing;
 
-pub use activations::{ActivationStatistics, LossGradients, activations, gradients};
+pub use activations::{ActivationStatistics, LossGradients, activations, gradients, over_batches};
 pub use average_precision::{ClassScore, Rule, Score, Scores, average_precision};
 pub use coco::CocoScore;
 pub use compare::{Compare, Compared, compare};

@@ -4,7 +4,13 @@ use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, Node, Role, Shape, shape::bad};
+use super::{
+    error::GraphError,
+    network::Graph,
+    node::Node,
+    parameter::Role,
+    shape::{Shape, bad},
+};
 
 /// Cost of a node or a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

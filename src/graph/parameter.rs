@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Node, NodeId};
-
 /// A tensor that an operation owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -29,12 +27,15 @@ impl Parameter {
         others.map(|(_, extent)| extent).product()
     }
 
-    /// For every axis that runs over the channels of a value, its place and that value; the parameter is one of `node`,
-    /// whose place in the graph is `id`.
-    pub fn channel_axes(&self, id: NodeId, node: &Node) -> Vec<(usize, NodeId)> {
+    /// For every axis that runs over the channels of a value, its place and what stands for that value: the node's
+    /// `input` or its `output`.
+    pub fn channel_axes<V>(&self, input: V, output: V) -> Vec<(usize, V)>
+    where
+        V: Copy,
+    {
         let value = |axis: &Axis| match axis {
-            Axis::Out => Some(id),
-            Axis::In => Some(node.inputs[0]),
+            Axis::Out => Some(output),
+            Axis::In => Some(input),
             Axis::InGroup | Axis::Kernel => None,
         };
         self.axes.iter().enumerate().filter_map(|(place, axis)| Some((place, value(axis)?))).collect()

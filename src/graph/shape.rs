@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, Node, NodeId, Op};
+use super::{
+    error::GraphError,
+    network::Graph,
+    node::{Node, NodeId},
+    op::Op,
+};
 
 /// More channels than any detector has. A description from a file could otherwise ask for any amount of memory, since
 /// concatenations need no weights.

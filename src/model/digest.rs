@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result};
 use sha2::{Digest, Sha256};
 
-use super::Tensors;
+use super::value::Tensors;
 
 /// SHA-256 of names, shapes and fp32 numbers, in hexadecimal. The same on every device and machine.
 ///

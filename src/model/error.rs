@@ -50,7 +50,7 @@ pub enum ModelError {
         /// Shape of the tensor, if there is one.
         tensor: Option<Vec<usize>>,
     },
-    /// A mask that is none.
+    /// A mask with numbers that say nothing.
     #[error("the mask for `{name}` has numbers other than 0 and 1")]
     MaskValues {
         /// The tensor.

@@ -2,7 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Model, ModelError, Tensors};
+use super::{
+    error::ModelError,
+    value::{Model, Tensors},
+};
 use crate::graph::{Parameter, Role};
 
 impl Model {

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ModelError};
+use super::{error::ModelError, value::Model};
 use crate::{
     graph::{Conv, NodeId, Op, Role, Shape},
     nearest::did_you_mean,

@@ -22,7 +22,7 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     let mut masks = Tensors::new();
     for (id, name, parameter) in model.graph().parameters() {
         let kept: Vec<(usize, Vec<usize>)> = parameter
-            .channel_axes(id, model.graph().node(id))
+            .channel_axes(model.graph().node(id).inputs[0], id)
             .into_iter()
             .map(|(axis, value)| (axis, removal.kept(groups.labels(value))))
             .collect();

@@ -1,7 +1,7 @@
 //! Exact parameters and MACs of a graph as a function of how many coupled channels each group keeps.
 
 use super::groups::{GroupId, Groups};
-use crate::graph::{Cost, Graph, GraphError, Node, NodeId, Parameter, Role, Shape};
+use crate::graph::{Cost, Graph, GraphError, NodeId, Parameter, Role, Shape};
 
 /// Counts costs without building the pruned graph.
 #[derive(Clone, Debug)]
@@ -40,7 +40,8 @@ impl CostModel {
             }
         }
         let trained = graph.parameters().filter(|(_, _, parameter)| parameter.role.is_trainable());
-        let terms = trained.map(|(id, _, parameter)| Term::of(&parameter, id, graph.node(id), &shapes[id])).collect();
+        let terms =
+            trained.map(|(id, _, parameter)| Term::of(&parameter, graph.node(id).inputs[0], id, &shapes[id])).collect();
         Ok(Self { widths, terms })
     }
 
@@ -59,8 +60,8 @@ impl CostModel {
 }
 
 impl Term {
-    fn of(parameter: &Parameter, id: NodeId, node: &Node, output: &Shape) -> Self {
-        let channels = parameter.channel_axes(id, node);
+    fn of(parameter: &Parameter, input: NodeId, id: NodeId, output: &Shape) -> Self {
+        let channels = parameter.channel_axes(input, id);
         let fixed = |(place, extent): (usize, &usize)| {
             let varies = channels.iter().any(|&(axis, _)| axis == place);
             if varies { 1 } else { *extent as u64 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::{
-    data::DataError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError, options::OptionError,
+    data::DataError, eval::EvalError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError, options::OptionError,
 };
 
 /// What can go wrong when pruning.
@@ -79,6 +79,12 @@ pub enum PruneError {
         /// The criterion.
         importance: &'static str,
     },
+    /// A criterion that needs images where there are none.
+    #[error("importance {importance} is measured on images, and the pruner has none; give it data, a dataset")]
+    NeedsData {
+        /// The criterion.
+        importance: &'static str,
+    },
     /// A score that is not a finite number.
     #[error(
         "a {importance} score of `{layer}` is not a finite number, because its weights or what flows through it are \
@@ -134,6 +140,9 @@ pub enum PruneError {
     /// The images could not be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// What flows through the model could not be measured.
+    #[error(transparent)]
+    Measure(#[from] EvalError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

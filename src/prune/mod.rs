@@ -21,8 +21,8 @@ mod union_find;
 
 pub use apply::{apply, zero};
 pub use criteria::{
-    About, CRITERIA, Context, Criterion, DEFAULT_CRITERION, Part, Reduce, Scores, Strategy, channel_scores, criterion,
-    score,
+    About, CRITERIA, ChannelActivations, Context, Criterion, DEFAULT_CRITERION, Needs, Part, PruneData, Reduce, Scores,
+    Strategy, channel_scores, criterion, score,
 };
 pub use error::PruneError;
 pub use groups::{ChannelId, Group, GroupId, Groups};
@@ -32,6 +32,8 @@ pub use pruner::{Pruner, ScoreRow};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
 pub use report::{PlanReport, PlanRow};
 
+#[cfg(test)]
+mod criteria_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]

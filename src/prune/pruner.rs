@@ -1,11 +1,16 @@
 //! One model and one set of options: scores, plan, pruned model.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
 use serde::Serialize;
 
 use super::{
     apply::apply,
     cost::CostModel,
-    criteria::{Context, Criterion, Scores, criterion, score},
+    criteria::{ChannelActivations, Context, Criterion, PruneData, Scores, criterion, observe, score},
     error::PruneError,
     groups::Groups,
     options::PruneOptions,
@@ -13,9 +18,14 @@ use super::{
     ranking::ranking,
     select::select,
 };
-use crate::{model::Model, options::Options};
+use crate::{
+    graph::NodeId,
+    model::Model,
+    options::Options,
+    progress::{Progress, Silent},
+};
 
-/// Prunes one model with one set of options.
+/// Prunes one model with one set of options. What a criterion needs of images is measured once, and clones share it.
 #[derive(Clone, Debug)]
 pub struct Pruner {
     model: Model,
@@ -23,6 +33,8 @@ pub struct Pruner {
     groups: Groups,
     ignored: Vec<bool>,
     criterion: &'static dyn Criterion,
+    data: Option<PruneData>,
+    activations: Arc<OnceLock<BTreeMap<NodeId, Vec<ChannelActivations>>>>,
 }
 
 /// One coupled channel's score.
@@ -58,7 +70,13 @@ impl Pruner {
         let options = PruneOptions { importance: criterion.about().name.to_owned(), ..options };
         let groups = Groups::of(model.graph())?;
         let ignored = options.ignored(model.graph(), &groups)?;
-        Ok(Self { model: model.clone(), options, groups, ignored, criterion })
+        let (model, activations) = (model.clone(), Arc::default());
+        Ok(Self { model, options, groups, ignored, criterion, data: None, activations })
+    }
+
+    /// The same pruner with images for criteria that need them.
+    pub fn with_data(self, data: PruneData) -> Self {
+        Self { data: Some(data), activations: Arc::default(), ..self }
     }
 
     /// The model that is pruned.
@@ -76,16 +94,40 @@ impl Pruner {
         &self.groups
     }
 
+    /// Measures what the criterion needs of the images, unless that was done before. Scores and plans do it by themselves;
+    /// this is for a listener to follow it and to stop it.
+    ///
+    /// # Errors
+    /// A criterion that needs images where none were given, images that cannot be read, or a listener that asks to stop.
+    pub fn measure(&self, progress: &dyn Progress) -> Result<(), PruneError> {
+        self.activations(progress).map(|_| ())
+    }
+
+    fn activations(&self, progress: &dyn Progress) -> Result<&BTreeMap<NodeId, Vec<ChannelActivations>>, PruneError> {
+        if let Some(known) = self.activations.get() {
+            return Ok(known);
+        }
+        let needs = self.criterion.needs(&self.model);
+        let importance = self.criterion.about().name;
+        let found = match (&self.data, needs.data()) {
+            (_, false) => BTreeMap::new(),
+            (Some(data), true) => observe(&self.model, &needs.activations, data, progress)?,
+            (None, true) => return Err(PruneError::NeedsData { importance }),
+        };
+        Ok(self.activations.get_or_init(|| found))
+    }
+
     /// Every group's scores.
     fn score(&self) -> Result<Scores, PruneError> {
-        let context = Context { model: &self.model, groups: &self.groups, seed: self.options.seed };
+        let activations = self.activations(&Silent)?;
+        let context = Context { model: &self.model, groups: &self.groups, seed: self.options.seed, activations };
         score(&context, self.criterion)
     }
 
     /// Every prunable coupled channel's score, by group and channel.
     ///
     /// # Errors
-    /// Where the criterion does not apply to a group.
+    /// Where the criterion does not apply to a group, or as [`Pruner::measure`].
     pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
         let scores = self.score()?;
         let ranking = ranking(&scores, self.options.scope);
@@ -116,7 +158,7 @@ impl Pruner {
     /// Which channels go. Nothing is changed.
     ///
     /// # Errors
-    /// Where the criterion does not apply, the amount cannot be met.
+    /// Where the criterion does not apply, the amount cannot be met, or as [`Pruner::measure`].
     pub fn plan(&self) -> Result<Plan, PruneError> {
         let ranking = ranking(&self.score()?, self.options.scope);
         let costs = CostModel::new(self.model.graph(), &self.groups, self.options.size)?;

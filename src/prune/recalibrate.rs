@@ -6,7 +6,7 @@
 
 use candle_core::Tensor;
 
-use super::PruneError;
+use super::error::PruneError;
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset},
     exec,

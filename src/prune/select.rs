@@ -5,9 +5,10 @@
 //! that whole channels leave.
 
 use super::{
-    Amount, PruneError, PruneOptions,
     cost::CostModel,
+    error::PruneError,
     groups::{GroupId, Groups},
+    options::{Amount, PruneOptions},
 };
 
 /// A gap to the target, as a share of the whole, that is not worth closing.

@@ -22,7 +22,7 @@ pub use render::View;
 pub use sheet::contact_sheet;
 pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
-    Extras, bench_layers, bench_report, comparison, dataset_summary, detections, filters, headline, history, layers,
-    metrics, plan, plot_run, run_panels, scores, summary,
+    Extras, bench_layers, bench_report, comparison, criteria, dataset_summary, detections, filters, headline, history,
+    layers, metrics, plan, plot_run, run_panels, scores, summary,
 };
 pub use terminal::{curves, histogram, terminal_width};

@@ -2,8 +2,8 @@
 
 use super::{
     super::error::PruneError,
-    context::Context,
-    criterion::{About, Criterion, Part, Strategy},
+    context::{Context, Part},
+    criterion::{About, Criterion, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,6 +19,7 @@ impl Criterion for BnScale {
             units: "batch normalisation",
             formula: "Σ |γ| over its batch normalisations",
             paper: "Liu et al. 2017, Network Slimming",
+            data: false,
         }
     }
 

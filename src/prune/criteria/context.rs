@@ -1,17 +1,23 @@
-//! What a criterion may look at.
+//! What a criterion may look at, and the units that it scores.
+
+use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
 use super::{
-    super::{error::PruneError, groups::Groups},
-    criterion::Part,
+    super::{
+        error::PruneError,
+        groups::{ChannelId, Groups},
+    },
+    activations::ChannelActivations,
 };
 use crate::{
     graph::{NodeId, Role},
     model::Model,
 };
 
-/// What a criterion may look at: the model, how its channels are coupled, and a seed.
+/// What a criterion may look at: the model, how its channels are coupled, a seed, and what flowed through it if the
+/// criterion asked for that.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The model.
@@ -20,6 +26,20 @@ pub struct Context<'a> {
     pub groups: &'a Groups,
     /// For whatever is drawn.
     pub seed: u64,
+    /// By node, what its output was like on real images, channel by channel; of the nodes that the criterion
+    /// [needs](super::Criterion::needs).
+    pub activations: &'a BTreeMap<NodeId, Vec<ChannelActivations>>,
+}
+
+/// The scores of the units of one place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The node whose output's channels the units are, in order, if they are those of one.
+    pub value: Option<NodeId>,
+    /// The coupled channel that each unit belongs to.
+    pub channels: Vec<ChannelId>,
+    /// The score of each unit.
+    pub scores: Vec<f64>,
 }
 
 impl Context<'_> {

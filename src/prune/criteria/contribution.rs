@@ -2,8 +2,8 @@
 
 use super::{
     super::error::PruneError,
-    context::Context,
-    criterion::{About, Criterion, Part, Strategy},
+    context::{Context, Part},
+    criterion::{About, Criterion, Strategy},
     moments::moments,
 };
 use crate::graph::Reader;
@@ -28,6 +28,7 @@ impl Criterion for Contribution {
             units: "readers",
             formula: "mean over a reader's filters j of Σ w² · Var[c] / Var[j], summed over readers",
             paper: "derived from the variance of a sum; compare Luo et al. 2017, ThiNet",
+            data: false,
         }
     }
 

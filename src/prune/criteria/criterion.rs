@@ -1,16 +1,22 @@
 //! What a criterion is.
 
 use super::{
-    super::{error::PruneError, groups::ChannelId},
-    context::Context,
+    super::error::PruneError,
+    context::{Context, Part},
     reduce::Reduce,
 };
-use crate::graph::NodeId;
+use crate::{graph::NodeId, model::Model};
 
 /// Scores the units of a model; low goes first. It keeps no state: all that it may look at is in the [`Context`].
 pub trait Criterion: Send + Sync {
     /// What is said of it in tables, help and messages.
     fn about(&self) -> About;
+
+    /// What it needs beside the weights.
+    fn needs(&self, model: &Model) -> Needs {
+        let _ = model;
+        Needs::default()
+    }
 
     /// Scores units. Each [`Part`] has the units of one place, such as the filters of one convolution; a coupled channel
     /// may have units in several parts.
@@ -51,6 +57,8 @@ pub struct About {
     pub formula: &'static str,
     /// Where it comes from.
     pub paper: &'static str,
+    /// Whether it needs images.
+    pub data: bool,
 }
 
 /// What a criterion goes by.
@@ -59,6 +67,8 @@ pub struct About {
 pub enum Strategy {
     /// How large weights, or what flows through them, are.
     Importance,
+    /// How many of them are zero, or nearly so.
+    Sparsity,
     /// Nothing: what every other criterion must beat.
     Control,
 }
@@ -67,18 +77,22 @@ impl std::fmt::Display for Strategy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Strategy::Importance => "importance",
+            Strategy::Sparsity => "sparsity",
             Strategy::Control => "control",
         })
     }
 }
 
-/// The scores of the units of one place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// The node whose output's channels the units are, in order, if they are those of one.
-    pub value: Option<NodeId>,
-    /// The coupled channel that each unit belongs to.
-    pub channels: Vec<ChannelId>,
-    /// The score of each unit.
-    pub scores: Vec<f64>,
+/// What a criterion needs beside the weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Nodes whose outputs on real images it wants statistics of, channel by channel.
+    pub activations: Vec<NodeId>,
+}
+
+impl Needs {
+    /// Whether it needs any images.
+    pub fn data(&self) -> bool {
+        !self.activations.is_empty()
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::{
     super::error::PruneError,
-    context::Context,
-    criterion::{About, Criterion, Part, Strategy},
+    context::{Context, Part},
+    criterion::{About, Criterion, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,6 +19,7 @@ impl Criterion for GroupL2 {
             units: "filters",
             formula: "√Σ w² over its filters and its readers' columns",
             paper: "Fang et al. 2023, DepGraph",
+            data: false,
         }
     }
 

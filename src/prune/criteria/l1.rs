@@ -2,8 +2,8 @@
 
 use super::{
     super::error::PruneError,
-    context::Context,
-    criterion::{About, Criterion, Part, Strategy},
+    context::{Context, Part},
+    criterion::{About, Criterion, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,6 +19,7 @@ impl Criterion for L1 {
             units: "filters",
             formula: "Σ |w| over its filters",
             paper: "Li et al. 2017, Pruning Filters for Efficient ConvNets",
+            data: false,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     super::error::PruneError,
-    context::Context,
-    criterion::{About, Criterion, Part, Strategy},
+    context::{Context, Part},
+    criterion::{About, Criterion, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,6 +19,7 @@ impl Criterion for L2 {
             units: "filters",
             formula: "√Σ w² over its filters",
             paper: "He et al. 2018, Soft Filter Pruning",
+            data: false,
         }
     }
 

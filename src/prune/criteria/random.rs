@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     super::error::PruneError,
-    context::Context,
-    criterion::{About, Criterion, Part, Strategy},
+    context::{Context, Part},
+    criterion::{About, Criterion, Strategy},
 };
 
 /// Uniform noise from the seed.
@@ -21,6 +21,7 @@ impl Criterion for Random {
             units: "channels",
             formula: "uniform noise from the seed",
             paper: "what every other criterion must beat",
+            data: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::groups::{ChannelId, Groups},
-    criterion::Part,
+    context::Part,
 };
 
 /// How the scores of the units of a coupled channel are joined.
@@ -11,6 +11,8 @@ use super::{
 pub enum Reduce {
     /// Their sum: every unit adds to what would be lost.
     Sum,
+    /// Their mean: each unit tells the same of the channel.
+    Mean,
 }
 
 /// For every coupled channel, the joined score of its units, or `None` where it has none.
@@ -25,6 +27,7 @@ pub(super) fn reduce(groups: &Groups, parts: &[Part], how: Reduce) -> Vec<Option
     let joined = |(sum, count): (f64, usize)| match how {
         _ if count == 0 => None,
         Reduce::Sum => Some(sum),
+        Reduce::Mean => Some(sum / count as f64),
     };
     sums.into_iter().map(joined).collect()
 }

@@ -9,7 +9,7 @@ mod run;
 pub use data::dataset_summary;
 pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
-pub use prune::{plan, scores};
+pub use prune::{criteria, plan, scores};
 pub use run::{history, plot_run, run_panels};
 
 use super::cell::Cell;

@@ -1,6 +1,6 @@
-//! Tables of pruning.
+//! Tables of pruning: criteria, scores, plans.
 
-use crate::prune::{Plan, PlanReport, ScoreRow};
+use crate::prune::{About, CRITERIA, Plan, PlanReport, ScoreRow};
 use crate::report::{Cell, Column, Table};
 
 /// A row for each convolution that a plan changes; what the whole network costs is in the title.
@@ -71,6 +71,18 @@ pub fn scores(title: &str, rows: &[ScoreRow]) -> Table {
             Cell::Count(row.params),
             Cell::Count(row.macs),
         ]);
+    }
+    table
+}
+
+/// A row for each criterion.
+pub fn criteria() -> Table {
+    let columns = ["name", "strategy", "needs", "formula", "paper"];
+    let mut table = Table::new("criteria", columns);
+    for criterion in CRITERIA {
+        let About { name, strategy, formula, paper, data, aliases: _, units: _ } = criterion.about();
+        let needs = if data { "images" } else { "" };
+        table.push([name.into(), strategy.to_string().into(), needs.into(), formula.into(), paper.into()]);
     }
     table
 }

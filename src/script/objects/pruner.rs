@@ -8,10 +8,12 @@ use rhai::{ImmutableString, Map};
 use serde_json::{Value, json};
 
 use super::result::ScriptResult;
+use crate::data::Dataset;
+use crate::eval::ActivationOptions;
 use crate::model::Model;
-use crate::options::options;
-use crate::prune::{Plan, PlanReport, PruneOptions, Pruner, apply};
-use crate::report::{Table, View, plan as plan_table, scores};
+use crate::options::{SPLITS, options};
+use crate::prune::{Plan, PlanReport, PruneData, PruneOptions, Pruner, apply};
+use crate::report::{Table, View, criteria as criteria_table, plan as plan_table, scores};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
@@ -24,7 +26,11 @@ pub fn bind(api: &mut Api) {
 }
 
 static PRUNER: LazyLock<OptionSet> =
-    LazyLock::new(|| OptionSet::function("pruner").group::<GranularityOption>().group::<PruneOptions>());
+    LazyLock::new(|| {
+        let data = "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
+        let set = OptionSet::function("pruner").group::<GranularityOption>().group::<PruneOptions>();
+        set.object::<Dataset>("data", data).group::<ImageOptions>()
+    });
 
 const GRANULARITIES: &[&str] = &["channel"];
 
@@ -32,6 +38,17 @@ options! {
     struct GranularityOption {
         /// What goes as a unit.
         pub granularity: String = "channel".into(), GRANULARITIES;
+    }
+}
+
+options! {
+    struct ImageOptions {
+        /// The split that images are from.
+        pub split: String = "train".into(), SPLITS;
+        /// Images looked at, from the start of the split; all if it has fewer.
+        pub images: usize = 64, 1..=1_000_000;
+        /// Images a batch.
+        pub batch: usize = 8, 1..=4096;
     }
 }
 
@@ -66,6 +83,11 @@ impl Object for ShownPlan {
     }
 }
 
+/// Measures what the criterion needs of the images, seen and stopped by whoever listens.
+fn measure(context: &NativeCallContext, pruner: &Pruner) -> ScriptResult<()> {
+    pruner.measure(State::of(context).progress.as_ref()).map_err(raise)
+}
+
 #[export_module(manifest)]
 mod functions {
     /// Prepares the pruning of a model. Nothing changes until `.prune()`, and then only the model that this gives.
@@ -77,20 +99,33 @@ mod functions {
                 "pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)",
             ));
         }
-        let options = given.group();
-        Pruner::new(&model, options).map_err(raise)
+        let options: PruneOptions = given.group();
+        let size = options.size;
+        let pruner = Pruner::new(&model, options).map_err(raise)?;
+        let ImageOptions { split, images, batch } = given.group();
+        Ok(match given.object::<Dataset>("data") {
+            Some(dataset) => pruner.with_data(PruneData { dataset, options: ActivationOptions { size, images, batch, split } }),
+            None => pruner,
+        })
+    }
+
+    /// A row for each criterion that `importance` names: what it goes by, what data it needs, formula and paper.
+    pub fn criteria() -> Table {
+        criteria_table()
     }
 
     /// A row for each channel that could go: its score, its rank (low goes first), what it costs.
     #[rhai_fn(name = "scores", pure, return_raw)]
-    pub fn pruner_scores(pruner: &mut Pruner) -> ScriptResult<Table> {
+    pub fn pruner_scores(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<Table> {
+        measure(&context, pruner)?;
         let rows = pruner.scores().map_err(raise)?;
         Ok(scores(&format!("scores of {} · {}", pruner.model().provenance().name, pruner.options()), &rows))
     }
 
     /// What would go, layer by layer. Nothing is changed.
     #[rhai_fn(name = "plan", pure, return_raw)]
-    pub fn pruner_plan(pruner: &mut Pruner) -> ScriptResult<ShownPlan> {
+    pub fn pruner_plan(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<ShownPlan> {
+        measure(&context, pruner)?;
         let plan = pruner.plan().map_err(raise)?;
         let report = plan.report(pruner.model()).map_err(raise)?;
         Ok(ShownPlan { plan, report })
@@ -98,7 +133,8 @@ mod functions {
 
     /// A new, physically smaller model; the pruner's own is untouched.
     #[rhai_fn(pure, return_raw)]
-    pub fn prune(pruner: &mut Pruner) -> ScriptResult<Model> {
+    pub fn prune(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<Model> {
+        measure(&context, pruner)?;
         pruner.prune().map_err(raise)
     }
 

@@ -1,0 +1,151 @@
+//! Every criterion of the list, on a trained network and on images.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{
+    tests::{fixture, images, loose},
+    *,
+};
+use crate::{
+    data::{ShapesOptions, shapes},
+    eval::ActivationOptions,
+    exec, io,
+    model::Model,
+    progress::{Progress, Silent},
+};
+
+fn data(count: usize, batch: usize) -> PruneData {
+    let dataset = shapes(&ShapesOptions { train: count, val: 1, size: 64, ..ShapesOptions::default() }).unwrap();
+    let options = ActivationOptions { images: count, size: 64, batch, ..ActivationOptions::default() };
+    PruneData { dataset, options }
+}
+
+fn pruner(model: &Model, importance: &str) -> Pruner {
+    Pruner::new(model, PruneOptions { importance: importance.into(), ..loose(Amount::Ratio(0.25)) }).unwrap()
+}
+
+/// Mean change of the outputs as a share of their mean magnitude.
+fn change(a: &Model, b: &Model) -> f64 {
+    let outputs = |model: &Model| exec::infer(model, &images(64), &[]).unwrap().outputs;
+    let (mut apart, mut size) = (0.0, 0.0);
+    for (a, b) in outputs(a).iter().zip(&outputs(b)) {
+        let sum = |tensor: candle_core::Tensor| {
+            f64::from(tensor.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap())
+        };
+        apart += sum((a - b).unwrap());
+        size += sum(a.clone());
+    }
+    apart / size
+}
+
+/// As many channels of every group as `plan` removes, but those of the highest scores.
+fn highest(plan: &Plan, rows: &[ScoreRow]) -> Plan {
+    let mut other = plan.clone();
+    other.layers.values_mut().for_each(|layer| layer.remove.clear());
+    let mut groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
+    groups.dedup();
+    for group in groups {
+        let mut of_group: Vec<&ScoreRow> = rows.iter().filter(|row| row.group == group).collect();
+        of_group.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let gone = &plan.layers[&of_group[0].layer].remove;
+        let count = of_group.iter().filter(|row| gone.contains(&row.channel)).count();
+        let layer = other.layers.get_mut(&of_group[0].layer).unwrap();
+        layer.remove.extend(of_group[..count].iter().map(|row| row.channel));
+        layer.remove.sort_unstable();
+    }
+    other
+}
+
+#[test]
+fn every_criterion_tells_what_matters() {
+    let model = io::teacher().unwrap();
+    for criterion in CRITERIA {
+        let About { name, strategy, .. } = criterion.about();
+        let pruner = pruner(&model, name).with_data(data(4, 2));
+        let rows = pruner.scores().unwrap();
+        assert!(rows.iter().all(|row| row.score.is_finite()), "{name}");
+        let plan = pruner.plan().unwrap();
+        let low = change(&model, &zero(&model, &plan).unwrap());
+        let high = change(&model, &zero(&model, &highest(&plan, &rows)).unwrap());
+        assert!(
+            low < high || strategy == Strategy::Control,
+            "{name}: {low} when the lowest go, {high} when the highest"
+        );
+    }
+}
+
+#[test]
+fn the_list_is_complete_and_documented() {
+    let readme = include_str!("../../README.md");
+    let mut names = std::collections::HashSet::new();
+    let model = fixture(0, 1);
+    for criterion in CRITERIA {
+        let about = criterion.about();
+        for name in [about.name].iter().chain(about.aliases) {
+            assert!(names.insert(*name), "{name} is listed twice");
+            assert_eq!(super::criterion(name).unwrap().about(), about);
+        }
+        assert_eq!(about.data, criterion.needs(&model).data(), "{}", about.name);
+        let images = if about.data { "images" } else { "" };
+        let formula = about.formula.replace('|', "\\|");
+        let row = format!("| `{}` | {} | {images} | {formula} | {} |", about.name, about.strategy, about.paper);
+        assert!(readme.contains(&row), "the README lacks the line\n{row}");
+    }
+    assert!(names.contains(DEFAULT_CRITERION));
+}
+
+#[test]
+fn activations_are_measured_once_and_in_batches() {
+    // ReLU gives exact zeros, so that batches do not matter.
+    let model = fixture(3, 2);
+    let scores = |batch| pruner(&model, "apoz").with_data(data(4, batch)).scores().unwrap();
+    let whole = scores(4);
+    assert_eq!(whole, scores(1));
+    assert!(whole.iter().any(|row| row.score > 0.0) && whole.iter().all(|row| (0.0..=1.0).contains(&row.score)));
+    let measured = pruner(&model, "zero_rate").with_data(data(4, 4));
+    measured.measure(&Silent).unwrap();
+    // Neither it nor a clone asks again, so that nobody can stop it.
+    measured.clone().measure(&Stop(AtomicBool::new(false))).unwrap();
+    assert_eq!(measured.scores().unwrap(), whole);
+}
+
+/// Asks to stop at once.
+struct Stop(AtomicBool);
+
+impl Progress for Stop {
+    fn start(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64, _: &str) {}
+    fn note(&self, _: &str) {}
+    fn finish(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    fn stop_requested(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn data_that_is_missing_or_stopped_is_an_error() {
+    let model = fixture(3, 2);
+    let missing = pruner(&model, "zero_rate").plan().unwrap_err().to_string();
+    assert!(missing.contains("zero_rate") && missing.contains("images"), "{missing}");
+    let stop = Stop(AtomicBool::new(false));
+    let stopped = pruner(&model, "zero_rate").with_data(data(4, 1)).measure(&stop).unwrap_err().to_string();
+    assert!(stopped.contains("stopped after 1 of 4"), "{stopped}");
+    assert!(stop.0.load(Ordering::Relaxed));
+    let mut absent = data(1, 1);
+    absent.options.split = "nowhere".into();
+    let absent = pruner(&model, "zero_rate").with_data(absent).scores().unwrap_err().to_string();
+    assert!(absent.contains("nowhere"), "{absent}");
+}
+
+#[test]
+fn scores_that_are_not_finite_name_the_layer() {
+    let model = fixture(0, 1);
+    let mut tensors = model.tensors().clone();
+    let weight = &tensors["model.3.conv.weight"];
+    tensors.insert("model.3.conv.weight".into(), (weight * f64::NAN).unwrap());
+    let broken = model.with_tensors(tensors).unwrap();
+    let error = pruner(&broken, "l1").plan().unwrap_err().to_string();
+    assert!(error.contains("model.3.conv") && error.contains("l1"), "{error}");
+}
