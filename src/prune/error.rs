@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::{
-    data::DataError, eval::EvalError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError, options::OptionError,
+    data::DataError, eval::EvalError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError,
+    options::OptionError,
 };
 
 /// What can go wrong when pruning.
