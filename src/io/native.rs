@@ -22,8 +22,8 @@ const VERSION: u32 = 2;
 /// Version of a file without masks, which is all that programs of version 1 can read.
 const WITHOUT_MASKS: u32 = 1;
 
-/// What the names of masks begin with; the name of the tensor that a mask is for follows. No layer's name has a slash.
-const MASK_PREFIX: &str = "espalier.mask/";
+/// What the names of masks begin with; the name of the tensor that a mask is for follows. It is reserved: no layer is named so.
+const MASK_PREFIX: &str = "espalier.mask:";
 
 /// Names in the metadata.
 const VERSION_KEY: &str = "espalier.format";

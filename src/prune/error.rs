@@ -81,10 +81,12 @@ pub enum PruneError {
         importance: &'static str,
     },
     /// A criterion that needs images where there are none.
-    #[error("importance {importance} is measured on images, and the pruner has none; give it data, a dataset")]
+    #[error("importance {importance} is measured on {needed}, and the pruner has none; give it data, a dataset")]
     NeedsData {
         /// The criterion.
         importance: &'static str,
+        /// What it needs.
+        needed: &'static str,
     },
     /// A score that is not a finite number.
     #[error(

@@ -21,8 +21,8 @@ mod union_find;
 
 pub use apply::{apply, zero};
 pub use criteria::{
-    About, CRITERIA, ChannelActivations, Context, Criterion, DEFAULT_CRITERION, Needs, Part, PruneData, Reduce, Scores,
-    Strategy, channel_scores, criterion, score,
+    About, CRITERIA, ChannelActivations, Context, Criterion, DEFAULT_CRITERION, Data, Measured, Needs, Part, PruneData,
+    Reduce, Scores, Strategy, channel_scores, criterion, score,
 };
 pub use error::PruneError;
 pub use groups::{ChannelId, Group, GroupId, Groups};

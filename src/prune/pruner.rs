@@ -1,16 +1,13 @@
 //! One model and one set of options: scores, plan, pruned model.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
 use super::{
     apply::apply,
     cost::CostModel,
-    criteria::{ChannelActivations, Context, Criterion, PruneData, Scores, criterion, observe, score},
+    criteria::{Context, Criterion, Data, Measured, PruneData, Scores, criterion, measure, score},
     error::PruneError,
     groups::Groups,
     options::PruneOptions,
@@ -19,7 +16,6 @@ use super::{
     select::select,
 };
 use crate::{
-    graph::NodeId,
     model::Model,
     options::Options,
     progress::{Progress, Silent},
@@ -34,7 +30,7 @@ pub struct Pruner {
     ignored: Vec<bool>,
     criterion: &'static dyn Criterion,
     data: Option<PruneData>,
-    activations: Arc<OnceLock<BTreeMap<NodeId, Vec<ChannelActivations>>>>,
+    measured: Arc<OnceLock<Measured>>,
 }
 
 /// One coupled channel's score.
@@ -70,13 +66,13 @@ impl Pruner {
         let options = PruneOptions { importance: criterion.about().name.to_owned(), ..options };
         let groups = Groups::of(model.graph())?;
         let ignored = options.ignored(model.graph(), &groups)?;
-        let (model, activations) = (model.clone(), Arc::default());
-        Ok(Self { model, options, groups, ignored, criterion, data: None, activations })
+        let (model, measured) = (model.clone(), Arc::default());
+        Ok(Self { model, options, groups, ignored, criterion, data: None, measured })
     }
 
     /// The same pruner with images for criteria that need them.
     pub fn with_data(self, data: PruneData) -> Self {
-        Self { data: Some(data), activations: Arc::default(), ..self }
+        Self { data: Some(data), measured: Arc::default(), ..self }
     }
 
     /// The model that is pruned.
@@ -100,27 +96,27 @@ impl Pruner {
     /// # Errors
     /// A criterion that needs images where none were given, images that cannot be read, or a listener that asks to stop.
     pub fn measure(&self, progress: &dyn Progress) -> Result<(), PruneError> {
-        self.activations(progress).map(|_| ())
+        self.measured(progress).map(|_| ())
     }
 
-    fn activations(&self, progress: &dyn Progress) -> Result<&BTreeMap<NodeId, Vec<ChannelActivations>>, PruneError> {
-        if let Some(known) = self.activations.get() {
+    fn measured(&self, progress: &dyn Progress) -> Result<&Measured, PruneError> {
+        if let Some(known) = self.measured.get() {
             return Ok(known);
         }
         let needs = self.criterion.needs(&self.model);
         let importance = self.criterion.about().name;
         let found = match (&self.data, needs.data()) {
-            (_, false) => BTreeMap::new(),
-            (Some(data), true) => observe(&self.model, &needs.activations, data, progress)?,
-            (None, true) => return Err(PruneError::NeedsData { importance }),
+            (_, Data::None) => Measured::default(),
+            (Some(data), Data::Images | Data::Labels) => measure(&self.model, &needs, data, progress)?,
+            (None, needed) => return Err(PruneError::NeedsData { importance, needed: needed.name() }),
         };
-        Ok(self.activations.get_or_init(|| found))
+        Ok(self.measured.get_or_init(|| found))
     }
 
     /// Every group's scores.
     fn score(&self) -> Result<Scores, PruneError> {
-        let activations = self.activations(&Silent)?;
-        let context = Context { model: &self.model, groups: &self.groups, seed: self.options.seed, activations };
+        let measured = self.measured(&Silent)?;
+        let context = Context { model: &self.model, groups: &self.groups, seed: self.options.seed, measured };
         score(&context, self.criterion)
     }
 

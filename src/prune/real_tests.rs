@@ -79,7 +79,7 @@ fn filters_score_as_pytorch_says() {
         };
         let model = io::load(file).unwrap();
         let groups = Groups::of(model.graph()).unwrap();
-        let context = Context { model: &model, groups: &groups, seed: 0, activations: &Default::default() };
+        let context = Context { model: &model, groups: &groups, seed: 0, measured: &Measured::default() };
         let golden = candle_core::safetensors::load(golden, &Device::Cpu).unwrap();
         let mut seen = 0;
         for (key, expected) in &golden {

@@ -1,30 +1,16 @@
-//! What flows through a model on real images, channel by channel: one pass, one batch in memory.
+//! Counting activations, channel by channel, as they pass.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::super::error::PruneError;
 use crate::{
-    data::Dataset,
-    eval::{ActivationOptions, over_batches},
-    exec::{Backend, Inference, InferenceOptions, Observer, ObserverError},
-    graph::{Graph, NodeId, Op},
-    model::Model,
-    progress::Progress,
+    exec::{Observer, ObserverError},
+    graph::{Graph, GraphError, NodeId, Op},
 };
 
 /// Magnitudes up to this share of a layer's root mean square count as zero where its function has no exact zeros.
 const NEAR_ZERO: f64 = 0.01;
-
-/// The images that a criterion looks at.
-#[derive(Clone, Debug)]
-pub struct PruneData {
-    /// Where they are from.
-    pub dataset: Dataset,
-    /// Which, how many, how large, and how many at once.
-    pub options: ActivationOptions,
-}
 
 /// What a channel of a node's output was like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,33 +29,23 @@ impl ChannelActivations {
     }
 }
 
-/// What the outputs of these nodes are like, with the running averages of the normalisations, as in inference.
-///
-/// # Errors
-/// Options out of range, a split that is not there or cannot be read, a network that does not run or gives numbers that are
-/// not finite, or a listener that asks to stop.
-pub fn observe(
-    model: &Model,
-    nodes: &[NodeId],
-    data: &PruneData,
-    progress: &dyn Progress,
-) -> Result<BTreeMap<NodeId, Vec<ChannelActivations>>, PruneError> {
-    let mut options = InferenceOptions::default();
-    options.observed = nodes.to_vec();
-    let network = Inference::with_options(Backend::for_device(&model.device()), model, options)?;
-    let channels = model.graph().channels()?;
-    let empty = |&node: &NodeId| (node, vec![ChannelActivations::default(); channels[node]]);
-    let mut counter = Counter { graph: model.graph(), channels: nodes.iter().map(empty).collect() };
-    over_batches(model, &data.dataset, &data.options, progress, "activations", |batch| {
-        network.run_observed(&batch.images, &mut counter)?;
-        Ok(())
-    })?;
-    Ok(counter.channels)
+/// Counts the activations of some nodes.
+pub struct Counter<'a> {
+    graph: &'a Graph,
+    /// What was counted so far.
+    pub channels: BTreeMap<NodeId, Vec<ChannelActivations>>,
 }
 
-struct Counter<'a> {
-    graph: &'a Graph,
-    channels: BTreeMap<NodeId, Vec<ChannelActivations>>,
+impl<'a> Counter<'a> {
+    /// Of these nodes of a graph.
+    ///
+    /// # Errors
+    /// Where the graph does not fit together.
+    pub fn new(graph: &'a Graph, nodes: &[NodeId]) -> Result<Self, GraphError> {
+        let channels = graph.channels()?;
+        let empty = |&node: &NodeId| (node, vec![ChannelActivations::default(); channels[node]]);
+        Ok(Self { graph, channels: nodes.iter().map(empty).collect() })
+    }
 }
 
 impl Observer for Counter<'_> {
@@ -96,8 +72,10 @@ impl Observer for Counter<'_> {
 fn zero_threshold(op: &Op, values: &[f32]) -> Result<f32, ObserverError> {
     let squares: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
     let rms = (squares / values.len().max(1) as f64).sqrt();
+    if !rms.is_finite() {
+        return Err("it gives numbers that are not finite".into());
+    }
     match op {
-        _ if !rms.is_finite() => Err("it gives numbers that are not finite".into()),
         Op::Activation(function) if function.has_exact_zeros() => Ok(0.0),
         Op::Activation(_)
         | Op::Input { .. }
@@ -122,8 +100,7 @@ mod tests {
             let mut graph = Graph::new();
             graph.add("images", Op::Input { channels: 2 }, &[]);
             let node = graph.add("act", Op::Activation(activation), &[0]);
-            let channels = BTreeMap::from([(node, vec![ChannelActivations::default(); 2])]);
-            let mut counter = Counter { graph: &graph, channels };
+            let mut counter = Counter::new(&graph, &[node]).unwrap();
             // Two images, two channels, two places; the root mean square is 1.
             let values = vec![0.0, 1.0, 0.005f32, 1.0, 2f32.sqrt(), 2f32.sqrt(), 1.0, 1.0];
             let value = Tensor::from_vec(values, (2, 2, 1, 2), &Device::Cpu).unwrap();

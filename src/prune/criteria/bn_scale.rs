@@ -3,7 +3,7 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Data, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,7 +19,7 @@ impl Criterion for BnScale {
             units: "batch normalisation",
             formula: "Σ |γ| over its batch normalisations",
             paper: "Liu et al. 2017, Network Slimming",
-            data: false,
+            data: Data::None,
         }
     }
 

@@ -1,7 +1,5 @@
 //! What a criterion may look at, and the units that it scores.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 
 use super::{
@@ -9,7 +7,7 @@ use super::{
         error::PruneError,
         groups::{ChannelId, Groups},
     },
-    activations::ChannelActivations,
+    measure::Measured,
 };
 use crate::{
     graph::{NodeId, Role},
@@ -26,9 +24,8 @@ pub struct Context<'a> {
     pub groups: &'a Groups,
     /// For whatever is drawn.
     pub seed: u64,
-    /// By node, what its output was like on real images, channel by channel; of the nodes that the criterion
-    /// [needs](super::Criterion::needs).
-    pub activations: &'a BTreeMap<NodeId, Vec<ChannelActivations>>,
+    /// What was measured on images of what the criterion [needs](super::Criterion::needs).
+    pub measured: &'a Measured,
 }
 
 /// The scores of the units of one place.
@@ -64,6 +61,27 @@ impl Context<'_> {
             .map(|reader| {
                 let columns = self.model.tensors()[&reader.name].transpose(0, reader.axis)?;
                 Ok(self.part(reader.input, sums(&columns, measure)?))
+            })
+            .collect()
+    }
+
+    /// The units of every parameter of this role that has a number for each channel of its node's output: that number times
+    /// the gradient of the loss with respect to it, which is what the loss changes by, to first order, when it goes (with
+    /// the other sign).
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    pub fn first_order(&self, role: Role) -> Result<Vec<Part>, PruneError> {
+        let owned = self.model.graph().parameters().filter(|(_, _, parameter)| parameter.role == role);
+        owned
+            .map(|(id, name, _)| {
+                let tensor = &self.model.tensors()[&name];
+                let products = match self.measured.gradients.get(&name) {
+                    Some(gradient) => tensor.mul(gradient)?,
+                    // No gradient reaches it: it does not change the loss.
+                    None => tensor.zeros_like()?,
+                };
+                Ok(self.part(id, sums(&products, |product| product)?))
             })
             .collect()
     }

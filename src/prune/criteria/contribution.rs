@@ -3,7 +3,7 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Data, Strategy},
     moments::moments,
 };
 use crate::graph::Reader;
@@ -28,7 +28,7 @@ impl Criterion for Contribution {
             units: "readers",
             formula: "mean over a reader's filters j of Σ w² · Var[c] / Var[j], summed over readers",
             paper: "derived from the variance of a sum; compare Luo et al. 2017, ThiNet",
-            data: false,
+            data: Data::None,
         }
     }
 

@@ -30,7 +30,7 @@ pub trait Criterion: Send + Sync {
         Reduce::Sum
     }
 
-    /// What is done with the joined score, such as the root of a sum of squares. It must not fall where the score rises.
+    /// What is done with the joined score, such as the root of a sum of squares.
     fn finish(&self, joined: f64) -> f64 {
         joined
     }
@@ -57,8 +57,30 @@ pub struct About {
     pub formula: &'static str,
     /// Where it comes from.
     pub paper: &'static str,
-    /// Whether it needs images.
-    pub data: bool,
+    /// What it needs of a dataset.
+    pub data: Data,
+}
+
+/// What a criterion needs of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing: it looks at weights.
+    None,
+    /// Images.
+    Images,
+    /// Images with labels, for the gradients of a loss.
+    Labels,
+}
+
+impl Data {
+    /// In a word; empty for nothing.
+    pub fn name(self) -> &'static str {
+        match self {
+            Data::None => "",
+            Data::Images => "images",
+            Data::Labels => "labels",
+        }
+    }
 }
 
 /// What a criterion goes by.
@@ -67,6 +89,8 @@ pub struct About {
 pub enum Strategy {
     /// How large weights, or what flows through them, are.
     Importance,
+    /// How much a loss would change.
+    Sensitivity,
     /// How many of them are zero, or nearly so.
     Sparsity,
     /// Nothing: what every other criterion must beat.
@@ -77,6 +101,7 @@ impl std::fmt::Display for Strategy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Strategy::Importance => "importance",
+            Strategy::Sensitivity => "sensitivity",
             Strategy::Sparsity => "sparsity",
             Strategy::Control => "control",
         })
@@ -88,11 +113,17 @@ impl std::fmt::Display for Strategy {
 pub struct Needs {
     /// Nodes whose outputs on real images it wants statistics of, channel by channel.
     pub activations: Vec<NodeId>,
+    /// Whether it wants the gradients of the detection loss with respect to the trained tensors.
+    pub gradients: bool,
 }
 
 impl Needs {
-    /// Whether it needs any images.
-    pub fn data(&self) -> bool {
-        !self.activations.is_empty()
+    /// What that takes of a dataset.
+    pub fn data(&self) -> Data {
+        match (self.gradients, self.activations.is_empty()) {
+            (true, _) => Data::Labels,
+            (false, false) => Data::Images,
+            (false, true) => Data::None,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Data, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,7 +19,7 @@ impl Criterion for GroupL2 {
             units: "filters",
             formula: "√Σ w² over its filters and its readers' columns",
             paper: "Fang et al. 2023, DepGraph",
-            data: false,
+            data: Data::None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Data, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,7 +19,7 @@ impl Criterion for L1 {
             units: "filters",
             formula: "Σ |w| over its filters",
             paper: "Li et al. 2017, Pruning Filters for Efficient ConvNets",
-            data: false,
+            data: Data::None,
         }
     }
 

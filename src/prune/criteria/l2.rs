@@ -3,7 +3,7 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Data, Strategy},
 };
 use crate::graph::Role;
 
@@ -19,7 +19,7 @@ impl Criterion for L2 {
             units: "filters",
             formula: "√Σ w² over its filters",
             paper: "He et al. 2018, Soft Filter Pruning",
-            data: false,
+            data: Data::None,
         }
     }
 

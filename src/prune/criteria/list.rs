@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use super::{
     super::error::PruneError, bn_scale::BnScale, contribution::Contribution, criterion::Criterion, group_l2::GroupL2,
-    l1::L1, l2::L2, random::Random, zero_rate::ZeroRate,
+    l1::L1, l2::L2, random::Random, taylor::Taylor, zero_rate::ZeroRate,
 };
 use crate::nearest::did_you_mean;
 
 /// Every criterion, in the order of the tables.
-pub static CRITERIA: &[&dyn Criterion] = &[&L1, &L2, &BnScale, &GroupL2, &Contribution, &ZeroRate, &Random];
+pub static CRITERIA: &[&dyn Criterion] = &[&L1, &L2, &BnScale, &GroupL2, &Contribution, &Taylor, &ZeroRate, &Random];
 
 /// The name of the criterion that is used where none is asked for.
 pub const DEFAULT_CRITERION: &str = "group_l2";

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Data, Strategy},
 };
 
 /// Uniform noise from the seed.
@@ -21,7 +21,7 @@ impl Criterion for Random {
             units: "channels",
             formula: "uniform noise from the seed",
             paper: "what every other criterion must beat",
-            data: false,
+            data: Data::None,
         }
     }
 

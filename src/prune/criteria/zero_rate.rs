@@ -3,7 +3,7 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Needs, Strategy},
+    criterion::{About, Criterion, Data, Needs, Strategy},
     reduce::Reduce,
 };
 use crate::{graph::Role, model::Model};
@@ -21,19 +21,19 @@ impl Criterion for ZeroRate {
             units: "activations",
             formula: "share of its activations that are not zero (SiLU: |a| ≥ 0.01 rms), mean over its layers",
             paper: "Hu et al. 2016, Network Trimming (APoZ)",
-            data: true,
+            data: Data::Images,
         }
     }
 
     fn needs(&self, model: &Model) -> Needs {
         let filters = model.graph().owners(Role::Weight);
-        Needs { activations: filters.map(|id| model.unit_output(id)).collect() }
+        Needs { activations: filters.map(|id| model.unit_output(id)).collect(), ..Needs::default() }
     }
 
     fn units(&self, context: &Context) -> Result<Vec<Part>, PruneError> {
         let share = |channel: &super::activations::ChannelActivations| 1.0 - channel.zero_rate();
         let part = |(&value, channels): (_, &Vec<_>)| context.part(value, channels.iter().map(share).collect());
-        Ok(context.activations.iter().map(part).collect())
+        Ok(context.measured.activations.iter().map(part).collect())
     }
 
     fn reduce(&self) -> Reduce {

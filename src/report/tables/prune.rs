@@ -81,8 +81,7 @@ pub fn criteria() -> Table {
     let mut table = Table::new("criteria", columns);
     for criterion in CRITERIA {
         let About { name, strategy, formula, paper, data, aliases: _, units: _ } = criterion.about();
-        let needs = if data { "images" } else { "" };
-        table.push([name.into(), strategy.to_string().into(), needs.into(), formula.into(), paper.into()]);
+        table.push([name.into(), strategy.to_string().into(), data.name().into(), formula.into(), paper.into()]);
     }
     table
 }
