@@ -75,8 +75,14 @@ fn every_criterion_tells_what_matters() {
         let without = |plan: &Plan| recalibrate_on(&zero(&model, plan).unwrap(), [Ok(calibration.clone())]).unwrap();
         let low = change(&whole, &without(&plan));
         let high = change(&whole, &without(&highest(&plan, &rows)));
-        println!("{name}: raw {} {}, recalibrated {low} {high}", change(&model, &zero(&model, &plan).unwrap()), change(&model, &zero(&model, &highest(&plan, &rows)).unwrap()));
-        if !(low < high || strategy == Strategy::Control) { bad = true; }
+        println!(
+            "{name}: raw {} {}, recalibrated {low} {high}",
+            change(&model, &zero(&model, &plan).unwrap()),
+            change(&model, &zero(&model, &highest(&plan, &rows)).unwrap())
+        );
+        if !(low < high || strategy == Strategy::Control) {
+            bad = true;
+        }
     }
     assert!(!bad);
 }

@@ -25,12 +25,12 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static PRUNER: LazyLock<OptionSet> =
-    LazyLock::new(|| {
-        let data = "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
-        let set = OptionSet::function("pruner").group::<GranularityOption>().group::<PruneOptions>();
-        set.object::<Dataset>("data", data).group::<ImageOptions>()
-    });
+static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
+    let data =
+        "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
+    let set = OptionSet::function("pruner").group::<GranularityOption>().group::<PruneOptions>();
+    set.object::<Dataset>("data", data).group::<ImageOptions>()
+});
 
 const GRANULARITIES: &[&str] = &["channel"];
 
@@ -104,7 +104,9 @@ mod functions {
         let pruner = Pruner::new(&model, options).map_err(raise)?;
         let ImageOptions { split, images, batch } = given.group();
         Ok(match given.object::<Dataset>("data") {
-            Some(dataset) => pruner.with_data(PruneData { dataset, options: ActivationOptions { size, images, batch, split } }),
+            Some(dataset) => {
+                pruner.with_data(PruneData { dataset, options: ActivationOptions { size, images, batch, split } })
+            }
             None => pruner,
         })
     }
