@@ -22,6 +22,17 @@ use crate::{
 };
 
 /// Prunes one model with one set of options. What a criterion needs of images is measured once, and clones share it.
+///
+/// ```
+/// use espalier::prune::{PruneOptions, Pruner};
+///
+/// let model = espalier::io::teacher()?;
+/// let options = PruneOptions::default();
+/// let plan = Pruner::new(&model, options)?.plan()?;
+/// let slim = espalier::prune::apply(&model, &plan)?;
+/// assert!(slim.cost(640)?.macs < model.cost(640)?.macs);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pruner {
     model: Model,

@@ -66,6 +66,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any choice of channels that leaves each group one, not only those that a ranking makes.
+    #[test]
+    fn any_plan_removes_what_it_zeroes(which in 0..5usize, picks in prop::collection::vec(any::<bool>(), 400)) {
+        let model = fixture(which, 4);
+        let mut picks = picks.into_iter();
+        let mut plan = Plan { size: 64, ..Plan::default() };
+        for group in Groups::of(model.graph()).unwrap().all() {
+            let (name, channels) = (&model.graph().node(group.layer).name, group.channels.len());
+            let total = model.graph().channels().unwrap()[group.layer];
+            let layer = plan.layers.entry(name.clone()).or_insert(LayerPlan { channels: total, remove: Vec::new() });
+            let gone = group.channels[1..channels].iter().filter(|_| picks.next() == Some(true));
+            layer.remove.extend(gone);
+        }
+        let apart = difference(&zero(&model, &plan).unwrap(), &apply(&model, &plan).unwrap(), 16);
+        prop_assert!(apart <= 1e-4, "{apart}");
+        let text = serde_json::to_string(&plan).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    }
+}
+
 #[test]
 fn groups_follow_the_structure() {
     let model = fixtures::towers(0, Activation::Silu);

@@ -3,8 +3,9 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Data, Strategy},
+    criterion::{About, Criterion, Strategy},
     moments::moments,
+    needs::Data,
 };
 use crate::graph::Reader;
 

@@ -3,9 +3,10 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
+    needs::{Data, Needs},
     reduce::Reduce,
 };
-use crate::{graph::NodeId, model::Model};
+use crate::model::Model;
 
 /// Scores the units of a model; low goes first. It keeps no state: all that it may look at is in the [`Context`].
 pub trait Criterion: Send + Sync {
@@ -61,28 +62,6 @@ pub struct About {
     pub data: Data,
 }
 
-/// What a criterion needs of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Data {
-    /// Nothing: it looks at weights.
-    None,
-    /// Images.
-    Images,
-    /// Images with labels, for the gradients of a loss.
-    Labels,
-}
-
-impl Data {
-    /// In a word; empty for nothing.
-    pub fn name(self) -> &'static str {
-        match self {
-            Data::None => "",
-            Data::Images => "images",
-            Data::Labels => "labels",
-        }
-    }
-}
-
 /// What a criterion goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,25 +84,5 @@ impl std::fmt::Display for Strategy {
             Strategy::Sparsity => "sparsity",
             Strategy::Control => "control",
         })
-    }
-}
-
-/// What a criterion needs beside the weights.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Nodes whose outputs on real images it wants statistics of, channel by channel.
-    pub activations: Vec<NodeId>,
-    /// Whether it wants the gradients of the detection loss with respect to the trained tensors.
-    pub gradients: bool,
-}
-
-impl Needs {
-    /// What that takes of a dataset.
-    pub fn data(&self) -> Data {
-        match (self.gradients, self.activations.is_empty()) {
-            (true, _) => Data::Labels,
-            (false, false) => Data::Images,
-            (false, true) => Data::None,
-        }
     }
 }

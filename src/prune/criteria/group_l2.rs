@@ -3,7 +3,8 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Data, Strategy},
+    criterion::{About, Criterion, Strategy},
+    needs::Data,
 };
 use crate::graph::Role;
 

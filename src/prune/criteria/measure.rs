@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     super::error::PruneError,
     activations::{ChannelActivations, Counter},
-    criterion::Needs,
+    needs::Needs,
 };
 use crate::{
     data::Dataset,

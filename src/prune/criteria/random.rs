@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Data, Strategy},
+    criterion::{About, Criterion, Strategy},
+    needs::Data,
 };
 
 /// Uniform noise from the seed.

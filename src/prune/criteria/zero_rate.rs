@@ -3,7 +3,8 @@
 use super::{
     super::error::PruneError,
     context::{Context, Part},
-    criterion::{About, Criterion, Data, Needs, Strategy},
+    criterion::{About, Criterion, Strategy},
+    needs::{Data, Needs},
     reduce::Reduce,
 };
 use crate::{graph::Role, model::Model};

@@ -219,6 +219,12 @@ mod functions {
         Ok(model.cost(model.max_stride()).map_err(raise)?.params as i64)
     }
 
+    /// The share of the convolutions' weights that are exactly zero, held there by a mask or not.
+    #[rhai_fn(get = "sparsity", pure, return_raw)]
+    pub fn sparsity(model: &mut Model) -> ScriptResult<f64> {
+        model.sparsity().map_err(raise)
+    }
+
     /// Multiply-accumulates of one image of so many pixels square; FLOPs are twice as many.
     #[rhai_fn(name = "macs", pure, return_raw)]
     pub fn macs(model: &mut Model, size: i64) -> ScriptResult<i64> {
