@@ -36,7 +36,7 @@ pub struct Statistics {
     pub near_zeros: f64,
 }
 
-/// Numbers counted on; [`Statistics`] once all are in.
+/// Sums over numbers as they come; [`Statistics`] once all are in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accumulator {
     count: u64,
@@ -63,7 +63,7 @@ impl Accumulator {
         }
     }
 
-    /// Counts in what another has.
+    /// Adds what another has.
     pub fn merge(&mut self, other: &Accumulator) {
         self.count += other.count;
         self.sum += other.sum;

@@ -16,7 +16,7 @@ pub enum PruneError {
     /// An option out of its range.
     #[error("{0}")]
     Option(#[from] OptionError),
-    /// A name that is none of a list.
+    /// A name that is not on a list.
     #[error("there is no {what} `{found}`; there are {allowed}{hint}")]
     Unknown {
         /// Kind of the name, such as importance.
