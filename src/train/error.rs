@@ -56,10 +56,10 @@ pub enum TrainError {
         /// Its own error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An objective's tensor or gradient does not fit.
-    #[error("the objective's {what} `{name}` {reason}")]
+    /// A tensor of a term's own, a gradient that a term gives, or a value that a hook sets, does not fit.
+    #[error("{what} `{name}` {reason}")]
     Extra {
-        /// `tensor` or `gradient`.
+        /// `tensor`, `gradient` or `value`.
         what: &'static str,
         /// Its name.
         name: String,

@@ -78,7 +78,7 @@ impl Objective {
         for term in &self.terms {
             for (name, tensor) in term.tensors()? {
                 if all.insert(name.clone(), tensor).is_some() {
-                    let reason = "is one of two terms".into();
+                    let reason = "belongs to two terms; give each its own name".into();
                     return Err(TrainError::Extra { what: "tensor", name, reason });
                 }
             }
@@ -106,5 +106,35 @@ impl Objective {
 impl std::fmt::Debug for Objective {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.part_names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+    use crate::train::Autograd;
+
+    #[test]
+    fn two_terms_cannot_share_a_tensor() {
+        let term = |name: &str| {
+            let tensors = Tensors::from([("own".to_string(), Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap())]);
+            Autograd::new(name, |leaves| Ok(leaves.tensor("own")?.sum_all()?)).tensors(tensors)
+        };
+        let one = Objective::default().with(term("a"));
+        assert_eq!(one.tensors().unwrap().len(), 1);
+        let error = one.with(term("b")).tensors().unwrap_err().to_string();
+        assert!(error.contains("`own`") && error.contains("two terms"), "{error}");
+    }
+
+    #[test]
+    fn taps_and_parts_of_all_terms_are_asked_for_once() {
+        let term = |name: &str, taps: &[NodeId]| {
+            Autograd::new(name, |leaves| Ok(leaves.output(0)?.sum_all()?)).taps(taps)
+        };
+        let objective = Objective::default().with(term("a", &[5, 2])).with(term("b", &[2, 7]));
+        assert_eq!(objective.taps(), [2, 5, 7]);
+        assert_eq!(objective.part_names(), ["a", "b"]);
     }
 }

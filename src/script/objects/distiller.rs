@@ -73,3 +73,18 @@ mod functions {
         with_curves(distiller.fit(&data, &options, state.progress.as_ref()).map_err(raise)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::tiny_detector;
+
+    #[test]
+    fn all_that_decides_it_is_shown() {
+        let (net, options) = (tiny_detector(2), DistillOptions { cwd_temperature: 7.5, ..DistillOptions::default() });
+        let text = Distiller::new(&net, &net, options).unwrap().show(View { width: None, styled: false });
+        for option in ["logits 0.3", "boxes 0.5", "cwd 0.03", "at 0", "temperature 2", "cwd_temperature 7.5"] {
+            assert!(text.contains(option), "{text}");
+        }
+    }
+}
