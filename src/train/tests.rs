@@ -1,5 +1,6 @@
 mod hooks;
 mod masks;
+mod terms;
 
 use std::{
     collections::BTreeMap,
@@ -248,53 +249,6 @@ fn a_killed_run_resumes_to_the_same_weights() {
     let whole = fit(&model, &data, &options(&folder.path().join("whole")), &Silent).unwrap();
     assert_eq!(resumed.history.len(), 12);
     assert_eq!(values(&resumed.last), values(&whole.last));
-}
-
-/// A tensor of its own that is drawn to 1, beside the detection loss.
-struct Drawn {
-    fails_at: f64,
-}
-
-impl Term for Drawn {
-    fn part_names(&self) -> Vec<String> {
-        vec!["drawn_loss".into()]
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!({ "fails_at": self.fails_at })
-    }
-
-    fn taps(&self) -> Vec<usize> {
-        vec![3]
-    }
-
-    fn tensors(&self) -> Result<Tensors, TermError> {
-        Ok(Tensors::from([("drawn".to_string(), Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu)?)]))
-    }
-
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
-        assert_eq!(input.values.taps[&3].dims()[0], input.batch());
-        let off = (&input.tensors["drawn"] - 1.0)?;
-        gradients.add_tensor("drawn", (&off * 20.0)?)?;
-        let value: f32 = off.sqr()?.sum_all()?.to_scalar()?;
-        Ok(vec![if input.progress >= self.fails_at { f64::NAN } else { f64::from(value) }])
-    }
-}
-
-#[test]
-fn an_objective_trains_tensors_of_its_own_and_a_loss_that_is_no_number_ends_the_run() {
-    let data = dataset(6);
-    let model = tiny("yolov5n");
-    let objective = Objective::detection(model.detector(), &Gains::default()).unwrap().with(Drawn { fails_at: 0.75 });
-    let options = FitOptions { epochs: 4, validate: false, ..quick() };
-    let error = fit_with(&model, &data, &options, &objective, &mut [], &Silent).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("loss is no longer finite in epoch 4, batch 1") && text.contains("lr"), "{text}");
-    let TrainError::Diverged { run, .. } = error else { panic!("{text}") };
-    assert_eq!(run.parts.last().unwrap(), "drawn_loss");
-    let drawn: Vec<f64> = run.history.iter().map(|row| *row.losses.last().unwrap()).collect();
-    assert!(drawn.len() == 3 && drawn[2] < drawn[1] && drawn[1] < drawn[0], "{drawn:?}");
-    assert!(values(&run.model).iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
 }
 
 #[test]
