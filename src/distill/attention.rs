@@ -44,7 +44,7 @@ mod tests {
         exec::{self, Inference, Values},
         graph::{Conv, Graph, Op},
         model::{Model, Tensors, fixtures::headless},
-        train::{Gradients, TermInput, loss::Gains},
+        train::{LossGradients, TermInput, loss::Gains},
     };
 
     /// A 1×1 convolution with these weights (out, in).
@@ -62,7 +62,7 @@ mod tests {
         Tensor::new(&[[[[1f32, 2.0]], [[0.5, -1.0]]], [[[3.0, 1.0]], [[1.0, 0.25]]]], &Device::Cpu).unwrap()
     }
 
-    fn compute(teacher: &Model, student: &Model, taps: &Values) -> (f64, Gradients) {
+    fn compute(teacher: &Model, student: &Model, taps: &Values) -> (f64, LossGradients) {
         let (options, gains) = (DistillOptions { weights: Weights::none(), ..Default::default() }, Gains::default());
         let pair = Pair {
             teacher: Arc::new(Inference::new(teacher, &[1]).unwrap()),
@@ -71,7 +71,7 @@ mod tests {
         };
         let (images, none) = (images(), Tensors::new());
         let input = TermInput::new(&images, &[], student, taps, &none, 0.0);
-        let mut gradients = Gradients::none(1);
+        let mut gradients = LossGradients::none(1);
         let value = term(&pair, 0.7).unwrap().compute(&input, &mut gradients).unwrap();
         (value[0], gradients)
     }

@@ -20,7 +20,7 @@ use crate::{
     },
     graph::NodeId,
     model::Tensors,
-    train::{Gradients, Term, TermError, TermInput},
+    train::{LossGradients, Term, TermError, TermInput},
 };
 
 /// Compares where each channel looks, level by level, through an adapter where the widths differ.
@@ -70,7 +70,7 @@ impl Term for ChannelWise {
         Ok(tensors)
     }
 
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> Result<Vec<f64>, TermError> {
         let teacher = input.run_on_cpu(&self.teacher)?;
         let mut sum = 0.0;
         for (index, level) in self.levels.iter().enumerate() {
@@ -100,7 +100,7 @@ impl ChannelWise {
         index: usize,
         input: &TermInput<'_>,
         teacher: &Tensor,
-        gradients: &mut Gradients,
+        gradients: &mut LossGradients,
     ) -> Result<f64, TermError> {
         let level = &self.levels[index];
         let student = &input.taps_on_cpu()?[&level.student];

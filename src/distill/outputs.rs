@@ -18,7 +18,7 @@ use super::{
 use crate::{
     exec::{Inference, numbers::Numbers},
     model::{Detector, Head, OutputKind},
-    train::{Gradients, Term, TermError, TermInput, loss::objectness_balance},
+    train::{LossGradients, Term, TermError, TermInput, loss::objectness_balance},
 };
 
 /// Distillation of objectness and class scores.
@@ -73,7 +73,7 @@ impl Term for Outputs {
         self.settings.clone()
     }
 
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> Result<Vec<f64>, TermError> {
         let teacher = input.run_on_cpu(&self.teacher)?;
         let teacher: Vec<&Tensor> = self.same.iter().map(|&output| &teacher.outputs[output]).collect();
         let numbers = teacher.iter().map(|map| Numbers::of(map)).collect::<candle_core::Result<Vec<_>>>()?;

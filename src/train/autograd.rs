@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use candle_core::{Tensor, Var};
 use serde_json::Value;
 
-use super::term::{Gradients, Leaf, Term, TermError, TermInput};
+use super::term::{LossGradients, Leaf, Term, TermError, TermInput};
 use crate::{exec::transfer, graph::NodeId, model::Tensors};
 
 /// A term that is a function of the student's values, its own tensors and the student's, in candle's operations.
@@ -75,7 +75,7 @@ where
         Ok(self.tensors.clone())
     }
 
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> Result<Vec<f64>, TermError> {
         let leaves = Leaves { input, read: RefCell::default() };
         let value = (self.function)(&leaves)?;
         let store = (&value * input.batch() as f64)?.backward()?;
@@ -165,7 +165,7 @@ mod tests {
         });
         let term = term.taps(&[1]).tensors(own.clone());
         let input = TermInput::new(&images, &[], &model, &values, &own, 0.0);
-        let mut gradients = Gradients::none(values.outputs.len());
+        let mut gradients = LossGradients::none(values.outputs.len());
         let found = term.compute(&input, &mut gradients).unwrap();
         let scalar = |tensor: Tensor| f64::from(tensor.to_scalar::<f32>().unwrap());
         let expected = scalar(values.outputs[0].sum_all().unwrap())

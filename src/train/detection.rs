@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     loss::{DetectionLoss, Gains, LossError},
-    term::{Gradients, Term, TermError, TermInput},
+    term::{LossGradients, Term, TermError, TermInput},
 };
 use crate::model::Detector;
 
@@ -34,7 +34,7 @@ impl Term for DetectionTerm {
         json!({ "gains": self.gains })
     }
 
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> Result<Vec<f64>, TermError> {
         let loss = self.loss.compute(input.outputs_on_cpu()?, input.targets)?;
         for (index, gradient) in loss.gradients.into_iter().enumerate() {
             gradients.add_output(index, gradient)?;

@@ -43,7 +43,7 @@ pub use optimizer::{OptimizerKind, Rates};
 pub use options::{FitOptions, Schedule};
 pub use resume::effective_options;
 pub use run::{Epoch, Run, Validation};
-pub use term::{Gradients, Term, TermError, TermInput};
+pub use term::{LossGradients, Term, TermError, TermInput};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

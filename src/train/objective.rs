@@ -6,7 +6,7 @@ use super::{
     detection::DetectionTerm,
     error::TrainError,
     loss::{Gains, LossError},
-    term::{Gradients, Term, TermError, TermInput},
+    term::{LossGradients, Term, TermError, TermInput},
 };
 use crate::{
     graph::NodeId,
@@ -28,7 +28,7 @@ pub struct ObjectiveValue {
     /// The terms' parts, as [`Objective::part_names`] names them: weighted, for a mean image.
     pub parts: Vec<f32>,
     /// Gradients of the total.
-    pub gradients: Gradients,
+    pub gradients: LossGradients,
 }
 
 impl Objective {
@@ -91,7 +91,7 @@ impl Objective {
     /// # Errors
     /// Those of the terms.
     pub fn compute(&self, input: &TermInput<'_>) -> Result<ObjectiveValue, TermError> {
-        let mut gradients = Gradients::none(input.values.outputs.len());
+        let mut gradients = LossGradients::none(input.values.outputs.len());
         let (mut total, mut parts) = (0.0, Vec::new());
         for term in &self.terms {
             let found = term.compute(input, &mut gradients)?;

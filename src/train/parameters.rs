@@ -4,11 +4,8 @@ use std::{borrow::Cow, fmt};
 
 use candle_core::Result;
 
-use super::{flat::Flat, layout::Layout, optimizer::Rates, options::FitOptions, resident::Resident, schedule::Decay};
-use crate::{
-    exec::Backend,
-    model::{Model, Tensors},
-};
+use super::{layout::Layout, optimizer::Rates, schedule::Decay};
+use crate::model::Tensors;
 
 /// Every tensor of a model and of the terms, the average of the trained ones, and the optimiser's state.
 pub(super) trait Parameters: fmt::Debug + Send + Sync {
@@ -75,18 +72,4 @@ impl Arrays<'_> {
         let state = self.state.iter().map(|state| state.len()).collect();
         (self.values.len(), self.average.as_ref().map(|average| average.len()), state)
     }
-}
-
-/// The parameters of a model and of terms, where a backend works best on them.
-pub(super) fn parameters(
-    backend: Backend,
-    model: &Model,
-    extra: &Tensors,
-    options: &FitOptions,
-) -> Result<Box<dyn Parameters>> {
-    let layout = Layout::new(model, extra);
-    Ok(match backend {
-        Backend::Fast(_) => Box::new(Flat::new(layout, model, extra, options)?),
-        Backend::Reference => Box::new(Resident::new(layout, model, extra, options)?),
-    })
 }

@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     loss::Gains,
-    parameters::{Update, parameters},
+    parameters::Update,
+    trainer::parameters,
     schedule::Decay,
     *,
 };

@@ -50,7 +50,7 @@ pub trait Term: Send + Sync {
     ///
     /// # Errors
     /// Any; the loop passes it on.
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> std::result::Result<Vec<f64>, TermError>;
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> std::result::Result<Vec<f64>, TermError>;
 }
 
 /// One batch as a term sees it.
@@ -181,7 +181,7 @@ fn get_or_try<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result
 
 /// Gradients of an objective, summed as its terms add theirs.
 #[derive(Clone, Debug, Default)]
-pub struct Gradients {
+pub struct LossGradients {
     /// With respect to the student's outputs and taps.
     pub(super) values: ValueGradients,
     /// With respect to the terms' own tensors and the student's trained tensors, by name.
@@ -201,7 +201,7 @@ pub(super) enum Leaf {
     Tensor(String),
 }
 
-impl Gradients {
+impl LossGradients {
     /// None yet, for a graph with so many outputs.
     pub fn none(outputs: usize) -> Self {
         let values = ValueGradients { outputs: vec![None; outputs], ..ValueGradients::default() };

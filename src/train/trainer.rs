@@ -4,10 +4,13 @@ use candle_core::Tensor;
 
 use super::{
     error::TrainError,
+    flat::Flat,
+    layout::Layout,
     objective::{Objective, ObjectiveValue},
     optimizer::Rates,
     options::FitOptions,
-    parameters::{Arrays, Parameters, Update, parameters},
+    parameters::{Arrays, Parameters, Update},
+    resident::Resident,
     schedule::Decay,
     term::TermInput,
 };
@@ -201,4 +204,18 @@ impl Trainer {
     pub fn extra(&self) -> &Tensors {
         &self.extra
     }
+}
+
+/// The parameters of a model and of terms, where a backend works best on them.
+pub(super) fn parameters(
+    backend: Backend,
+    model: &Model,
+    extra: &Tensors,
+    options: &FitOptions,
+) -> candle_core::Result<Box<dyn Parameters>> {
+    let layout = Layout::new(model, extra);
+    Ok(match backend {
+        Backend::Fast(_) => Box::new(Flat::new(layout, model, extra, options)?),
+        Backend::Reference => Box::new(Resident::new(layout, model, extra, options)?),
+    })
 }

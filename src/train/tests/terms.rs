@@ -32,7 +32,7 @@ impl Term for Drawn {
         Ok(Tensors::from([("drawn".to_string(), Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu)?)]))
     }
 
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut Gradients) -> Result<Vec<f64>, TermError> {
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> Result<Vec<f64>, TermError> {
         assert_eq!(input.values.taps[&3].dims()[0], input.batch());
         let off = (&input.tensors["drawn"] - 1.0)?;
         gradients.add_tensor("drawn", (&off * 20.0)?)?;
@@ -68,7 +68,8 @@ fn a_penalty_on_weights_moves_them_and_nothing_else() {
     let (rates, lr) = (Rates { lr: [0.05; 3], momentum: 0.0 }, 0.05);
     let options = FitOptions { weight_decay: 0.0, clip: 0.0, ..quick() };
     for backend in [Backend::Fast(ComputeDtype::Fp32), Backend::Reference] {
-        let mut trainer = Trainer::new(&model, &Tensors::new(), &options, 10).unwrap().with_backend(backend);
+        let options = FitOptions { backend: Some(backend), ..options.clone() };
+        let mut trainer = Trainer::new(&model, &Tensors::new(), &options, 10).unwrap();
         let report = trainer.step(&images, &[], &objective, &rates, 0.0).unwrap();
         assert!(report.made && report.total > 0.0 && report.norm > 0.0, "{report:?}");
         for ((name, before), (_, after)) in values(&model).into_iter().zip(values(trainer.model())) {
