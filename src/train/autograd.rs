@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use candle_core::{Tensor, Var};
 use serde_json::Value;
 
-use super::term::{LossGradients, Leaf, Term, TermError, TermInput};
+use super::term::{Leaf, LossGradients, Term, TermError, TermInput};
 use crate::{exec::transfer, graph::NodeId, model::Tensors};
 
 /// A term that is a function of the student's values, its own tensors and the student's, in candle's operations.

@@ -130,9 +130,8 @@ mod tests {
 
     #[test]
     fn taps_and_parts_of_all_terms_are_asked_for_once() {
-        let term = |name: &str, taps: &[NodeId]| {
-            Autograd::new(name, |leaves| Ok(leaves.output(0)?.sum_all()?)).taps(taps)
-        };
+        let term =
+            |name: &str, taps: &[NodeId]| Autograd::new(name, |leaves| Ok(leaves.output(0)?.sum_all()?)).taps(taps);
         let objective = Objective::default().with(term("a", &[5, 2])).with(term("b", &[2, 7]));
         assert_eq!(objective.taps(), [2, 5, 7]);
         assert_eq!(objective.part_names(), ["a", "b"]);

@@ -2,13 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{
-    loss::Gains,
-    parameters::Update,
-    trainer::parameters,
-    schedule::Decay,
-    *,
-};
+use super::{loss::Gains, parameters::Update, schedule::Decay, trainer::parameters, *};
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset, ShapesOptions, shapes},
     exec::{Backend, ComputeDtype, transfers},

@@ -50,7 +50,8 @@ pub trait Term: Send + Sync {
     ///
     /// # Errors
     /// Any; the loop passes it on.
-    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients) -> std::result::Result<Vec<f64>, TermError>;
+    fn compute(&self, input: &TermInput<'_>, gradients: &mut LossGradients)
+    -> std::result::Result<Vec<f64>, TermError>;
 }
 
 /// One batch as a term sees it.
