@@ -31,6 +31,7 @@ pub struct Appearance {
 
 /// Why the prompt cannot go on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The terminal failed.
     #[error("the terminal failed: {0}")]

@@ -6,6 +6,7 @@ use crate::nearest::did_you_mean;
 
 /// What can go wrong in reporting.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A column that the table hasn't.
     #[error("this table has no column \"{name}\"{}; its columns are {}", did_you_mean(name, columns.iter().map(String::as_str)), columns.join(", "))]

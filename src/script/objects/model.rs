@@ -36,19 +36,8 @@ pub fn bind(api: &mut Api) {
 static YOLO: LazyLock<OptionSet> = LazyLock::new(|| {
     OptionSet::function("yolo")
         .custom("classes", CLASSES, is_classes, "What it detects; 80 numbered classes by default")
-        .group::<FreshOptions>()
+        .group::<Fresh>()
 });
-
-options! {
-    struct FreshOptions {
-        /// Factor of the published widths; the variant's own by default.
-        pub width: Option<f64> = None, 0.01..=4.0;
-        /// Factor of the published depths; the variant's own by default.
-        pub depth: Option<f64> = None, 0.01..=4.0;
-        /// Seed of the initial weights.
-        pub seed: u64 = 0;
-    }
-}
 
 static SAVE: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model>("save").group::<SaveOptions>());
 
@@ -142,15 +131,13 @@ mod functions {
     #[rhai_fn(return_raw)]
     pub fn yolo(context: NativeCallContext, variant: ImmutableString, options: Map) -> ScriptResult<Model> {
         let given = YOLO.read(options, State::of(&context).seed())?;
-        let FreshOptions { width, depth, seed } = given.group();
-        let fresh = match given.value("classes") {
-            None => Fresh::numbered(80),
-            Some(classes) => match classes.as_int() {
-                Ok(count) => Fresh::numbered(usize::try_from(count).unwrap_or(0)),
-                Err(_) => Fresh { classes: class_names(classes)?, ..Fresh::numbered(1) },
-            },
-        };
-        let fresh = Fresh { width, depth, seed, ..fresh };
+        let mut fresh: Fresh = given.group();
+        if let Some(classes) = given.value("classes") {
+            fresh.classes = match classes.as_int() {
+                Ok(count) => Fresh::numbered(usize::try_from(count).unwrap_or(0)).classes,
+                Err(_) => class_names(classes)?,
+            };
+        }
         on_device(&context, zoo::yolo(&variant, &fresh).map_err(raise)?)
     }
 
