@@ -1,3 +1,5 @@
+//! Statistics of weights, against their definition.
+
 use super::*;
 use crate::model::fixtures::tiny_detector;
 
