@@ -50,6 +50,15 @@ impl Deref for Numbers<'_> {
     }
 }
 
+/// Hands the numbers of an fp32 tensor on the CPU to `use_numbers`; copied where they are not contiguous.
+///
+/// # Errors
+/// For any other tensor.
+pub(crate) fn with_numbers<R>(tensor: &Tensor, use_numbers: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    Ok(use_numbers(&Numbers::of(&tensor)?))
+}
+
 /// Zeros for a tensor to be, which all threads write: one takes as long as many an operation.
 pub(crate) fn zeros(len: usize) -> Vec<f32> {
     const LINE: usize = 16;
@@ -59,30 +68,30 @@ pub(crate) fn zeros(len: usize) -> Vec<f32> {
     numbers
 }
 
-/// Lets `change` at the numbers of a contiguous fp32 tensor on the CPU; all tensors that share its memory change.
+/// Lets `modify` at the numbers of a contiguous fp32 tensor on the CPU; all tensors that share its memory change.
 ///
 /// # Errors
 /// For any other tensor.
-pub(crate) fn change<R>(tensor: &Tensor, change: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-    let change = Change { change: Cell::new(Some(change)), result: Cell::new(None) };
-    tensor.inplace_op1(&change)?;
-    change.result.take().ok_or_else(|| candle_core::Error::Msg("the numbers were not looked at".into()))
+pub(crate) fn modify<R>(tensor: &Tensor, modify: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+    let operation = Modify { modify: Cell::new(Some(modify)), result: Cell::new(None) };
+    tensor.inplace_op1(&operation)?;
+    operation.result.take().ok_or_else(|| candle_core::Error::Msg("the numbers were not looked at".into()))
 }
 
-struct Change<F, R> {
-    change: Cell<Option<F>>,
+struct Modify<F, R> {
+    modify: Cell<Option<F>>,
     result: Cell<Option<R>>,
 }
 
-impl<F: FnOnce(&mut [f32]) -> R, R> InplaceOp1 for Change<F, R> {
+impl<F: FnOnce(&mut [f32]) -> R, R> InplaceOp1 for Modify<F, R> {
     fn name(&self) -> &'static str {
-        "change"
+        "modify"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         match (storage, layout.contiguous_offsets()) {
             (CpuStorage::F32(numbers), Some((start, end))) => {
-                self.result.set(self.change.take().map(|change| change(&mut numbers[start..end])));
+                self.result.set(self.modify.take().map(|modify| modify(&mut numbers[start..end])));
                 Ok(())
             }
             _ => candle_core::bail!("expected contiguous fp32 numbers"),

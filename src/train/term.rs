@@ -257,7 +257,7 @@ impl LossGradients {
                 Tensor::from_vec(numbers::zeros(output.elem_count()), output.dims(), &Device::Cpu)?
             }
         };
-        let result = numbers::change(&gradient, add)?;
+        let result = numbers::modify(&gradient, add)?;
         self.put(leaf, gradient);
         Ok(result)
     }

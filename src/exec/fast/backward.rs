@@ -1,4 +1,4 @@
-//! Training, backwards: the steps in reverse, gradients of values freed as soon as they are spent.
+//! Training, backwards: the steps in reverse, gradients of values freed after their last use.
 
 use std::time::Instant;
 
@@ -9,15 +9,15 @@ use espalier_kernels::{
 };
 
 use super::{
-    conv_shape, function, pool_shape, range,
+    describe::{conv_shape, function, pool_shape, range},
     training::{Recorded, Statistics},
-    value::Value,
-    with_numbers,
+    value::{self, Value},
 };
 use crate::{
     exec::{
         error::ExecError,
         fuse::{self, Step},
+        numbers::with_numbers,
         observer::{self, Observer},
         tape::NormStatistics,
         times::StepTimes,
@@ -101,7 +101,7 @@ impl Recorded {
     }
 
     fn value(&self, id: NodeId) -> Result<&Value> {
-        super::value(self.model.graph(), &self.values, id)
+        value::value(self.model.graph(), &self.values, id)
     }
 
     /// From the gradient of a step's value to those of its inputs and of its tensors. A convolution leaves out that of an

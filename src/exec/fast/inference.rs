@@ -9,12 +9,16 @@ use espalier_kernels::{
     elementwise, norm, pool,
 };
 
-use super::{conv_shape, function, inputs, pool_shape, range, step_function, value, value::Value, with_numbers};
+use super::{
+    describe::{conv_shape, function, pool_shape, range, step_function},
+    value::{self, Value},
+};
 use crate::{
     exec::{
         error::ExecError,
         fuse::{self, Step},
         inference::{ConvolutionWays, InferenceOptions},
+        numbers::with_numbers,
         observer::{self, Observer},
         reach,
         shapes::Shapes,
@@ -131,7 +135,7 @@ impl Prepared {
                 Work::Images => Value::of(shapes.of[id], images),
                 Work::Start => Value::of(shapes.of[id], &starts[&id]),
                 Work::Conv { .. } | Work::Norm { .. } | Work::Plain => {
-                    inputs(graph, &values, first).and_then(|inputs| {
+                    value::inputs(graph, &values, first).and_then(|inputs| {
                         Value::compute(shapes.of[id], shapes.batch, shared, |result| {
                             self.step(&graph.node(first).op, work, shapes.batch, &inputs, result)
                         })
@@ -153,7 +157,7 @@ impl Prepared {
                 }
             }
         }
-        let tensor = |id: NodeId| Ok(value(graph, &values, id)?.shared()?.clone());
+        let tensor = |id: NodeId| Ok(value::value(graph, &values, id)?.shared()?.clone());
         let values = Values {
             outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
             taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,

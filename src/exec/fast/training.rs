@@ -9,11 +9,16 @@ use espalier_kernels::{
     norm,
 };
 
-use super::{conv_shape, inference, inputs, step_function, value::Value, with_numbers};
+use super::{
+    describe::{conv_shape, step_function},
+    inference,
+    value::{self, Value},
+};
 use crate::{
     exec::{
         error::ExecError,
         fuse::{self, Step},
+        numbers::with_numbers,
         observer::{self, Observer},
         shapes::Shapes,
         tape::{self, NormStatistics, Tape, TrainOptions},
@@ -136,7 +141,7 @@ impl Recorded {
         if let Op::Input { .. } = node.op {
             return Value::of(out, images);
         }
-        let inputs = inputs(graph, &self.values, step.first())?;
+        let inputs = value::inputs(graph, &self.values, step.first())?;
         let mut statistics = None;
         let value = Value::compute(out, batch, shared, |result| match &node.op {
             Op::Conv(conv) => self.convolve(conv, node, inputs[0], result),

@@ -6,7 +6,7 @@ use espalier_kernels::scratch::{self, Scratch};
 
 use crate::{
     exec::numbers::{self, Numbers},
-    graph::Shape,
+    graph::{Graph, NodeId, Shape},
 };
 
 /// A value while the graph runs: channels and size, and (n, c, h, w) numbers.
@@ -78,4 +78,21 @@ impl Value {
             Data::Shared(tensor) => Some(tensor),
         }
     }
+}
+
+/// The values of a node's inputs, in order.
+///
+/// # Errors
+/// Where one was not computed or not kept.
+pub(super) fn inputs<'v>(graph: &Graph, values: &'v [Option<Value>], id: NodeId) -> Result<Vec<&'v Value>> {
+    graph.node(id).inputs.iter().map(|&input| value(graph, values, input)).collect()
+}
+
+/// A node's value.
+///
+/// # Errors
+/// Where it was not computed or not kept.
+pub(super) fn value<'v>(graph: &Graph, values: &'v [Option<Value>], id: NodeId) -> Result<&'v Value> {
+    let missing = || candle_core::Error::Msg(format!("the value of `{}` is not there", graph.node(id).name));
+    values[id].as_ref().ok_or_else(missing)
 }
