@@ -59,11 +59,11 @@ impl Progress for Watch {
 fn what_training_borrowed_goes_back() {
     let (_alone, Some(before)) = alone() else { return };
     let mut drawn = ShapesOptions::default();
-    (drawn.train, drawn.val, drawn.size) = (4, 1, 64);
+    (drawn.train, drawn.val, drawn.size) = (8, 1, 64);
     let data = shapes(&drawn).unwrap();
     let model = yolo("yolov5n", &Fresh::numbered(6)).unwrap();
     let mut options = FitOptions::default();
-    (options.epochs, options.batch, options.size) = (1, 4, 320);
+    (options.epochs, options.batch, options.size) = (1, 8, 320);
     let watch = Watch::default();
     let run = fit(&model, &data, &options, &watch).unwrap();
     let [borrowed, held] = [watch.most.into_inner(), resident().unwrap()].map(|now| now - before);
