@@ -4,20 +4,28 @@ use espalier_kernels::dtype::ComputeDtype;
 
 use crate::options::{Kind, OptionValue, Value};
 
-const NAMES: &[(&str, ComputeDtype)] = &[("fp32", ComputeDtype::Fp32), ("bf16", ComputeDtype::Bf16)];
+const ALL: [ComputeDtype; 2] = [ComputeDtype::Fp32, ComputeDtype::Bf16];
+const NAMES: &[&str] = &[name(ALL[0]), name(ALL[1])];
+
+const fn name(dtype: ComputeDtype) -> &'static str {
+    match dtype {
+        ComputeDtype::Fp32 => "fp32",
+        ComputeDtype::Bf16 => "bf16",
+    }
+}
 
 impl OptionValue for ComputeDtype {
     type Limits = ();
 
     fn kind(_: Option<()>) -> Kind {
-        Kind::Choice(&["fp32", "bf16"])
+        Kind::Choice(NAMES)
     }
 
     fn value(&self) -> Option<Value> {
-        NAMES.iter().find(|(_, dtype)| dtype == self).map(|(name, _)| Value::Text((*name).into()))
+        Some(Value::Text(name(*self).into()))
     }
 
     fn read(value: &Value) -> Option<Self> {
-        NAMES.iter().find(|(name, _)| *value == Value::Text((*name).into())).map(|(_, dtype)| *dtype)
+        ALL.into_iter().find(|dtype| dtype.value().as_ref() == Some(value))
     }
 }
