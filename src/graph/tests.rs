@@ -1,3 +1,5 @@
+//! Names, shapes, costs, and what hostile descriptions ask for.
+
 use super::*;
 
 fn residual() -> Graph {

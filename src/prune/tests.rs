@@ -1,3 +1,5 @@
+//! Groups, plans and their application on small networks.
+
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
