@@ -64,7 +64,10 @@ impl Catalog {
             }
         };
         // Documented overloads first, those that take more before those that take less.
-        let rank = |entry: &Entry| (entry.name.clone(), entry.doc.is_empty(), usize::MAX - entry.params.len());
+        let rank = |entry: &Entry| {
+            let receiver = entry.receiver.as_ref().map(|receiver| receiver.name.clone());
+            (entry.name.clone(), entry.doc.is_empty(), usize::MAX - entry.params.len(), receiver)
+        };
         let mut entries = engine.collect_fn_metadata(None, read(true, true), false);
         entries.sort_by_key(rank);
         let mut language = engine.collect_fn_metadata(None, read(false, false), true);
