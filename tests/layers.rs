@@ -128,7 +128,8 @@ impl Names {
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let path = attribute.path();
-        path.is_ident("test") || path.is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|it| it == "test")
+        path.is_ident("test")
+            || path.is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|it| it == "test")
     })
 }
 
@@ -175,7 +176,9 @@ fn files() -> Vec<(ModulePath, PathBuf, Vec<Named>)> {
         (module, path, named)
     };
     let for_tests = |module: &ModulePath| {
-        module.iter().any(|part| part == "tests" || part == "testing" || part.contains("fixture") || part.ends_with("_tests"))
+        module
+            .iter()
+            .any(|part| part == "tests" || part == "testing" || part.contains("fixture") || part.ends_with("_tests"))
     };
     paths.into_iter().map(read).filter(|(module, ..)| !for_tests(module)).collect()
 }
@@ -251,7 +254,9 @@ fn files_of_a_folder_form_no_circles() {
             let at = format!("{}:{line}", path.display());
             if shared == target.len() {
                 let what = name.get(shared).map_or("*", String::as_str);
-                wrong.push(format!("{at}: takes `{what}` from the `mod.rs` of its own folder, not from the file that has it"));
+                wrong.push(format!(
+                    "{at}: takes `{what}` from the `mod.rs` of its own folder, not from the file that has it"
+                ));
             } else if shared > 0 && shared < module.len() {
                 let folder = folders.entry(module[..shared].to_vec()).or_default();
                 let reads = folder.entry(module[shared].clone()).or_default();
@@ -276,8 +281,11 @@ fn an_import_is_seen_wherever_it_stands() {
     let text = "use crate::{graph::{Op, Node}, model};\nuse super::{numbers, super::io as files};\nuse rhai::Map;\n\
                 fn f() -> crate::zoo::Fresh { crate::train::fit() }\n// crate::repl is only talked of\n\
                 #[cfg(test)] mod tests { use crate::script::Engine; }\nmod inner { use super::value::Value; }";
-    let names: Vec<String> =
-        Names::of(&module, text).unwrap().into_iter().map(|(line, name)| format!("{line} {}", name.join("::"))).collect();
+    let names: Vec<String> = Names::of(&module, text)
+        .unwrap()
+        .into_iter()
+        .map(|(line, name)| format!("{line} {}", name.join("::")))
+        .collect();
     let expected = [
         "1 crate::graph::Op",
         "1 crate::graph::Node",

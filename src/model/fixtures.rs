@@ -2,7 +2,10 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Detector, Head, Model, Provenance, Tensors};
+use super::{
+    detector::{Detector, Head},
+    value::{Model, Provenance, Tensors},
+};
 use crate::graph::{Activation, BatchNorm, Conv, Graph, Op};
 
 /// A network whose outputs no head reads.

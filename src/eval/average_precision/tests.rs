@@ -1,7 +1,7 @@
 //! Average precision against the reference and against itself.
 
 use super::*;
-use crate::{boxes::Truth, eval::Detection, testing::shared};
+use crate::{boxes::Truth, eval::detection::Detection, testing::shared};
 
 /// Size of every image of BCCD.
 const IMAGE: [f32; 2] = [640.0, 480.0];

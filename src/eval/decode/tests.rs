@@ -4,7 +4,7 @@ use candle_core::safetensors::load;
 
 use super::*;
 use crate::{
-    eval::{NmsOptions, suppress},
+    eval::nms::{NmsOptions, suppress},
     testing::shared,
 };
 

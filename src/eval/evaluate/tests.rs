@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     boxes::iou,
     data::{ShapesOptions, dataset, shapes},
-    eval::{PredictOptions, Predictor, Rule},
+    eval::{average_precision::Rule, options::PredictOptions, predict::Predictor},
     io::load,
     model::fixtures::tiny_detector,
     progress::Silent,

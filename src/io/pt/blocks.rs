@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{module::Module, pickle::Value, storage::TensorRef};
 use crate::{
     graph::{Activation, BatchNorm, Conv, MaxPool},
-    io::CheckpointError,
+    io::error::CheckpointError,
     zoo::{Block, Bottleneck, ConvBlock, Tower},
 };
 

@@ -12,7 +12,7 @@ use super::{
     storage::{Archive, TensorRef},
 };
 use crate::{
-    io::CheckpointError,
+    io::error::CheckpointError,
     model::{Detector, Head, Model, Provenance, Tensors},
     zoo::{Block, Layer, assemble},
 };

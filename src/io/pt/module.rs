@@ -4,7 +4,7 @@ use super::{
     pickle::{Pickle, Ref, Value},
     storage::TensorRef,
 };
-use crate::io::CheckpointError;
+use crate::io::error::CheckpointError;
 
 /// A pickled module and the path that leads to it.
 #[derive(Clone)]

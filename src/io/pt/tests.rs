@@ -10,7 +10,7 @@ use super::{
     storage::{Archive, TensorRef},
 };
 use crate::{
-    io::load,
+    io::open::load,
     model::{Head, Model},
 };
 

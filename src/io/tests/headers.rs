@@ -7,7 +7,11 @@ use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::Value;
 
 use crate::{
-    io::{IoError, NativeError, Precision, native, save},
+    io::{
+        error::{IoError, NativeError},
+        native::{self, Precision},
+        open::save,
+    },
     model::{Model, Tensors, fixtures::tiny_detector},
 };
 

@@ -2,7 +2,10 @@
 
 use super::count;
 use crate::data::Dataset;
-use crate::report::{Cell, Column, Table};
+use crate::report::{
+    cell::Cell,
+    table::{Column, Table},
+};
 
 /// A row for each split: images, boxes of every class, sizes.
 pub fn dataset_summary(dataset: &Dataset) -> Table {

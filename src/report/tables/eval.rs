@@ -2,7 +2,10 @@
 
 use super::count;
 use crate::eval::{BenchReport, Compared, Detection, LayerTime, Metrics, Score};
-use crate::report::{Cell, Column, Table};
+use crate::report::{
+    cell::Cell,
+    table::{Column, Table},
+};
 
 /// A row for each class that has labels, and the means below.
 pub fn metrics(metrics: &Metrics) -> Table {

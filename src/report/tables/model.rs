@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use crate::eval::ActivationStatistics;
 use crate::model::{FilterStatistics, Head, LayerStatistics, Model, ModelError, Statistics};
-use crate::report::{Cell, Column, Table};
+use crate::report::{
+    cell::Cell,
+    table::{Column, Table},
+};
 
 /// What a dataset adds to the layers' table.
 #[derive(Clone, Debug, Default)]

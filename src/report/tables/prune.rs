@@ -1,7 +1,10 @@
 //! Tables of pruning: criteria, scores, plans.
 
 use crate::prune::{About, CRITERIA, Plan, PlanReport, ScoreRow};
-use crate::report::{Cell, Column, Table};
+use crate::report::{
+    cell::Cell,
+    table::{Column, Table},
+};
 
 /// A row for each convolution that a plan changes; what the whole network costs is in the title.
 pub fn plan(plan: &Plan, report: &PlanReport) -> Table {

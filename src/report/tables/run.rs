@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
-use crate::report::{Cell, Column, Panel, Result, Series, Table, plot};
+use crate::report::{
+    cell::Cell,
+    error::Result,
+    plot::{self, Panel, Series},
+    table::{Column, Table},
+};
 use crate::train::Run;
 
 /// A row for each epoch: losses, validation, learning rate.

@@ -6,7 +6,7 @@ use super::{StopAfter, dataset, quick, tiny, values};
 use crate::{
     model::{Model, Tensors},
     progress::Silent,
-    train::{CheckpointError, FitOptions, TrainError, fit},
+    train::{checkpoint_error::CheckpointError, error::TrainError, fit, options::FitOptions},
 };
 
 const NAME: &str = "model.0.conv.weight";
