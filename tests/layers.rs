@@ -156,6 +156,15 @@ impl<'ast> Visit<'ast> for Names {
         syn::visit::visit_path(self, path);
     }
 
+    /// `pub(in …)` takes nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if !is_test(&call.attrs) {
+            syn::visit::visit_expr_call(self, call);
+        }
+    }
+
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
         if !is_test(&item.attrs) {
             syn::visit::visit_item_fn(self, item);

@@ -34,6 +34,11 @@ impl Cell {
         Self::Text(text.into())
     }
 
+    /// A [`Cell::Count`].
+    pub fn count(value: usize) -> Self {
+        Self::Count(value as u64)
+    }
+
     /// The value as a number, if it is one.
     pub fn number(&self) -> Option<f64> {
         match *self {

@@ -5,7 +5,10 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    picture::save_picture,
+};
 use crate::io::atomic_write;
 
 /// A line over points, such as a loss over epochs. Points that are not finite are left out.
@@ -80,7 +83,7 @@ pub fn plot(panels: &[Panel], path: &Path) -> Result<()> {
             draw(&area, &panels, (rows, columns), path)?;
             drop(area);
             let picture = image::RgbImage::from_raw(size.0, size.1, pixels).ok_or(Error::NothingToPlot)?;
-            return super::save_picture(&picture, path);
+            return save_picture(&picture, path);
         }
         _ => return Err(Error::PictureFormat { path: path.into() }),
     };

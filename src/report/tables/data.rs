@@ -1,6 +1,5 @@
 //! Tables of datasets.
 
-use super::count;
 use crate::data::Dataset;
 use crate::report::{
     cell::Cell,
@@ -26,17 +25,21 @@ pub fn dataset_summary(dataset: &Dataset) -> Table {
     ]);
     let mut table = Table::new(format!("{} · {} classes", dataset.name, dataset.names.len()), columns);
     for split in dataset.summary() {
-        let mut row: Vec<Cell> =
-            vec![split.split.into(), count(split.images), count(split.background), count(split.boxes)];
+        let mut row: Vec<Cell> = vec![
+            split.split.into(),
+            Cell::count(split.images),
+            Cell::count(split.background),
+            Cell::count(split.boxes),
+        ];
         if !classes.is_empty() {
-            row.extend(split.classes.iter().map(|&(_, boxes)| count(boxes)));
+            row.extend(split.classes.iter().map(|&(_, boxes)| Cell::count(boxes)));
         }
         let size = |(width, height)| Cell::text(format!("{width}×{height}"));
         row.extend([
             Cell::Int(split.box_size.round() as i64),
             size(split.smallest),
             size(split.largest),
-            count(split.problems),
+            Cell::count(split.problems),
         ]);
         table.push(row);
     }

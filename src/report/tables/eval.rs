@@ -1,6 +1,5 @@
 //! Tables of evaluations, measurements and comparisons.
 
-use super::count;
 use crate::eval::{BenchReport, Compared, Detection, LayerTime, Metrics, Score};
 use crate::report::{
     cell::Cell,
@@ -30,7 +29,7 @@ pub fn metrics(metrics: &Metrics) -> Table {
     let mut table = Table::new(title, columns);
     let row = |name: Cell, images, labels, score: &Score| {
         let figures = [score.precision, score.recall, score.map50, score.map75, score.map];
-        [name, count(images), count(labels)].into_iter().chain(figures.map(Cell::Float))
+        [name, Cell::count(images), Cell::count(labels)].into_iter().chain(figures.map(Cell::Float))
     };
     for class in &metrics.scores.classes {
         let name = metrics.class_names.get(class.class).cloned().unwrap_or_else(|| class.class.to_string());

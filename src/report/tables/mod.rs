@@ -11,10 +11,3 @@ pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
 pub use prune::{criteria, plan, scores};
 pub use run::{history, plot_run, run_panels};
-
-use super::cell::Cell;
-
-/// A count that may not fit a cell of whole numbers.
-fn count(value: usize) -> Cell {
-    Cell::Count(value as u64)
-}
