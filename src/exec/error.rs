@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
-use super::observer::ObserverError;
 use crate::graph::NodeId;
+
+/// Why an observer stops a run.
+pub type ObserverError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What can go wrong while a graph runs.
 #[derive(Debug, Error)]

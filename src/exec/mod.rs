@@ -29,10 +29,10 @@ mod values;
 pub use espalier_kernels::dtype::ComputeDtype;
 
 pub use backend::Backend;
-pub use error::ExecError;
+pub use error::{ExecError, ObserverError};
 pub use image_gradients::image_gradients;
 pub use inference::{ConvolutionWays, Inference, InferenceOptions, infer};
-pub use observer::{Observer, ObserverError};
+pub use observer::Observer;
 pub use reach::frontier;
 pub use tape::{NormStatistics, Tape, TrainOptions, train, train_observed, train_with};
 pub use times::StepTimes;

@@ -2,11 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::error::ExecError;
+use super::error::{ExecError, ObserverError};
 use crate::graph::{Graph, NodeId};
-
-/// Why an observer stops a run.
-pub type ObserverError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Sees the values of nodes, and their gradients, as they pass. A value is freed after its last use unless the observer
 /// keeps a clone of its tensor, so that statistics of every layer cost one pass and the memory of a few layers.
