@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::report::{
     cell::Cell,
     error::Result,
-    plot::{self, Panel, Series},
+    plot::{Panel, Series, plot},
     table::{Column, Table},
 };
 use crate::train::Run;
