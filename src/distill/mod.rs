@@ -21,4 +21,6 @@ pub use options::{DistillOptions, Weights};
 pub use terms::{Compares, TERMS, TermInfo};
 
 #[cfg(test)]
+mod resident_tests;
+#[cfg(test)]
 mod tests;

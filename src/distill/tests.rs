@@ -10,7 +10,7 @@ use crate::{
     zoo,
 };
 
-fn model(variant: &str, width: f64, seed: u64) -> Model {
+pub(super) fn model(variant: &str, width: f64, seed: u64) -> Model {
     let classes = ["circle", "square"].map(String::from).to_vec();
     let fresh = zoo::yolo(variant, &zoo::Fresh { classes, width: Some(width), depth: Some(0.1), seed }).unwrap();
     // Untrained networks hardly react to their images; larger scales make them.
@@ -21,7 +21,7 @@ fn model(variant: &str, width: f64, seed: u64) -> Model {
     fresh.with_tensors(fresh.tensors().iter().map(louder).collect()).unwrap()
 }
 
-fn data() -> Dataset {
+pub(super) fn data() -> Dataset {
     let classes = ["circle", "square"].map(String::from).to_vec();
     shapes(&ShapesOptions { train: 8, val: 2, size: 64, seed: 3, classes }).unwrap()
 }
@@ -31,7 +31,7 @@ fn images() -> Tensor {
     Tensor::from_vec(pixels, (2, 3, 64, 64), &candle_core::Device::Cpu).unwrap()
 }
 
-fn weights(weights: &[(&str, f32)]) -> DistillOptions {
+pub(super) fn weights(weights: &[(&str, f32)]) -> DistillOptions {
     let weights = weights.iter().fold(Weights::none(), |all, (term, weight)| all.with(term, *weight));
     DistillOptions { weights, ..DistillOptions::default() }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     data::{Batch, Batches, Dataset},
-    exec::{self, Inference, Observer, ObserverError, ValueGradients, numbers::Numbers},
+    exec::{self, Inference, Observer, ObserverError, ValueGradients, numbers::Numbers, transfer},
     graph::NodeId,
     model::{Accumulator, Model, Statistics},
     progress::Progress,
@@ -105,8 +105,8 @@ impl Observer for SeenValues {
 
 fn accumulate(value: &Tensor) -> candle_core::Result<Accumulator> {
     const PART: usize = 1 << 16;
-    let value = value.to_device(&Device::Cpu)?.contiguous()?;
-    let numbers = Numbers::of(&value)?;
+    let value = transfer::down([value])?;
+    let numbers = Numbers::of(&value[0])?;
     let part = |numbers: &[f32]| {
         let mut sums = Accumulator::default();
         sums.add(numbers);
@@ -161,7 +161,7 @@ fn first_images(mut batch: Batch, count: usize, device: &Device) -> Result<Batch
     let count = count.min(batch.origins.len());
     batch.origins.truncate(count);
     batch.targets.retain(|target| target.image < count);
-    batch.images = batch.images.narrow(0, 0, count)?.contiguous()?.to_device(device)?;
+    batch.images = transfer::up_one(&batch.images.narrow(0, 0, count)?.contiguous()?, device)?;
     Ok(batch)
 }
 

@@ -8,12 +8,13 @@
 //! Only places that can pass the confidence threshold are decoded, and the threshold is compared before any sigmoid:
 //! most of the maps is never more than looked at.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use espalier_kernels::logistic::sigmoid_of;
 use rayon::prelude::*;
 
 use super::{detection::Detection, error::EvalError};
 use crate::boxes::{Centred, Corners};
+use crate::exec::transfer;
 use crate::model::{Detector, Head, OutputKind};
 
 /// Which boxes are worth decoding.
@@ -37,6 +38,7 @@ pub fn decode(
     outputs: &[Tensor],
     options: DecodeOptions,
 ) -> Result<Vec<Vec<Detection>>, EvalError> {
+    let outputs = transfer::down(outputs)?;
     let maps = outputs.iter().map(Map::new).collect::<Result<Vec<Map>, EvalError>>()?;
     check(detector, &maps)?;
     let images = maps.first().map_or(0, |map| map.images);
@@ -88,7 +90,7 @@ impl Map {
                 output.dims()
             )));
         };
-        let flat = output.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
+        let flat = output.to_dtype(DType::F32)?.flatten_all()?;
         Ok(Self { values: flat.to_vec1()?, images, channels, height, width })
     }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     data::{Batch, Batches, Dataset, Origin, Sample, Split},
-    exec::Inference,
+    exec::{Inference, transfer},
     model::{Head, Model},
     progress::Progress,
 };
@@ -168,7 +168,7 @@ fn run(
         let before = Instant::now();
         let Some(batch) = batches.next().transpose()? else { break };
         let arrived = Instant::now();
-        let outputs = network.run(&batch.images.to_device(&device)?)?.outputs;
+        let outputs = network.run(&transfer::up_one(&batch.images, &device)?)?.outputs;
         device.synchronize()?;
         let run = Instant::now();
         let candidates = decode(model.detector(), &outputs, decoding)?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     data::{letterbox_tensor, read_image},
-    exec::Inference,
+    exec::{Inference, transfer},
     model::{Detector, Head, Model},
 };
 
@@ -73,7 +73,7 @@ impl Predictor {
     /// Where the network does not run.
     pub fn predict(&self, image: &RgbImage) -> Result<Vec<Detection>, EvalError> {
         let (pixels, fit) = letterbox_tensor(image, self.options.size)?;
-        let outputs = self.network.run(&pixels.to_device(&self.device)?)?.outputs;
+        let outputs = self.network.run(&transfer::up_one(&pixels, &self.device)?)?.outputs;
         let decoding = DecodeOptions { confidence: self.options.conf, multi_label: false };
         let candidates = decode(&self.detector, &outputs, decoding)?.into_iter().flatten().collect();
         let limits = [image.width() as f32, image.height() as f32];

@@ -41,6 +41,11 @@ impl Step {
         }
     }
 
+    /// Whether a convolution runs with its normalisation and its activation.
+    pub(super) fn is_fused(self) -> bool {
+        matches!(self, Step::ConvBlock { norm: Some(_), activation: Some(_), .. })
+    }
+
     /// The nodes whose values are never made.
     fn inside(self) -> impl Iterator<Item = NodeId> {
         let nodes = match self {

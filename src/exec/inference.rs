@@ -124,11 +124,11 @@ impl Inference {
         }
     }
 
-    /// How many convolutions run in which way; none do on the reference backend.
+    /// How many convolutions run in which way.
     pub fn ways(&self) -> ConvolutionWays {
         match &self.prepared {
             Prepared::Fast(prepared) => prepared.ways(),
-            Prepared::Reference(_) => ConvolutionWays::default(),
+            Prepared::Reference(prepared) => prepared.ways(),
         }
     }
 }
@@ -136,7 +136,7 @@ impl Inference {
 /// How many convolutions run in the ways that are faster than the plain one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConvolutionWays {
-    /// In one pass with their normalisation and activation.
+    /// As one step with their normalisation, folded into their weights, and their activation.
     pub fused: usize,
     /// By Winograd's minimal filtering.
     pub winograd: usize,

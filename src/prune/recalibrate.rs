@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use super::error::PruneError;
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset},
-    exec,
+    exec::{self, transfer},
     graph::Op,
     model::{Model, Tensors},
     options::{Options, SPLITS, options},
@@ -88,7 +88,7 @@ pub fn recalibrate_on(
     let mut sum = Tensors::new();
     let mut count = 0.0;
     for images in batches {
-        let running = exec::train(&probe, &images?.to_device(&device)?, &[])?.running;
+        let running = exec::train(&probe, &transfer::up_one(&images?, &device)?, &[])?.running;
         count += 1.0;
         for (name, batch) in running {
             let total = match sum.get(&name) {

@@ -1,6 +1,6 @@
 //! Decoded boxes against the reference.
 
-use candle_core::safetensors::load;
+use candle_core::{Device, safetensors::load};
 
 use super::*;
 use crate::{

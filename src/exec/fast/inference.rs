@@ -196,11 +196,9 @@ impl Prepared {
 
     /// How the convolutions run.
     pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
-        let fused =
-            |(step, _): &&(Step, Work)| matches!(step, Step::ConvBlock { norm: Some(_), activation: Some(_), .. });
         let winograd = |(_, work): &&(Step, Work)| matches!(work, Work::Conv { weight, .. } if weight.is_winograd());
         ConvolutionWays {
-            fused: self.steps.iter().filter(fused).count(),
+            fused: self.steps.iter().filter(|(step, _)| step.is_fused()).count(),
             winograd: self.steps.iter().filter(winograd).count(),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     exec::{
         error::ExecError,
         fuse::{self, Step},
-        inference::InferenceOptions,
+        inference::{ConvolutionWays, InferenceOptions},
         observer::{self, Observer},
         reach,
         shapes::Shapes,
@@ -106,6 +106,11 @@ impl Prepared {
             outputs: graph.outputs().iter().map(|id| values[id].clone()).collect(),
             taps: self.taps.iter().map(|&id| (id, values[&id].clone())).collect(),
         })
+    }
+
+    /// How the convolutions run.
+    pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
+        ConvolutionWays { fused: self.steps.iter().filter(|(step, _)| step.is_fused()).count(), winograd: 0 }
     }
 }
 

@@ -119,9 +119,11 @@ fn the_gradient_of_equal_maxima_goes_to_the_first() {
 #[test]
 fn convolutions_take_their_normalisation_along() {
     let model = model(branches(Activation::Silu), 1);
-    assert_eq!(Inference::with_backend(Backend::Fast(ComputeDtype::Fp32), &model, &[]).unwrap().ways().fused, 2);
     let tapped = model.graph().find("stem.bn").unwrap();
-    assert_eq!(Inference::with_backend(Backend::Fast(ComputeDtype::Fp32), &model, &[tapped]).unwrap().ways().fused, 1);
+    for backend in BACKENDS {
+        let fused = |taps| Inference::with_backend(backend, &model, taps).unwrap().ways().fused;
+        assert_eq!((fused(&[]), fused(&[tapped])), (2, 1), "{backend:?}");
+    }
 }
 
 /// A slower way taken by mistake would cost no test anything but time.
