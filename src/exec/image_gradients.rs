@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use super::{
     backend::Backend,
     error::ExecError,
-    tape::{NormStatistics, TrainOptions, train_with},
+    options::{NormStatistics, TrainOptions},
+    tape::train_with,
     values::{Gradients, ValueGradients, Values},
 };
 use crate::model::Model;

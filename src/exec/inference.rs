@@ -9,27 +9,15 @@ use super::{
     error::ExecError,
     fast,
     observer::{Observer, Unobserved},
+    options::InferenceOptions,
     reference,
     shapes::{self, Shapes},
     threads::on_the_pool,
     times::StepTimes,
     values::Values,
+    ways::ConvolutionWays,
 };
 use crate::{graph::NodeId, model::Model};
-
-/// What an [`Inference`] is made ready for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InferenceOptions {
-    /// Nodes whose values a run keeps.
-    pub taps: Vec<NodeId>,
-    /// Nodes that an observer may see although they run as one with those that follow (a convolution's output before its
-    /// normalisation). Others it may see in any case.
-    pub observed: Vec<NodeId>,
-    /// Nodes whose values a run is given: it computes only what the outputs and taps need beside them.
-    /// [`frontier`](super::frontier) gives those before a change.
-    pub starts: Vec<NodeId>,
-}
 
 /// A model made ready for inference, to run many times: its normalisations are folded into its convolutions.
 pub struct Inference {
@@ -131,15 +119,6 @@ impl Inference {
             Prepared::Reference(prepared) => prepared.ways(),
         }
     }
-}
-
-/// How many convolutions run in the ways that are faster than the plain one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConvolutionWays {
-    /// As one step with their normalisation, folded into their weights, and their activation.
-    pub fused: usize,
-    /// By Winograd's minimal filtering.
-    pub winograd: usize,
 }
 
 /// Runs a model once on images (n, channels, h, w) with values in [0, 1]; [`Inference`] runs it often.

@@ -17,6 +17,7 @@ mod image_gradients;
 mod inference;
 pub(crate) mod numbers;
 mod observer;
+mod options;
 mod reach;
 mod reference;
 mod shapes;
@@ -25,19 +26,22 @@ mod threads;
 mod times;
 pub(crate) mod transfer;
 mod values;
+mod ways;
 
 pub use espalier_kernels::dtype::ComputeDtype;
 
 pub use backend::Backend;
 pub use error::{ExecError, ObserverError};
 pub use image_gradients::image_gradients;
-pub use inference::{ConvolutionWays, Inference, InferenceOptions, infer};
+pub use inference::{Inference, infer};
 pub use observer::Observer;
+pub use options::{InferenceOptions, NormStatistics, TrainOptions};
 pub use reach::frontier;
-pub use tape::{NormStatistics, Tape, TrainOptions, train, train_observed, train_with};
+pub use tape::{Tape, train, train_observed, train_with};
 pub use times::StepTimes;
 pub use transfer::transfers;
 pub use values::{Gradients, ValueGradients, Values};
+pub use ways::ConvolutionWays;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::{
     error::ExecError,
     fast,
     observer::{Observer, Unobserved},
+    options::TrainOptions,
     reference,
     shapes::{self, Shapes},
     threads::on_the_pool,
@@ -18,40 +19,17 @@ use crate::{
     model::{Model, Tensors},
 };
 
-/// Which statistics the normalisations of a training run use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NormStatistics {
-    /// Those of the batch; the running averages move.
-    #[default]
-    Batch,
-    /// The running averages, which stay: a normalisation is then an affine map of its input, and images do not depend on
-    /// each other.
-    Running,
-}
-
-/// What a training run keeps, and how it normalises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TrainOptions<'a> {
-    /// Which statistics normalisations use.
-    pub statistics: NormStatistics,
-    /// Nodes whose values are kept for the loss.
-    pub taps: &'a [NodeId],
-    /// Nodes for which [`Tape::backward`] gives the whole gradient of the loss.
-    pub gradient_taps: &'a [NodeId],
-}
-
 /// A training run that can be gone through backwards.
 pub struct Tape {
     /// What the run gave, detached from any autograd.
     pub values: Values,
     /// The running averages after this batch, by tensor name; empty where the run used them instead of moving them.
     pub running: Tensors,
-    pub(super) recorded: Recorded,
+    recorded: Recorded,
 }
 
 /// What each backend keeps for the backward pass.
-pub(super) enum Recorded {
+enum Recorded {
     Reference(Box<reference::Recorded>),
     Fast(Box<fast::Recorded>),
 }
@@ -144,8 +122,16 @@ pub fn train_observed(
     shapes::check_nodes(model.graph(), options.taps)?;
     shapes::check_nodes(model.graph(), options.gradient_taps)?;
     let shapes = Shapes::new(model.graph(), images)?;
-    match backend {
-        Backend::Reference => reference::train(model, shapes, images, options, observer),
-        Backend::Fast(dtype) => on_the_pool(|| fast::train(model, shapes, images, options, dtype, observer)),
-    }
+    let (values, running, recorded) = match backend {
+        Backend::Reference => {
+            let (values, running, recorded) = reference::train(model, shapes, images, options, observer)?;
+            (values, running, Recorded::Reference(Box::new(recorded)))
+        }
+        Backend::Fast(dtype) => {
+            let train = || fast::train(model, shapes, images, options, dtype, observer);
+            let (values, running, recorded) = on_the_pool(train)?;
+            (values, running, Recorded::Fast(Box::new(recorded)))
+        }
+    };
+    Ok(Tape { values, running, recorded })
 }

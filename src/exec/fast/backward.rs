@@ -19,7 +19,7 @@ use crate::{
         fuse::{self, Step},
         numbers::with_numbers,
         observer::{self, Observer},
-        tape::NormStatistics,
+        options::NormStatistics,
         times::StepTimes,
         values::{Gradients, ValueGradients},
     },

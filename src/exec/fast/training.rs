@@ -20,8 +20,8 @@ use crate::{
         fuse::{self, Step},
         numbers::with_numbers,
         observer::{self, Observer},
+        options::{NormStatistics, TrainOptions},
         shapes::Shapes,
-        tape::{self, NormStatistics, Tape, TrainOptions},
         times::StepTimes,
         values::Values,
     },
@@ -60,7 +60,7 @@ pub(in crate::exec) fn train(
     options: &TrainOptions<'_>,
     dtype: ComputeDtype,
     observer: &mut dyn Observer,
-) -> std::result::Result<Tape, ExecError> {
+) -> std::result::Result<(Values, Tensors, Recorded), ExecError> {
     let graph = model.graph();
     let TrainOptions { statistics, taps, gradient_taps } = *options;
     let outside = taps.iter().chain(gradient_taps).copied();
@@ -108,7 +108,7 @@ pub(in crate::exec) fn train(
         outputs: graph.outputs().iter().map(|&id| value(id)).collect(),
         taps: taps.iter().map(|&id| (id, value(id))).collect(),
     };
-    Ok(Tape { values, running, recorded: tape::Recorded::Fast(Box::new(recorded)) })
+    Ok((values, running, recorded))
 }
 
 /// For each node, how many steps read its value.

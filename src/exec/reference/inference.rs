@@ -9,11 +9,12 @@ use crate::{
     exec::{
         error::ExecError,
         fuse::{self, Step},
-        inference::{ConvolutionWays, InferenceOptions},
         observer::{self, Observer},
+        options::InferenceOptions,
         reach,
         shapes::Shapes,
         values::Values,
+        ways::ConvolutionWays,
     },
     graph::{Conv, Graph, NodeId, Op},
     model::{Model, Tensors},

@@ -9,8 +9,8 @@ use crate::{
     exec::{
         error::ExecError,
         observer::{self, Observer},
+        options::{NormStatistics, TrainOptions},
         shapes::Shapes,
-        tape::{self, NormStatistics, Tape, TrainOptions},
         transfer,
         values::{Gradients, ValueGradients, Values},
     },
@@ -84,7 +84,7 @@ pub(in crate::exec) fn train(
     images: &Tensor,
     options: &TrainOptions<'_>,
     observer: &mut dyn Observer,
-) -> std::result::Result<Tape, ExecError> {
+) -> std::result::Result<(Values, Tensors, Recorded), ExecError> {
     let (graph, tensors) = (model.graph(), model.tensors());
     let mut variables = BTreeMap::new();
     let mut connected = Tensors::new();
@@ -140,7 +140,7 @@ pub(in crate::exec) fn train(
     };
     let gradient_taps = options.gradient_taps.to_vec();
     let recorded = Recorded { model: model.clone(), variables, at_nodes, gradient_taps, values };
-    Ok(Tape { values: detached, running, recorded: tape::Recorded::Reference(Box::new(recorded)) })
+    Ok((detached, running, recorded))
 }
 
 fn normalise_with_batch(
