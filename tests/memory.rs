@@ -68,7 +68,8 @@ fn what_training_borrowed_goes_back() {
     let run = fit(&model, &data, &options, &watch).unwrap();
     let [borrowed, held] = [watch.most.into_inner(), resident().unwrap()].map(|now| now - before);
     assert!(borrowed > 200 * MB, "{} MB: the test needs a run that borrows much", borrowed / MB);
-    assert!(held < 80 * MB, "{} MB of {} are held by what is idle", held / MB, borrowed / MB);
+    // What stays is the result, the dataset, and pages of the program that ran for the first time.
+    assert!(held < borrowed / 2, "{} MB of {} are held by what is idle", held / MB, borrowed / MB);
     drop(run);
 }
 

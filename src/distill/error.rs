@@ -72,5 +72,11 @@ pub enum DistillError {
     Loss(#[from] LossError),
     /// The training.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Train(Box<TrainError>),
+}
+
+impl From<TrainError> for DistillError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
 }

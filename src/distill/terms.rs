@@ -27,8 +27,11 @@ pub struct TermInfo {
     /// Where it was published.
     pub paper: &'static str,
     /// Makes it, for a pair and a weight above 0.
-    pub(super) make: fn(&Pair<'_>, f32) -> Result<Arc<dyn Term>, DistillError>,
+    pub(super) make: Make,
 }
+
+/// Makes a term, for a pair and a weight.
+type Make = fn(&Pair<'_>, f32) -> Result<Arc<dyn Term>, DistillError>;
 
 /// What a term compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

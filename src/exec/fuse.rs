@@ -117,8 +117,8 @@ pub(super) fn check_observed(
 fn steps(needed: &[bool], step_of: impl Fn(NodeId) -> Step) -> Vec<Step> {
     let mut taken = HashSet::new();
     let mut steps = Vec::new();
-    for id in 0..needed.len() {
-        if taken.contains(&id) || !needed[id] {
+    for (id, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
+        if taken.contains(&id) {
             continue;
         }
         let step = step_of(id);

@@ -33,7 +33,7 @@ pub enum IoError {
         /// The file.
         path: PathBuf,
         /// Where in it, and why.
-        source: CheckpointError,
+        source: Box<CheckpointError>,
     },
     /// A `.safetensors` file that cannot be opened.
     #[error("{} cannot be opened: {source}", path.display())]
@@ -41,7 +41,7 @@ pub enum IoError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: NativeError,
+        source: Box<NativeError>,
     },
     /// The file cannot be written; what was there before is as it was.
     #[error("{} cannot be written: {source}", path.display())]

@@ -21,11 +21,11 @@ pub fn load(path: impl AsRef<Path>) -> Result<Model, IoError> {
     File::open(path).map_err(read_error)?.take(9).read_to_end(&mut magic).map_err(read_error)?;
     match magic[..] {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => {
-            pt::load(path).map_err(|source| IoError::Checkpoint { path: path.into(), source })
+            pt::load(path).map_err(|source| IoError::Checkpoint { path: path.into(), source: Box::new(source) })
         }
         [_, _, _, _, _, _, _, _, b'{'] => native::load(path).map_err(|error| match error {
             NativeError::File(source) => read_error(source),
-            source => IoError::Native { path: path.into(), source },
+            source => IoError::Native { path: path.into(), source: Box::new(source) },
         }),
         _ => Err(IoError::Format { path: path.into(), found: describe(&magic) }),
     }
@@ -46,7 +46,7 @@ pub fn save(model: &Model, path: impl AsRef<Path>, precision: Precision) -> Resu
 /// Never for a program built from a clean checkout; the file it is built from is tested.
 pub fn teacher() -> Result<Model, IoError> {
     native::parse(include_bytes!("../../assets/teacher.safetensors"))
-        .map_err(|source| IoError::Native { path: "the built-in teacher".into(), source })
+        .map_err(|source| IoError::Native { path: "the built-in teacher".into(), source: Box::new(source) })
 }
 
 fn describe(magic: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! Options, declared once: the line of an [`options!`] struct that gives an option its name, type, default, limits and
+//! Options, declared once: the line of an `options!` struct that gives an option its name, type, default, limits and
 //! documentation is also what checks it, and what a script language reads, completes and explains it by.
 //!
 //! ```text

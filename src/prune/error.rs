@@ -130,7 +130,7 @@ pub enum PruneError {
     },
     /// A file that could not be written.
     #[error(transparent)]
-    Write(#[from] IoError),
+    Write(Box<IoError>),
     /// The graph does not fit together.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -154,5 +154,11 @@ pub enum PruneError {
 impl From<ExecError> for PruneError {
     fn from(error: ExecError) -> Self {
         PruneError::Exec(Box::new(error))
+    }
+}
+
+impl From<IoError> for PruneError {
+    fn from(error: IoError) -> Self {
+        PruneError::Write(Box::new(error))
     }
 }

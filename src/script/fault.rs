@@ -36,7 +36,7 @@ pub fn catch<T>(running: &str, work: impl FnOnce() -> T) -> Result<T, Fault> {
     result.map_err(|payload| Fault { running: running.into(), message: message(&*payload), place: take_place() })
 }
 
-/// From here on a panic under [`catch`] prints nothing itself, unless RUST_BACKTRACE asks for it.
+/// From here on a panic under a call prints nothing itself, unless RUST_BACKTRACE asks for it.
 pub fn quiet_panics() {
     let usual = take_hook();
     let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");

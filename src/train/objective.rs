@@ -98,7 +98,7 @@ impl Objective {
             total += found.iter().sum::<f64>() * input.batch() as f64;
             parts.extend(found.iter().map(|&part| part as f32));
         }
-        gradients.to_device(input.images.device())?;
+        gradients.move_to_device(input.images.device())?;
         Ok(ObjectiveValue { total, parts, gradients })
     }
 }

@@ -297,7 +297,7 @@ impl LossGradients {
     }
 
     /// All of them on a device.
-    pub(super) fn to_device(&mut self, device: &Device) -> Result<()> {
+    pub(super) fn move_to_device(&mut self, device: &Device) -> Result<()> {
         let apart = self.apart.iter_mut().map(|(_, gradient)| gradient);
         let values = self.values.outputs.iter_mut().flatten().chain(self.values.taps.values_mut());
         let all: Vec<&mut Tensor> = values.chain(self.tensors.values_mut()).chain(apart).collect();

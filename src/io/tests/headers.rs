@@ -71,7 +71,7 @@ fn check(opened: Result<Model, NativeError>) {
     match opened {
         Ok(model) => assert!(model.detector().validate(model.graph()).is_ok()),
         Err(source) => {
-            let message = IoError::Native { path: "tiny.safetensors".into(), source }.to_string();
+            let message = IoError::Native { path: "tiny.safetensors".into(), source: Box::new(source) }.to_string();
             assert!(message.starts_with("tiny.safetensors cannot be opened: ") && message.len() > 50, "{message}");
         }
     }

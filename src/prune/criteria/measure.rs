@@ -63,8 +63,7 @@ fn forwards(
     counter: &mut Counter,
     progress: &dyn Progress,
 ) -> Result<Tensors, PruneError> {
-    let mut options = InferenceOptions::default();
-    options.observed = nodes.to_vec();
+    let options = InferenceOptions { observed: nodes.to_vec(), ..InferenceOptions::default() };
     let network = Inference::with_options(Backend::for_device(&model.device()), model, options)?;
     over_batches(model, &data.dataset, &data.options, progress, "activations", |batch| {
         network.run_observed(&batch.images, counter)?;
