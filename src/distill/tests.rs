@@ -1,3 +1,5 @@
+//! Distillation as a whole: what falls, what is refused, what is shown.
+
 use candle_core::Tensor;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Training as a whole: loss curves, resumption, what is refused.
+
 mod hooks;
 mod masks;
 mod terms;
