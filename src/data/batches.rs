@@ -92,7 +92,8 @@ impl Batches {
         }
         let split = split.clone();
         let loaders = rayon::ThreadPoolBuilder::new()
-            .num_threads(rayon::current_num_threads())
+            // Half as many as compute: pictures take less than networks do, and more threads than processors slow both.
+            .num_threads(rayon::current_num_threads().div_ceil(2))
             .thread_name(|index| format!("loader {index}"))
             .build()
             .map_err(|error| DataError::Loader(error.to_string()))?;

@@ -31,7 +31,8 @@ fn work_until(done: &AtomicBool) {
     while !done.load(Ordering::Acquire) && last.elapsed() < AWAKE {
         match rayon::yield_now() {
             Some(rayon::Yield::Executed) => last = Instant::now(),
-            _ => std::hint::spin_loop(),
+            // Those that load pictures may have the processor meanwhile.
+            _ => std::thread::yield_now(),
         }
     }
 }
