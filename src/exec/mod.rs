@@ -20,6 +20,7 @@ mod observer;
 mod options;
 mod reach;
 mod reference;
+mod schedule;
 mod shapes;
 mod tape;
 mod threads;

@@ -20,7 +20,7 @@ use crate::{
         numbers::with_numbers,
         observer::{self, Observer},
         options::InferenceOptions,
-        reach,
+        schedule::{Schedule, Source},
         shapes::Shapes,
         times::StepTimes,
         values::Values,
@@ -33,18 +33,11 @@ use crate::{
 /// A model made ready to run many times.
 pub(in crate::exec) struct Prepared {
     dtype: ComputeDtype,
-    steps: Vec<(Step, Work)>,
-    taps: Vec<NodeId>,
-    /// For each node, how many steps read its value (outputs and taps count as a reader that never comes).
-    readers: Vec<usize>,
+    schedule: Schedule<Work>,
 }
 
 /// What a step does, with its weights folded.
 enum Work {
-    /// The images themselves.
-    Images,
-    /// A value that the run is given.
-    Start,
     Conv {
         conv: Conv,
         weight: PackedWeight,
@@ -97,22 +90,8 @@ fn numbers(graph: &Graph, tensors: &Tensors, id: NodeId, suffix: &str) -> Result
 impl Prepared {
     /// Folds and plans.
     pub(in crate::exec) fn new(model: &Model, options: &InferenceOptions, dtype: ComputeDtype) -> Result<Self> {
-        let graph = model.graph();
-        let InferenceOptions { taps, observed, starts } = options;
-        let needed = reach::needed(graph, starts, taps);
-        let steps = fuse::for_inference(graph, &needed, starts, taps.iter().chain(observed).copied());
-        let mut readers = vec![0; graph.nodes().len()];
-        graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
-        let mut prepared = Vec::with_capacity(steps.len());
-        for step in steps {
-            let work = match starts.contains(&step.first()) {
-                true => Work::Start,
-                false => work(graph, model.tensors(), step, dtype)?,
-            };
-            work.reads(graph, step).iter().for_each(|&input| readers[input] += 1);
-            prepared.push((step, work));
-        }
-        Ok(Self { dtype, steps: prepared, taps: taps.clone(), readers })
+        let (graph, tensors) = (model.graph(), model.tensors());
+        Ok(Self { dtype, schedule: Schedule::new(graph, options, |step| work(graph, tensors, step, dtype))? })
     }
 
     /// Runs on images (n, channels, h, w), from the values given.
@@ -124,24 +103,23 @@ impl Prepared {
         starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
-        fuse::check_observed(graph, self.steps.iter().map(|(step, _)| *step), observer)?;
+        let Schedule { steps, taps, readers } = &self.schedule;
+        fuse::check_observed(graph, steps.iter().map(|(step, _)| *step), observer)?;
         let mut values: Vec<Option<Value>> = iter::repeat_with(|| None).take(graph.nodes().len()).collect();
-        let mut readers = self.readers.clone();
+        let mut readers = readers.clone();
         let mut times = StepTimes::default();
-        for (step, work) in &self.steps {
+        for (step, source) in steps {
             let (first, id) = (step.first(), step.output());
-            let shared = graph.outputs().contains(&id) || self.taps.contains(&id) || observer.wants(id);
+            let shared = graph.outputs().contains(&id) || taps.contains(&id) || observer.wants(id);
             let start = Instant::now();
-            let result = match work {
-                Work::Images => Value::of(shapes.of[id], images),
-                Work::Start => Value::of(shapes.of[id], &starts[&id]),
-                Work::Conv { .. } | Work::Norm { .. } | Work::Plain => {
-                    value::inputs(graph, &values, first).and_then(|inputs| {
-                        Value::compute(shapes.of[id], shapes.batch, shared, |result| {
-                            self.step(&graph.node(first).op, work, shapes.batch, &inputs, result)
-                        })
+            let result = match source {
+                Source::Images => Value::of(shapes.of[id], images),
+                Source::Given => Value::of(shapes.of[id], &starts[&id]),
+                Source::Computed(work) => value::inputs(graph, &values, first).and_then(|inputs| {
+                    Value::compute(shapes.of[id], shapes.batch, shared, |result| {
+                        self.step(&graph.node(first).op, work, shapes.batch, &inputs, result)
                     })
-                }
+                }),
             };
             times.forward.push((first, start.elapsed().as_secs_f64()));
             let value = shapes.in_layer(graph, first, result)?;
@@ -151,7 +129,7 @@ impl Prepared {
             if readers[id] > 0 {
                 values[id] = Some(value);
             }
-            for &input in work.reads(graph, *step) {
+            for &input in source.reads(graph, *step) {
                 readers[input] -= 1;
                 if readers[input] == 0 {
                     values[input] = None;
@@ -161,14 +139,13 @@ impl Prepared {
         let tensor = |id: NodeId| Ok(value::value(graph, &values, id)?.shared()?.clone());
         let values = Values {
             outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
-            taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
+            taps: taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
         };
         Ok((values, times))
     }
 
     fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
         match work {
-            Work::Images | Work::Start => candle_core::bail!("a value that is given is not computed"),
             Work::Plain => plain(op, batch, inputs, result)?,
             Work::Conv { conv, weight, bias, silu } => {
                 let epilogue = match bias {
@@ -197,20 +174,10 @@ impl Prepared {
 
     /// How the convolutions run.
     pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
-        let winograd = |(_, work): &&(Step, Work)| matches!(work, Work::Conv { weight, .. } if weight.is_winograd());
+        let winograd = |(_, source): &&(Step, Source<Work>)| matches!(source, Source::Computed(Work::Conv { weight, .. }) if weight.is_winograd());
         ConvolutionWays {
-            fused: self.steps.iter().filter(|(step, _)| step.is_fused()).count(),
-            winograd: self.steps.iter().filter(winograd).count(),
-        }
-    }
-}
-
-impl Work {
-    /// The nodes that a step reads.
-    fn reads<'g>(&self, graph: &'g Graph, step: Step) -> &'g [NodeId] {
-        match self {
-            Work::Images | Work::Start => &[],
-            Work::Conv { .. } | Work::Norm { .. } | Work::Plain => &graph.node(step.first()).inputs,
+            fused: self.schedule.steps.iter().filter(|(step, _)| step.is_fused()).count(),
+            winograd: self.schedule.steps.iter().filter(winograd).count(),
         }
     }
 }
@@ -238,8 +205,9 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step, dtype: ComputeDtype) -> Re
             let owned = Averages::of(graph, tensors, step.first())?;
             Ok(Work::Norm { norm: *norm, owned, activation: step_function(step, graph) })
         }
-        (_, Op::Input { .. }) => Ok(Work::Images),
-        (_, Op::Conv(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. }) => Ok(Work::Plain),
+        (_, Op::Input { .. } | Op::Conv(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. }) => {
+            Ok(Work::Plain)
+        }
         (_, Op::Add | Op::Concat | Op::Slice { .. }) => Ok(Work::Plain),
     }
 }
