@@ -23,7 +23,7 @@ fn data(count: usize, batch: usize) -> PruneData {
 }
 
 fn pruner(model: &Model, importance: &str) -> Pruner {
-    Pruner::new(model, PruneOptions { importance: importance.into(), ..loose(Amount::Ratio(0.25)) }).unwrap()
+    Pruner::new(model, PruneOptions { importance: Some(importance.into()), ..loose(Amount::Ratio(0.25)) }).unwrap()
 }
 
 /// Mean change of the outputs as a share of their mean magnitude.
@@ -113,13 +113,20 @@ fn the_list_is_complete_and_documented() {
             assert!(names.insert(*name), "{name} is listed twice");
             assert_eq!(super::criterion(name).unwrap().about(), about);
         }
-        assert_eq!(about.data, criterion.needs(&model).data(), "{}", about.name);
-        let formula = about.formula.replace('|', "\\|");
-        let row =
-            format!("| `{}` | {} | {} | {formula} | {} |", about.name, about.strategy, about.data.name(), about.paper);
-        assert!(readme.contains(&row), "the README lacks the line\n{row}");
+        for form in about.forms {
+            for &granularity in form.granularities {
+                assert_eq!(about.form(granularity), Some(form), "{} at {granularity} has two forms", about.name);
+                assert_eq!(form.data, criterion.needs(&model, granularity).data(), "{} {granularity}", about.name);
+            }
+            let Form { data, formula, .. } = form;
+            let formula = formula.replace('|', "\\|");
+            let (name, strategy, paper) = (about.name, about.strategy, about.paper);
+            let row = format!("| `{name}` | {strategy} | {} | {} | {formula} | {paper} |", form.names(), data.name());
+            assert!(readme.contains(&row), "the README lacks the line\n{row}");
+        }
     }
-    assert!(names.contains(DEFAULT_CRITERION));
+    let default = |granularity| default_criterion(granularity, None).unwrap().about().name;
+    assert_eq!(Granularity::REMOVED.iter().copied().map(default).collect::<Vec<_>>(), ["group_l2", "l2"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::{criteria::Strategy, granularity::Granularity};
 use crate::{
     data::DataError, eval::EvalError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError,
     options::OptionError,
@@ -79,6 +80,69 @@ pub enum PruneError {
         units: &'static str,
         /// The criterion.
         importance: &'static str,
+    },
+    /// A criterion at a granularity at which it does not judge.
+    #[error(
+        "importance {importance} is of granularity {own}, not {granularity}, for which there are {allowed}{nearest}; choose \
+         one of these, or another granularity"
+    )]
+    NotAt {
+        /// The criterion.
+        importance: &'static str,
+        /// The granularity asked for.
+        granularity: Granularity,
+        /// Its own.
+        own: String,
+        /// The criteria of the granularity asked for.
+        allowed: String,
+        /// What comes nearest, or nothing.
+        nearest: String,
+    },
+    /// A criterion that judges no unit of a granularity.
+    #[error("importance {importance} does not judge at granularity {granularity}")]
+    NotJudged {
+        /// The criterion.
+        importance: &'static str,
+        /// The granularity.
+        granularity: Granularity,
+    },
+    /// A criterion of another strategy than the one asked for.
+    #[error(
+        "importance {importance} is of strategy {own}, not {strategy}, of which there are {allowed}; choose one of these, or \
+         leave strategy out"
+    )]
+    OtherStrategy {
+        /// The criterion.
+        importance: &'static str,
+        /// Its strategy.
+        own: Strategy,
+        /// The one asked for.
+        strategy: Strategy,
+        /// The criteria of that strategy at this granularity.
+        allowed: String,
+    },
+    /// A granularity, or a strategy at it, without any criterion.
+    #[error(
+        "there is no criterion of granularity {granularity}{}; there are {allowed}",
+        strategy.map_or(String::new(), |strategy| format!(" and strategy {strategy}"))
+    )]
+    NoCriterion {
+        /// The granularity.
+        granularity: Granularity,
+        /// The strategy, if one was asked for.
+        strategy: Option<Strategy>,
+        /// The criteria of that granularity.
+        allowed: String,
+    },
+    /// A call that does not do what a granularity asks.
+    #[error("granularity {granularity} has no {what} yet; use {allowed}")]
+    NotYet {
+        /// The granularity.
+        granularity: Granularity,
+        /// What was asked for.
+        what: &'static str,
+        /// The granularities that have it.
+        allowed: String,
     },
     /// A criterion that needs images where there are none.
     #[error("importance {importance} is measured on {needed}, and the pruner has none; give it data, a dataset")]

@@ -7,6 +7,7 @@ mod apply;
 mod cost;
 mod criteria;
 mod error;
+mod granularity;
 mod groups;
 mod layers;
 mod options;
@@ -21,10 +22,11 @@ mod union_find;
 
 pub use apply::{apply, zero};
 pub use criteria::{
-    About, CRITERIA, ChannelActivations, Context, Criterion, DEFAULT_CRITERION, Data, Measured, Needs, Part, PruneData,
-    Reduce, Scores, Strategy, channel_scores, criterion, score,
+    About, CRITERIA, ChannelActivations, Context, Criterion, Data, Form, Measured, Needs, Part, PruneData, Reduce,
+    Scores, Strategy, WeightScores, channel_scores, criterion, criterion_for, default_criterion, score, weight_scores,
 };
 pub use error::PruneError;
+pub use granularity::Granularity;
 pub use groups::{ChannelId, Group, GroupId, Groups};
 pub use options::{Amount, PruneOptions, Scope};
 pub use plan::{LayerPlan, Plan};

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    criteria::{DEFAULT_CRITERION, criterion_names},
+    criteria::{Strategy, criterion_names, default_criterion},
     error::PruneError,
+    granularity::Granularity,
     groups::Groups,
     layers::Pattern,
 };
@@ -42,8 +43,13 @@ options! {
     /// What is asked of a [`Pruner`](super::Pruner). Names that a file or script leaves out take these defaults.
     #[serde(default)]
     pub struct PruneOptions {
-        /// How coupled channels are scored, by the name of a criterion; low goes first.
-        pub importance: String = DEFAULT_CRITERION.into(), criterion_names();
+        /// What goes as a unit: channel and filter are removed, judged by what flows through or by the filters.
+        pub granularity: Granularity = Granularity::default();
+        /// How units are scored, by the name of a criterion; low goes first. That of the strategy and granularity unless
+        /// given, of channels group_l2.
+        pub importance: Option<String> = None, criterion_names();
+        /// What units are scored by; alone it picks its default criterion for the granularity.
+        pub strategy: Option<Strategy> = None;
         /// Which coupled channels compete: those of a group, or all.
         pub scope: Scope = Scope::default();
         /// How much goes; by default half of the MACs stay.
@@ -60,6 +66,8 @@ options! {
         /// Patterns of layers whose filters all stay: of full names (`model.*.cv3.conv`) or of the modules that hold
         /// them (`model.24`, `model.*.m`).
         pub ignore: Vec<String> = Vec::new();
+        /// Magnitudes of weights below this count as zero, for zero_rate.
+        pub threshold: f64 = 1e-3, 0.0..=1e6;
         /// Seed of whatever a criterion draws.
         pub seed: u64 = 0;
     }
@@ -131,8 +139,10 @@ impl fmt::Display for Amount {
 /// What was asked for: scope, importance and amount, then all that differs from the defaults.
 impl fmt::Display for PruneOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}, {}", self.scope, self.importance, self.amount)?;
-        let told = Self { importance: DEFAULT_CRITERION.into(), ..self.clone() };
+        let default = || default_criterion(self.granularity, self.strategy).map_or("", |found| found.about().name);
+        let importance = self.importance.as_deref().unwrap_or_else(default);
+        write!(f, "{} {importance}, {}", self.scope, self.amount)?;
+        let told = Self { importance: None, ..self.clone() };
         let others = Self { scope: Scope::default(), amount: Self::default().amount, ..told }.changes();
         if others.is_empty() { Ok(()) } else { write!(f, ", {others}") }
     }

@@ -7,8 +7,12 @@ use serde::Serialize;
 use super::{
     apply::apply,
     cost::CostModel,
-    criteria::{Context, Criterion, Data, Measured, PruneData, Scores, criterion, measure, score},
+    criteria::{
+        Context, Criterion, Data, Measured, PruneData, Scores, WeightScores, criterion_for, measure, score,
+        weight_scores,
+    },
     error::PruneError,
+    granularity::Granularity,
     groups::Groups,
     options::PruneOptions,
     plan::{LayerPlan, Plan},
@@ -73,8 +77,8 @@ impl Pruner {
     /// An option out of range, a pattern that matches no layer, a graph that does not fit together.
     pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
         options.check()?;
-        let criterion = criterion(&options.importance)?;
-        let options = PruneOptions { importance: criterion.about().name.to_owned(), ..options };
+        let criterion = criterion_for(options.granularity, options.importance.as_deref(), options.strategy)?;
+        let options = PruneOptions { importance: Some(criterion.about().name.to_owned()), strategy: None, ..options };
         let groups = Groups::of(model.graph())?;
         let ignored = options.ignored(model.graph(), &groups)?;
         let (model, measured) = (model.clone(), Arc::default());
@@ -114,7 +118,7 @@ impl Pruner {
         if let Some(known) = self.measured.get() {
             return Ok(known);
         }
-        let needs = self.criterion.needs(&self.model);
+        let needs = self.criterion.needs(&self.model, self.options.granularity);
         let importance = self.criterion.about().name;
         let found = match (&self.data, needs.data()) {
             (_, Data::None) => Measured::default(),
@@ -124,11 +128,29 @@ impl Pruner {
         Ok(self.measured.get_or_init(|| found))
     }
 
+    /// What the criterion may look at, measured if that was not done before.
+    fn context(&self) -> Result<Context<'_>, PruneError> {
+        let PruneOptions { granularity, threshold, seed, .. } = self.options;
+        let measured = self.measured(&Silent)?;
+        Ok(Context { model: &self.model, groups: &self.groups, granularity, threshold, seed, measured })
+    }
+
     /// Every group's scores.
     fn score(&self) -> Result<Scores, PruneError> {
-        let measured = self.measured(&Silent)?;
-        let context = Context { model: &self.model, groups: &self.groups, seed: self.options.seed, measured };
-        score(&context, self.criterion)
+        let granularity = self.options.granularity;
+        if !granularity.removes_channels() {
+            let allowed = Granularity::REMOVED.iter().map(|granularity| granularity.name()).collect::<Vec<_>>();
+            return Err(PruneError::NotYet { granularity, what: "scores of channels", allowed: allowed.join(", ") });
+        }
+        score(&self.context()?, self.criterion)
+    }
+
+    /// The score of every number of the weight of every convolution, for granularities of masks; low goes first.
+    ///
+    /// # Errors
+    /// Where the granularity is none of masks or the criterion does not judge weights, or as [`Pruner::measure`].
+    pub fn weight_scores(&self) -> Result<Vec<WeightScores>, PruneError> {
+        weight_scores(&self.context()?, self.criterion)
     }
 
     /// Every prunable coupled channel's score, by group and channel.

@@ -50,7 +50,7 @@ proptest! {
         let model = fixture(which, seed);
         let scope = if global { Scope::Global } else { Scope::Local };
         let options =
-            PruneOptions { importance: "random".into(), scope, seed, round_to, ..loose(Amount::Ratio(ratio)) };
+            PruneOptions { importance: Some("random".into()), scope, seed, round_to, ..loose(Amount::Ratio(ratio)) };
         let plan = match Pruner::new(&model, options).unwrap().plan() {
             Ok(plan) => plan,
             Err(PruneError::Unreachable { .. } | PruneError::TooCoarse { .. }) => return Ok(()),
@@ -143,7 +143,7 @@ fn targets_are_met_and_costs_are_exact() {
                 }
                 for share in [0.8, 0.5, 0.3] {
                     let of = |amount| {
-                        let options = PruneOptions { importance: importance.into(), scope, ..loose(amount) };
+                        let options = PruneOptions { importance: Some(importance.into()), scope, ..loose(amount) };
                         Pruner::new(&model, options).unwrap().plan().unwrap().report(&model).unwrap()
                     };
                     let macs = of(Amount::Macs(share)).macs_share();
@@ -160,7 +160,7 @@ fn targets_are_met_and_costs_are_exact() {
 #[test]
 fn local_ratio_takes_the_same_share_of_every_group() {
     let model = fixtures::anchored(5);
-    let options = PruneOptions { importance: "l1".into(), ..loose(Amount::Ratio(0.5)) };
+    let options = PruneOptions { importance: Some("l1".into()), ..loose(Amount::Ratio(0.5)) };
     let plan = Pruner::new(&model, options).unwrap().plan().unwrap();
     for (name, layer) in &plan.layers {
         assert_eq!(layer.remove.len() * 2, layer.channels, "{name}");
@@ -172,7 +172,7 @@ fn the_least_important_go_first() {
     let model = fixtures::anchored(5);
     for importance in WITHOUT_DATA {
         for scope in [Scope::Local, Scope::Global] {
-            let options = PruneOptions { importance: importance.into(), scope, ..loose(Amount::Ratio(0.4)) };
+            let options = PruneOptions { importance: Some(importance.into()), scope, ..loose(Amount::Ratio(0.4)) };
             let pruner = Pruner::new(&model, options).unwrap();
             let plan = pruner.plan().unwrap();
             let rows = pruner.scores().unwrap();
@@ -231,7 +231,7 @@ fn pruning_again_and_pruning_nothing() {
 fn plans_are_seeded_saved_and_replayed() {
     let model = fixtures::anchored(8);
     let of = |seed| {
-        let options = PruneOptions { importance: "random".into(), seed, ..loose(Amount::Macs(0.5)) };
+        let options = PruneOptions { importance: Some("random".into()), seed, ..loose(Amount::Macs(0.5)) };
         Pruner::new(&model, options).unwrap().plan().unwrap()
     };
     let plan = of(1);
@@ -260,7 +260,10 @@ fn plans_say_what_was_asked() {
     let asked = |options: PruneOptions| options.to_string();
     assert_eq!(asked(PruneOptions::default()), "local group_l2, macs 0.5");
     let options = PruneOptions {
-        importance: "l1".into(),
+        granularity: Granularity::Filter,
+        importance: Some("l1".into()),
+        strategy: None,
+        threshold: 0.01,
         scope: Scope::Global,
         amount: Amount::Ratio(0.25),
         size: 64,
@@ -270,12 +273,13 @@ fn plans_say_what_was_asked() {
         ignore: vec!["model.0".into()],
         seed: 7,
     };
-    let all = "global l1, ratio 0.25, size 64, round_to 8, min_channels 2, max_ratio 0.5, ignore [\"model.0\"], seed 7";
+    let all = "global l1, ratio 0.25, granularity \"filter\", size 64, round_to 8, min_channels 2, max_ratio 0.5, ignore \
+               [\"model.0\"], threshold 0.01, seed 7";
     assert_eq!(asked(options), all);
     // A former name gives the same plan.
     let model = fixtures::anchored(1);
     let plan = |name: &str| {
-        Pruner::new(&model, PruneOptions { importance: name.into(), ..loose(Amount::Macs(0.5)) })
+        Pruner::new(&model, PruneOptions { importance: Some(name.into()), ..loose(Amount::Macs(0.5)) })
             .unwrap()
             .plan()
             .unwrap()
@@ -323,9 +327,11 @@ fn bad_options_are_named() {
     }
     assert!(error(PruneOptions { round_to: 0, ..PruneOptions::default() }).contains("round_to"));
     assert!(error(PruneOptions { max_ratio: 1.5, ..PruneOptions::default() }).contains("max_ratio"));
-    assert!(error(PruneOptions { importance: "l3".into(), ..loose(Amount::Macs(0.5)) }).contains("bn_scale"));
-    let bare =
-        Pruner::new(&fixtures::grouped(0), PruneOptions { importance: "bn_scale".into(), ..loose(Amount::Macs(0.5)) });
+    assert!(error(PruneOptions { importance: Some("l3".into()), ..loose(Amount::Macs(0.5)) }).contains("bn_scale"));
+    let bare = Pruner::new(
+        &fixtures::grouped(0),
+        PruneOptions { importance: Some("bn_scale".into()), ..loose(Amount::Macs(0.5)) },
+    );
     assert!(bare.unwrap().plan().unwrap_err().to_string().contains("normalisation"));
 }
 

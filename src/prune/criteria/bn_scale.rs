@@ -1,9 +1,9 @@
 //! `bn_scale`: the scales of the normalisations.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::Data,
 };
 use crate::graph::Role;
@@ -17,10 +17,13 @@ impl Criterion for BnScale {
             name: "bn_scale",
             aliases: &[],
             strategy: Strategy::Importance,
-            units: "batch normalisation",
-            formula: "Σ |γ| over its batch normalisations",
+            forms: &[Form {
+                granularities: &[Granularity::Channel],
+                units: "batch normalisation",
+                data: Data::None,
+                formula: "Σ |γ| over its batch normalisations",
+            }],
             paper: "Liu et al. 2017, Network Slimming",
-            data: Data::None,
         }
     }
 

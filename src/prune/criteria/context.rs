@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::{
     super::{
         error::PruneError,
+        granularity::Granularity,
         groups::{ChannelId, Groups},
     },
     measure::Measured,
@@ -22,6 +23,10 @@ pub struct Context<'a> {
     pub model: &'a Model,
     /// Its groups.
     pub groups: &'a Groups,
+    /// What goes as a unit.
+    pub granularity: Granularity,
+    /// Magnitudes of weights below this count as zero.
+    pub threshold: f64,
     /// For whatever is drawn.
     pub seed: u64,
     /// What was measured on images of what the criterion [needs](super::Criterion::needs).
@@ -37,6 +42,19 @@ pub struct Part {
     pub channels: Vec<ChannelId>,
     /// The score of each unit.
     pub scores: Vec<f64>,
+}
+
+/// The scores of every number of the weight of a convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightScores {
+    /// The convolution.
+    pub node: NodeId,
+    /// Full name of its weight.
+    pub name: String,
+    /// Shape of the weight: (filters, input channels a filter reads, kernel height, kernel width).
+    pub shape: [usize; 4],
+    /// A score for every number, in the order of the tensor.
+    pub scores: Vec<f32>,
 }
 
 impl Context<'_> {

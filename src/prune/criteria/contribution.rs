@@ -1,9 +1,9 @@
 //! `contribution`: the share of what its readers see.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     moments::moments,
     needs::Data,
 };
@@ -26,10 +26,13 @@ impl Criterion for Contribution {
             name: "contribution",
             aliases: &[],
             strategy: Strategy::Importance,
-            units: "readers",
-            formula: "mean over a reader's filters j of Σ w² · Var[c] / Var[j], summed over readers",
+            forms: &[Form {
+                granularities: &[Granularity::Channel],
+                units: "readers",
+                data: Data::None,
+                formula: "mean over a reader's filters j of Σ w² · Var[c] / Var[j], summed over readers",
+            }],
             paper: "derived from the variance of a sum; compare Luo et al. 2017, ThiNet",
-            data: Data::None,
         }
     }
 

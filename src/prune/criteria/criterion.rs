@@ -1,38 +1,49 @@
 //! What a criterion is.
 
 use super::{
-    super::error::PruneError,
-    context::{Context, Part},
+    super::{error::PruneError, granularity::Granularity},
+    context::{Context, Part, WeightScores},
     needs::{Data, Needs},
     reduce::Reduce,
 };
-use crate::model::Model;
+use crate::{model::Model, options::option_names};
 
 /// Scores the units of a model; low goes first. It keeps no state: all that it may look at is in the [`Context`].
 pub trait Criterion: Send + Sync {
     /// What is said of it in tables, help and messages.
     fn about(&self) -> About;
 
-    /// What it needs beside the weights.
-    fn needs(&self, model: &Model) -> Needs {
-        let _ = model;
+    /// What it needs beside the weights at a granularity.
+    fn needs(&self, model: &Model, granularity: Granularity) -> Needs {
+        let _ = (model, granularity);
         Needs::default()
     }
 
-    /// Scores units. Each [`Part`] has the units of one place, such as the filters of one convolution; a coupled channel
-    /// may have units in several parts.
+    /// Scores units for a granularity that removes channels, the one of the context. Each [`Part`] has the units of one
+    /// place, such as the filters of one convolution; a coupled channel may have units in several parts.
     ///
     /// # Errors
-    /// Where a tensor cannot be read.
-    fn units(&self, context: &Context) -> Result<Vec<Part>, PruneError>;
+    /// A granularity at which it does not judge, or a tensor that cannot be read.
+    fn units(&self, context: &Context) -> Result<Vec<Part>, PruneError> {
+        Err(not_judged(self.about(), context.granularity))
+    }
 
-    /// How the units of a coupled channel are joined.
+    /// Scores every number of the weight of every convolution for a granularity of masks, the one of the context.
+    ///
+    /// # Errors
+    /// A granularity at which it does not judge, or a tensor that cannot be read.
+    fn weights(&self, context: &Context) -> Result<Vec<WeightScores>, PruneError> {
+        Err(not_judged(self.about(), context.granularity))
+    }
+
+    /// How the units of a coupled channel are joined unless options say.
     fn reduce(&self) -> Reduce {
         Reduce::Sum
     }
 
     /// What is done with the joined score, such as the root of a sum of squares.
-    fn finish(&self, joined: f64) -> f64 {
+    fn finish(&self, granularity: Granularity, joined: f64) -> f64 {
+        let _ = granularity;
         joined
     }
 }
@@ -52,14 +63,41 @@ pub struct About {
     pub aliases: &'static [&'static str],
     /// What it goes by.
     pub strategy: Strategy,
-    /// What its units are, in words; a group without any cannot be scored.
-    pub units: &'static str,
-    /// The score of a coupled channel.
-    pub formula: &'static str,
+    /// What it judges and how: a form for each of its formulas.
+    pub forms: &'static [Form],
     /// Where it comes from.
     pub paper: &'static str,
+}
+
+/// One of a criterion's formulas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// The granularities that it is of.
+    pub granularities: &'static [Granularity],
+    /// What its units are, in words; a group without any cannot be scored.
+    pub units: &'static str,
     /// What it needs of a dataset.
     pub data: Data,
+    /// The score of what goes as a unit.
+    pub formula: &'static str,
+}
+
+impl About {
+    /// What it does at a granularity; none where it does not judge.
+    pub fn form(&self, granularity: Granularity) -> Option<&'static Form> {
+        self.forms.iter().find(|form| form.granularities.contains(&granularity))
+    }
+}
+
+fn not_judged(about: About, granularity: Granularity) -> PruneError {
+    PruneError::NotJudged { importance: about.name, granularity }
+}
+
+impl Form {
+    /// The names of its granularities.
+    pub fn names(&self) -> String {
+        self.granularities.iter().map(|granularity| granularity.name()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What a criterion goes by.
@@ -68,21 +106,12 @@ pub struct About {
 pub enum Strategy {
     /// How large weights, or what flows through them, are.
     Importance,
-    /// How much a loss would change.
+    /// How much a loss, or what the network gives, would change.
     Sensitivity,
     /// How many of them are zero, or nearly so.
     Sparsity,
     /// Nothing: what every other criterion must beat.
     Control,
 }
-
-impl std::fmt::Display for Strategy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Strategy::Importance => "importance",
-            Strategy::Sensitivity => "sensitivity",
-            Strategy::Sparsity => "sparsity",
-            Strategy::Control => "control",
-        })
-    }
-}
+option_names!(Strategy, "strategy":
+    Importance = "importance", Sensitivity = "sensitivity", Sparsity = "sparsity", Control = "control");

@@ -1,9 +1,9 @@
 //! `group_l2`: the norm of all weights that go together.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::Data,
 };
 use crate::graph::Role;
@@ -17,10 +17,13 @@ impl Criterion for GroupL2 {
             name: "group_l2",
             aliases: &["group_norm"],
             strategy: Strategy::Importance,
-            units: "filters",
-            formula: "√Σ w² over its filters and its readers' columns",
+            forms: &[Form {
+                granularities: &[Granularity::Channel],
+                units: "filters",
+                data: Data::None,
+                formula: "√Σ w² over its filters and its readers' columns",
+            }],
             paper: "Fang et al. 2023, DepGraph",
-            data: Data::None,
         }
     }
 
@@ -30,7 +33,7 @@ impl Criterion for GroupL2 {
         Ok(parts)
     }
 
-    fn finish(&self, joined: f64) -> f64 {
+    fn finish(&self, _: Granularity, joined: f64) -> f64 {
         joined.sqrt()
     }
 }

@@ -1,9 +1,9 @@
 //! `l1`: sums of weights' magnitudes.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::Data,
 };
 use crate::graph::Role;
@@ -17,10 +17,13 @@ impl Criterion for L1 {
             name: "l1",
             aliases: &[],
             strategy: Strategy::Importance,
-            units: "filters",
-            formula: "Σ |w| over its filters",
+            forms: &[Form {
+                granularities: Granularity::REMOVED,
+                units: "filters",
+                data: Data::None,
+                formula: "Σ |w| over its filters",
+            }],
             paper: "Li et al. 2017, Pruning Filters for Efficient ConvNets",
-            data: Data::None,
         }
     }
 

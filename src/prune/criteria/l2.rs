@@ -1,9 +1,9 @@
 //! `l2`: the norm of the filters.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::Data,
 };
 use crate::graph::Role;
@@ -17,10 +17,13 @@ impl Criterion for L2 {
             name: "l2",
             aliases: &[],
             strategy: Strategy::Importance,
-            units: "filters",
-            formula: "√Σ w² over its filters",
+            forms: &[Form {
+                granularities: Granularity::REMOVED,
+                units: "filters",
+                data: Data::None,
+                formula: "√Σ w² over its filters",
+            }],
             paper: "He et al. 2018, Soft Filter Pruning",
-            data: Data::None,
         }
     }
 
@@ -28,7 +31,7 @@ impl Criterion for L2 {
         context.rows(Role::Weight, |w| w * w)
     }
 
-    fn finish(&self, joined: f64) -> f64 {
+    fn finish(&self, _: Granularity, joined: f64) -> f64 {
         joined.sqrt()
     }
 }

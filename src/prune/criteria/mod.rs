@@ -23,11 +23,11 @@ mod taylor;
 mod zero_rate;
 
 pub use activations::ChannelActivations;
-pub use context::{Context, Part};
-pub use criterion::{About, Criterion, Strategy};
-pub use list::{CRITERIA, DEFAULT_CRITERION, criterion, criterion_names};
+pub use context::{Context, Part, WeightScores};
+pub use criterion::{About, Criterion, Form, Strategy};
+pub use list::{CRITERIA, criterion, criterion_for, criterion_names, default_criterion};
 pub(super) use measure::measure;
 pub use measure::{Measured, PruneData};
 pub use needs::{Data, Needs};
 pub use reduce::Reduce;
-pub use score::{Scores, channel_scores, score};
+pub use score::{Scores, channel_scores, score, weight_scores};

@@ -4,9 +4,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::Data,
 };
 
@@ -19,10 +19,13 @@ impl Criterion for Random {
             name: "random",
             aliases: &[],
             strategy: Strategy::Control,
-            units: "channels",
-            formula: "uniform noise from the seed",
+            forms: &[Form {
+                granularities: Granularity::REMOVED,
+                units: "channels",
+                data: Data::None,
+                formula: "uniform noise from the seed",
+            }],
             paper: "what every other criterion must beat",
-            data: Data::None,
         }
     }
 

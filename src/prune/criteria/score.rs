@@ -2,8 +2,8 @@
 
 use super::{
     super::{error::PruneError, layers::no_such_layer},
-    context::Context,
-    criterion::{About, Criterion},
+    context::{Context, WeightScores},
+    criterion::Criterion,
     reduce::reduce,
 };
 
@@ -19,8 +19,10 @@ pub fn score(context: &Context, criterion: &dyn Criterion) -> Result<Scores, Pru
     let mut scores = Scores::with_capacity(context.groups.all().len());
     for group in context.groups.all() {
         let layer = || context.model.graph().node(group.layer).name.clone();
-        let About { name: importance, units, .. } = criterion.about();
-        let finished = |&channel: &usize| match joined[channel].map(|score| criterion.finish(score)) {
+        let importance = criterion.about().name;
+        let units = criterion.about().form(context.granularity).map_or("units", |form| form.units);
+        let finish = |score| criterion.finish(context.granularity, score);
+        let finished = |&channel: &usize| match joined[channel].map(finish) {
             Some(score) if score.is_finite() => Ok(score),
             Some(_) => Err(PruneError::NotFinite { layer: layer(), importance }),
             None => Err(PruneError::NoUnits { layer: layer(), importance, units }),
@@ -44,5 +46,20 @@ pub fn channel_scores(context: &Context, layer: &str, criterion: &dyn Criterion)
         kind: graph.node(id).op.kind(),
         importance: criterion.about().name,
     })?;
-    Ok(part.scores.into_iter().map(|score| criterion.finish(score)).collect())
+    Ok(part.scores.into_iter().map(|score| criterion.finish(context.granularity, score)).collect())
+}
+
+/// Scores every number of the weight of every convolution, for granularities of masks; low goes first.
+///
+/// # Errors
+/// A criterion that does not judge single weights, a score that is not finite, or a tensor that cannot be read.
+pub fn weight_scores(context: &Context, criterion: &dyn Criterion) -> Result<Vec<WeightScores>, PruneError> {
+    let scores = criterion.weights(context)?;
+    match scores.iter().find(|scores| scores.scores.iter().any(|score| !score.is_finite())) {
+        Some(WeightScores { node, .. }) => Err(PruneError::NotFinite {
+            layer: context.model.graph().node(*node).name.clone(),
+            importance: criterion.about().name,
+        }),
+        None => Ok(scores),
+    }
 }

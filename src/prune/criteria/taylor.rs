@@ -1,9 +1,9 @@
 //! `taylor`: what the loss would change by, to first order.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::{Data, Needs},
 };
 use crate::{graph::Role, model::Model};
@@ -18,14 +18,17 @@ impl Criterion for Taylor {
             name: "taylor",
             aliases: &[],
             strategy: Strategy::Sensitivity,
-            units: "batch normalisation",
-            formula: "(Σ γ·g_γ + β·g_β)² over its batch normalisations, g of the detection loss",
+            forms: &[Form {
+                granularities: &[Granularity::Channel],
+                units: "batch normalisation",
+                data: Data::Labels,
+                formula: "(Σ γ·g_γ + β·g_β)² over its batch normalisations, g of the detection loss",
+            }],
             paper: "Molchanov et al. 2019, Importance Estimation for Neural Network Pruning",
-            data: Data::Labels,
         }
     }
 
-    fn needs(&self, _: &Model) -> Needs {
+    fn needs(&self, _: &Model, _: Granularity) -> Needs {
         Needs { gradients: true, ..Needs::default() }
     }
 
@@ -35,7 +38,7 @@ impl Criterion for Taylor {
         Ok(parts)
     }
 
-    fn finish(&self, joined: f64) -> f64 {
+    fn finish(&self, _: Granularity, joined: f64) -> f64 {
         joined * joined
     }
 }

@@ -1,9 +1,9 @@
 //! `zero_rate`: how often a channel is zero.
 
 use super::{
-    super::error::PruneError,
+    super::{error::PruneError, granularity::Granularity},
     context::{Context, Part},
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion, Form, Strategy},
     needs::{Data, Needs},
     reduce::Reduce,
 };
@@ -19,14 +19,17 @@ impl Criterion for ZeroRate {
             name: "zero_rate",
             aliases: &["apoz"],
             strategy: Strategy::Sparsity,
-            units: "activations",
-            formula: "share of its activations that are not zero (SiLU: |a| ≥ 0.01 rms), mean over its layers",
+            forms: &[Form {
+                granularities: &[Granularity::Channel],
+                units: "activations",
+                data: Data::Images,
+                formula: "share of its activations that are not zero (SiLU: |a| ≥ 0.01 rms), mean over its layers",
+            }],
             paper: "Hu et al. 2016, Network Trimming (APoZ)",
-            data: Data::Images,
         }
     }
 
-    fn needs(&self, model: &Model) -> Needs {
+    fn needs(&self, model: &Model, _: Granularity) -> Needs {
         let filters = model.graph().owners(Role::Weight);
         Needs { activations: filters.map(|id| model.unit_output(id)).collect(), ..Needs::default() }
     }

@@ -1,6 +1,6 @@
 //! Tables of pruning: criteria, scores, plans.
 
-use crate::prune::{About, CRITERIA, Plan, PlanReport, ScoreRow};
+use crate::prune::{About, CRITERIA, Form, Plan, PlanReport, ScoreRow};
 use crate::report::{
     cell::Cell,
     table::{Column, Table},
@@ -78,13 +78,18 @@ pub fn scores(title: &str, rows: &[ScoreRow]) -> Table {
     table
 }
 
-/// A row for each criterion.
+/// A row for each formula of each criterion.
 pub fn criteria() -> Table {
-    let columns = ["name", "strategy", "needs", "formula", "paper"];
+    let columns = ["name", "strategy", "granularity", "needs", "formula", "paper"];
     let mut table = Table::new("criteria", columns);
     for criterion in CRITERIA {
-        let About { name, strategy, formula, paper, data, aliases: _, units: _ } = criterion.about();
-        table.push([name.into(), strategy.to_string().into(), data.name().into(), formula.into(), paper.into()]);
+        let About { name, strategy, forms, paper, aliases: _ } = criterion.about();
+        for form in forms {
+            let Form { granularities: _, units: _, data, formula } = *form;
+            let granularities = form.names().into();
+            let (strategy, data) = (strategy.name().into(), data.name().into());
+            table.push([name.into(), strategy, granularities, data, formula.into(), paper.into()]);
+        }
     }
     table
 }

@@ -28,18 +28,9 @@ pub fn bind(api: &mut Api) {
 static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
     let data =
         "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
-    let set = OptionSet::function("pruner").group::<GranularityOption>().group::<PruneOptions>();
+    let set = OptionSet::function("pruner").group::<PruneOptions>();
     set.object::<Dataset>("data", data).group::<ImageOptions>()
 });
-
-const GRANULARITIES: &[&str] = &["channel"];
-
-options! {
-    struct GranularityOption {
-        /// What goes as a unit.
-        pub granularity: String = "channel".into(), GRANULARITIES;
-    }
-}
 
 options! {
     struct ImageOptions {
