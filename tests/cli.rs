@@ -183,6 +183,46 @@ fn exit_codes() {
     espalier().args(["--seed", "7", "-c", "seed()"]).assert().code(0).stdout("7\n");
 }
 
+/// A standard output that is at fault itself.
+struct Faulty;
+
+impl Write for Faulty {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        panic!("the page is full")
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The whole program, as `main` runs it, in a process of its own: this one, started again.
+#[test]
+fn a_panic_ends_a_script_with_1_and_says_what_to_do() {
+    const CHILD: &str = "ESPALIER_TEST_FAULTY_OUTPUT";
+    if std::env::var_os(CHILD).is_some() {
+        let arguments = ["espalier", "-c", "let x = 1;\nprint(x)"].map(Into::into);
+        std::process::exit(espalier::cli::main(arguments, Faulty).into());
+    }
+    let name = "a_panic_ends_a_script_with_1_and_says_what_to_do";
+    let run = |backtrace: &str| {
+        let mut child = Process::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").env("RUST_BACKTRACE", backtrace);
+        let output = child.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = run("0");
+    assert_eq!(code, Some(1), "{told}");
+    for part in ["Error: Espalier failed", "its own fault", "the page is full", "cli.rs:", "please report", "print(x)"]
+    {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+    assert!(!told.contains("panicked at") && !told.contains("stack backtrace"), "{told}");
+    let (code, told) = run("1");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("panicked at") && told.contains("please report"), "{told}");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_script_ends_with_130() {
@@ -321,14 +361,7 @@ fn every_shipped_script_compiles_and_names_functions_and_options_that_exist() {
     use espalier::script;
     assert!(shipped().len() >= 4);
     for path in shipped() {
-        let mut session = script::Session::new(script::Settings {
-            progress: std::sync::Arc::new(espalier::progress::Silent),
-            interrupt: script::Interrupt::default(),
-            output: script::Output::new(std::io::sink(), false, false, false),
-            device: script::Device::Cpu,
-            seed: 0,
-            arguments: Vec::new(),
-        });
+        let mut session = script::Session::new(script::Settings::default());
         let text = std::fs::read_to_string(&path).unwrap();
         if let Err(failure) = session.check(&path.display().to_string(), &text) {
             panic!("{}: {failure:?}", path.display());

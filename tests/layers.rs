@@ -11,6 +11,7 @@ use syn::{UseTree, visit::Visit};
 /// The layers, topmost first: a module may name modules below it, never one above.
 const LAYERS: &[&[&str]] = &[
     &["main"],
+    &["cli"],
     &["repl"],
     &["script"],
     &["report"],
@@ -35,7 +36,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("comfy_table", &["report"]),
     ("plotters", &["report"]),
     ("textplots", &["report"]),
-    ("anyhow", &["main"]),
+    ("anyhow", &["cli"]),
     ("candle_core", &["script", "report", "distill", "prune", "train", "eval", "data", "io", "exec", "zoo", "model"]),
 ];
 

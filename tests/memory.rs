@@ -44,14 +44,8 @@ struct Watch {
 }
 
 impl Progress for Watch {
-    fn start(&self, _: &str, _: Option<u64>) {}
     fn advance(&self, _: u64, _: &str) {
         self.most.fetch_max(resident().unwrap_or(0), Ordering::Relaxed);
-    }
-    fn note(&self, _: &str) {}
-    fn finish(&self) {}
-    fn stop_requested(&self) -> bool {
-        false
     }
 }
 

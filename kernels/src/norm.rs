@@ -47,39 +47,6 @@ pub fn forward_train(norm: &BatchNorm, x: &[f32], y: &mut [f32], mean: &mut [f32
     });
 }
 
-/// The gradients of [`forward_train`]: turns that of its output, in `dx`, into that of its input, and overwrites `dgamma`
-/// and `dbeta` with those of γ and β.
-///
-/// # Panics
-/// If a slice's length is not what `norm` says.
-pub fn backward_train(
-    norm: &BatchNorm,
-    x: &[f32],
-    mean: &[f32],
-    var: &[f32],
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-) {
-    backward(norm, true, x, [mean, var], dx, [dgamma, dbeta]);
-}
-
-/// The gradients of [`forward_eval`], whose statistics do not depend on its input; as [`backward_train`].
-///
-/// # Panics
-/// If a slice's length is not what `norm` says.
-pub fn backward_eval(
-    norm: &BatchNorm,
-    x: &[f32],
-    mean: &[f32],
-    var: &[f32],
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-) {
-    backward(norm, false, x, [mean, var], dx, [dgamma, dbeta]);
-}
-
 /// y = act(γ·(x − mean)/√(var + ε) + β) with given statistics.
 ///
 /// # Panics
@@ -153,8 +120,13 @@ fn moments<'a>(runs: impl Iterator<Item = &'a [f32]>) -> (f64, f64) {
     (f64::from(shift.unwrap_or(0.0)) + mean, (square - mean * mean).max(0.0))
 }
 
-/// `through_statistics`: whether mean and variance are those of `x`, so that gradients pass through them too.
-fn backward(
+/// The gradients of [`forward_train`] or, where gradients do not pass `through_statistics` since these do not depend on
+/// `x`, of [`forward_eval`]: turns that of its output, in `dx`, into that of its input, and overwrites `dgamma` and
+/// `dbeta` with those of γ and β.
+///
+/// # Panics
+/// If a slice's length is not what `norm` says.
+pub fn backward(
     norm: &BatchNorm,
     through_statistics: bool,
     x: &[f32],

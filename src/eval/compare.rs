@@ -34,6 +34,7 @@ pub struct Compared {
 
 /// What is measured beside size and cost.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Compare<'a> {
     /// Side of the square images in pixels for which MACs are counted.
     pub size: usize,
@@ -41,6 +42,13 @@ pub struct Compare<'a> {
     pub bench: Option<&'a BenchOptions>,
     /// Where and how quality is measured.
     pub quality: Option<(&'a Dataset, &'a EvaluateOptions)>,
+}
+
+impl Compare<'_> {
+    /// Cost alone, for images of that size; neither speed nor quality.
+    pub fn cost(size: usize) -> Self {
+        Self { size, bench: None, quality: None }
+    }
 }
 
 /// A line for each model, in order.
@@ -95,7 +103,7 @@ mod tests {
     fn lines_hold_what_was_asked_for() {
         let models = [tiny_detector(6), tiny_detector(6)];
         let models: Vec<&Model> = models.iter().collect();
-        let plain = compare(&models, Compare { size: 64, bench: None, quality: None }, &Silent).unwrap();
+        let plain = compare(&models, Compare::cost(64), &Silent).unwrap();
         let cost = models[0].cost(64).unwrap();
         assert_eq!((plain[0].params, plain[0].macs, plain.len()), (cost.params, cost.macs, 2));
         // Running averages are stored beside what is trained.
@@ -108,6 +116,6 @@ mod tests {
         let rows = compare(&models, what, &Silent).unwrap();
         assert!(rows.iter().all(|row| row.latency.as_ref().is_some_and(|timing| timing.runs() == 2)));
         assert!(rows[0].score.is_some() && rows[0].score == rows[1].score);
-        assert!(compare(&models, Compare { size: 0, bench: None, quality: None }, &Silent).is_err());
+        assert!(compare(&models, Compare::cost(0), &Silent).is_err());
     }
 }

@@ -19,11 +19,18 @@ use crate::model::{Detector, Head, OutputKind};
 
 /// Which boxes are worth decoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DecodeOptions {
     /// Boxes of at most this confidence are dropped.
     pub confidence: f32,
     /// Whether a place gives a box for every class that passes (evaluation) or for its best class only (prediction).
     pub multi_label: bool,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { confidence: 0.25, multi_label: false }
+    }
 }
 
 /// The boxes of every image of a batch in pixels of the network's input, in the order of the maps: level by level,

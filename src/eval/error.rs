@@ -1,10 +1,10 @@
-//! What can go wrong while a detector is evaluated or measured.
+//! What can go wrong while a detector is run on data: evaluated, measured or trained.
 
 use thiserror::Error;
 
 use crate::{data::DataError, exec::ExecError, model::ModelError, options::OptionError};
 
-/// What can go wrong while a detector is evaluated or measured.
+/// What can go wrong while a detector is run on data: evaluated, measured or trained.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EvalError {

@@ -6,7 +6,7 @@ use super::{
     error::GraphError,
     network::Graph,
     node::{Node, NodeId},
-    op::Op,
+    op::{Activation, BatchNorm, Op},
 };
 
 /// More channels than any detector has. A description from a file could otherwise ask for any amount of memory, since
@@ -119,7 +119,17 @@ fn output_channels(node: &Node, inputs: &[usize]) -> Result<usize, String> {
         }
         Op::BatchNorm(norm) => {
             expect("channels", norm.channels, single(inputs)?)?;
-            Ok(norm.channels)
+            let BatchNorm { channels, eps, momentum } = *norm;
+            if !(eps > 0.0 && eps < 1.0) {
+                return Err(format!("its eps is {eps}; expected a number between 0 and 1"));
+            }
+            if !(0.0..=1.0).contains(&momentum) {
+                return Err(format!("its momentum is {momentum}; expected a number from 0 to 1"));
+            }
+            Ok(channels)
+        }
+        Op::Activation(Activation::LeakyRelu { slope }) if !(slope.abs() <= 1.0) => {
+            Err(format!("its slope is {slope}; expected a number from -1 to 1"))
         }
         Op::MaxPool(pool) if pool.kernel == 0 || pool.stride == 0 || pool.padding > pool.kernel / 2 => {
             Err(format!("window {}, stride {} and padding {} do not fit", pool.kernel, pool.stride, pool.padding))

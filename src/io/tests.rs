@@ -272,6 +272,21 @@ fn networks_that_do_not_fit_are_refused() {
         &["padding"],
     );
     refused(|header| network(header, |it| it["graph"]["nodes"][1]["kind"] = "mystery".into()), &["mystery"]);
+    for (key, value, expected) in [
+        ("eps", 0.0, "between 0 and 1"),
+        ("eps", 1.0, "between 0 and 1"),
+        ("momentum", -0.5, "from 0 to 1"),
+        ("momentum", 1.5, "from 0 to 1"),
+    ] {
+        let change = |it: &mut serde_json::Value| it["graph"]["nodes"][2][key] = value.into();
+        refused(|header| network(header, change), &["model.0.bn", &format!("{key} is {value}"), expected]);
+    }
+    let leaky = serde_json::json!({ "function": "leaky_relu", "slope": 1e9 });
+    let change = |it: &mut serde_json::Value| {
+        let node = it["graph"]["nodes"][3].as_object_mut().unwrap();
+        node.extend(leaky.as_object().unwrap().clone());
+    };
+    refused(|header| network(header, change), &["model.0.act", "slope is 1000000000"]);
     refused(|header| network(header, |it| it["graph"]["outputs"] = serde_json::json!([])), &["output"]);
     refused(
         |header| network(header, |it| it["detector"]["head"]["reg_max"] = serde_json::json!(u64::MAX)),

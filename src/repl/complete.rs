@@ -189,22 +189,13 @@ fn command(before: &str) -> Option<(usize, Vec<Candidate>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::progress::Silent;
     use crate::repl::hint::hint;
-    use crate::script::{Device, Interrupt, Output, Settings};
+    use crate::script::Settings;
 
     fn session() -> Session {
-        let mut session = Session::new(Settings {
-            progress: Arc::new(Silent),
-            interrupt: Interrupt::default(),
-            output: Output::new(std::io::sink(), false, false, false),
-            device: Device::Cpu,
-            seed: 0,
-            arguments: Vec::new(),
-        });
+        let mut session = Session::new(Settings::default());
         let lines = "let net = yolo(\"yolov5n\", #{ width: 0.125 }); let table = net.layers(); fn mine(x) { x }";
         assert!(session.evaluate("prompt", lines).is_ok());
         session

@@ -153,33 +153,26 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 
 /// A count in human units: three significant digits and `k`, `M`, `G` or `T` from ten thousand on.
 pub fn count(value: u64) -> String {
-    if value < 10_000 {
-        return value.to_string();
-    }
-    let (mut scaled, mut unit) = (value as f64, "");
-    for next in ["k", "M", "G", "T", "P", "E"] {
-        // 999 950 would round to "1000 k".
-        if scaled < 999.5 {
-            break;
-        }
-        scaled /= 1000.0;
-        unit = next;
-    }
-    format!("{} {unit}", three_digits(scaled))
+    if value < 10_000 { value.to_string() } else { scaled(value, 1000.0, ["", "k", "M", "G", "T", "P", "E"]) }
 }
 
 /// A size in human units, powers of 1024.
 pub fn bytes(value: u64) -> String {
-    if value < 1024 {
-        return format!("{value} B");
+    match value < 1024 {
+        true => format!("{value} B"),
+        false => scaled(value, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]),
     }
-    let (mut scaled, mut unit) = (value as f64, "B");
-    for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+}
+
+/// Three significant digits of a number in the unit in which it is below a thousand, each `base` times the one before.
+fn scaled(value: u64, base: f64, [first, larger @ ..]: [&str; 7]) -> String {
+    let (mut scaled, mut unit) = (value as f64, first);
+    for next in larger {
+        // 999 950 would round to "1000 k".
         if scaled < 999.5 {
             break;
         }
-        scaled /= 1024.0;
-        unit = next;
+        (scaled, unit) = (scaled / base, next);
     }
     format!("{} {unit}", three_digits(scaled))
 }

@@ -14,7 +14,7 @@ use super::interrupt::Interrupt;
 use super::options::OptionSet;
 use super::state::{Output, State};
 use super::{check, engine, fault, scan};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 
 /// A running script language: variables, functions, and the one way to evaluate a text, be it a line at the prompt, a
 /// file, or `-c`.
@@ -26,7 +26,8 @@ pub struct Session {
     document: Document,
 }
 
-/// With what a session starts.
+/// With what a session starts; by default nothing listens, and text goes to the standard output.
+#[non_exhaustive]
 pub struct Settings {
     /// Listens to long work.
     pub progress: Arc<dyn Progress>,
@@ -40,6 +41,19 @@ pub struct Settings {
     pub seed: u64,
     /// The script's arguments, `args` in scripts.
     pub arguments: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            progress: Arc::new(Silent),
+            interrupt: Interrupt::default(),
+            output: Output::new(std::io::stdout(), false, false, false),
+            device: Device::Cpu,
+            seed: 0,
+            arguments: Vec::new(),
+        }
+    }
 }
 
 impl Session {

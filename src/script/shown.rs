@@ -1,24 +1,10 @@
 //! What errors and the main tables look like, as snapshots: `INSTA_UPDATE=always` writes them anew.
 
-use std::sync::Arc;
-
-use candle_core::Device;
-
 use super::failure::{Failure, Report};
-use super::interrupt::Interrupt;
 use super::session::{Session, Settings};
-use super::state::Output;
-use crate::progress::Silent;
 
 fn session() -> Session {
-    Session::new(Settings {
-        progress: Arc::new(Silent),
-        interrupt: Interrupt::default(),
-        output: Output::new(std::io::sink(), false, false, false),
-        device: Device::Cpu,
-        seed: 0,
-        arguments: Vec::new(),
-    })
+    Session::new(Settings::default())
 }
 
 fn error(code: &str) -> String {

@@ -4,12 +4,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use candle_core::Device;
-
 use super::api::Api;
 use super::*;
 use crate::exec::ComputeDtype;
-use crate::progress::Silent;
 use crate::report::{Cell, Column, Table};
 
 /// Collects what a session shows.
@@ -37,12 +34,10 @@ impl Desk {
     fn new(json: bool) -> Self {
         let (sink, interrupt) = (Sink::default(), Interrupt::default());
         let session = Session::new(Settings {
-            progress: Arc::new(Silent),
             interrupt: interrupt.clone(),
             output: Output::new(sink.clone(), json, false, false),
-            device: Device::Cpu,
-            seed: 0,
             arguments: vec!["one".into()],
+            ..Settings::default()
         });
         Self { session, sink, interrupt }
     }

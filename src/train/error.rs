@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{checkpoint_error::CheckpointError, loss::LossError, run::Run};
-use crate::{data::DataError, eval::EvalError, exec::ExecError, io::IoError, model::ModelError, options::OptionError};
+use crate::{eval::EvalError, io::IoError};
 
 /// What can go wrong in training; the message says what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// An option out of its range.
-    #[error("{0}")]
-    Option(#[from] OptionError),
+    /// An option out of its range, data that cannot be used, a network that does not run: what evaluation may meet too.
+    #[error(transparent)]
+    Eval(EvalError),
     /// Model and dataset have different classes.
     #[error(
         "the model has {} classes ({}), but {dataset} has {} ({}); give the model new class outputs first, with with_classes",
@@ -85,29 +85,17 @@ pub enum TrainError {
     /// The detection loss.
     #[error(transparent)]
     Loss(#[from] LossError),
-    /// The dataset.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The network's run.
-    #[error(transparent)]
-    Exec(Box<ExecError>),
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The validation.
-    #[error("while validating: {0}")]
-    Eval(#[from] EvalError),
     /// A model file or checkpoint.
     #[error(transparent)]
     Io(Box<IoError>),
-    /// Tensors could not be made or moved.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
 }
 
-impl From<ExecError> for TrainError {
-    fn from(error: ExecError) -> Self {
-        TrainError::Exec(Box::new(error))
+impl<E> From<E> for TrainError
+where
+    EvalError: From<E>,
+{
+    fn from(error: E) -> Self {
+        TrainError::Eval(error.into())
     }
 }
 

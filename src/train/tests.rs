@@ -103,12 +103,9 @@ impl StopAfter {
 }
 
 impl Progress for StopAfter {
-    fn start(&self, _what: &str, _total: Option<u64>) {}
     fn advance(&self, _done: u64, _message: &str) {
         self.done.fetch_add(1, Ordering::SeqCst);
     }
-    fn note(&self, _line: &str) {}
-    fn finish(&self) {}
     fn stop_requested(&self) -> bool {
         self.done.load(Ordering::SeqCst) >= self.limit
     }

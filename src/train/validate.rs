@@ -100,12 +100,9 @@ mod tests {
     }
 
     impl Progress for Listener {
-        fn start(&self, _what: &str, _total: Option<u64>) {}
         fn advance(&self, done: u64, message: &str) {
             self.messages.lock().unwrap().push(format!("{done}: {message}"));
         }
-        fn note(&self, _line: &str) {}
-        fn finish(&self) {}
         fn stop_requested(&self) -> bool {
             self.messages.lock().unwrap().len() >= self.limit
         }

@@ -4,12 +4,12 @@
 
 use super::{
     error::ZooError,
-    layer::{Block, Bottleneck, ConvBlock, Layer, Tower},
+    layer::{Block, Bottleneck, ConvBlock, Detect, Layer, Tower},
 };
 use crate::graph::{Graph, MaxPool, NodeId, Op};
 
-/// Wires the layers of a detector into a graph whose outputs are its head's convolutions: for [`Block::DetectAnchors`]
-/// one a level, for [`Block::DetectDistribution`] boxes and classes, level after level.
+/// Wires the layers of a detector into a graph whose outputs are its head's convolutions: for [`Detect::Anchors`]
+/// one a level, for [`Detect::Distribution`] boxes and classes, level after level.
 ///
 /// # Errors
 /// Where a layer reads what does not come before it or the number of things that it reads does not suit it, or where the
@@ -23,8 +23,8 @@ pub fn assemble(layers: &[Layer]) -> Result<Graph, ZooError> {
         let inputs = sources(&layer.from, &values, image).map_err(|reason| bad(&path, reason))?;
         let is_last = index + 1 == layers.len();
         match (&layer.block, is_last) {
-            (Block::DetectAnchors { .. } | Block::DetectDistribution { .. }, true) => {
-                let outputs = builder.head(&path, &layer.block, &inputs).map_err(|reason| bad(&path, reason))?;
+            (Block::Detect(head), true) => {
+                let outputs = builder.head(&path, head, &inputs).map_err(|reason| bad(&path, reason))?;
                 builder.graph.set_outputs(outputs);
                 return Ok(builder.graph);
             }
@@ -96,13 +96,11 @@ impl Builder {
             }
             Block::Upsample { scale } => Ok(self.graph.add(path, Op::Upsample { scale: *scale }, &[only(inputs)?])),
             Block::Concat => Ok(self.graph.add(path, Op::Concat, inputs)),
-            Block::DetectAnchors { .. } | Block::DetectDistribution { .. } => {
-                Err("a detection head must be the last module".into())
-            }
+            Block::Detect(_) => Err("a detection head must be the last module".into()),
         }
     }
 
-    fn head(&mut self, path: &str, head: &Block, inputs: &[NodeId]) -> Result<Vec<NodeId>, String> {
+    fn head(&mut self, path: &str, head: &Detect, inputs: &[NodeId]) -> Result<Vec<NodeId>, String> {
         let fits = |levels: usize, what: &str| {
             if levels == inputs.len() {
                 return Ok(());
@@ -110,7 +108,7 @@ impl Builder {
             Err(format!("it reads {} maps, but has {what} for {levels}", inputs.len()))
         };
         match head {
-            Block::DetectAnchors { m } => {
+            Detect::Anchors { m } => {
                 fits(m.len(), "convolutions")?;
                 let mut outputs = Vec::with_capacity(m.len());
                 for (index, (conv, &input)) in m.iter().zip(inputs).enumerate() {
@@ -118,7 +116,7 @@ impl Builder {
                 }
                 Ok(outputs)
             }
-            Block::DetectDistribution { cv2, cv3 } => {
+            Detect::Distribution { cv2, cv3 } => {
                 fits(cv2.len(), "box towers")?;
                 fits(cv3.len(), "class towers")?;
                 let [boxes, scores] = [("cv2", cv2), ("cv3", cv3)].map(|(name, towers)| {
@@ -129,13 +127,6 @@ impl Builder {
                 });
                 Ok(boxes.into_iter().zip(scores).flat_map(|(boxes, scores)| [boxes, scores]).collect())
             }
-            Block::Conv(_)
-            | Block::Bottleneck(_)
-            | Block::C3 { .. }
-            | Block::C2f { .. }
-            | Block::Sppf { .. }
-            | Block::Upsample { .. }
-            | Block::Concat => Err("the last module must be a detection head".into()),
         }
     }
 

@@ -60,13 +60,20 @@ pub enum Block {
     },
     /// Concatenation along the channels.
     Concat,
-    /// YOLOv5's head: one convolution a level.
-    DetectAnchors {
+    /// The head, which comes last.
+    Detect(Detect),
+}
+
+/// A detection head.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detect {
+    /// YOLOv5's: one convolution a level.
+    Anchors {
         /// A level each.
         m: Vec<Conv>,
     },
-    /// YOLOv8's head: two towers a level.
-    DetectDistribution {
+    /// YOLOv8's: two towers a level.
+    Distribution {
         /// Box towers, a level each.
         cv2: Vec<Tower>,
         /// Class towers, a level each.

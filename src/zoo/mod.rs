@@ -10,7 +10,7 @@ mod variant;
 pub use assemble::assemble;
 pub use error::ZooError;
 pub use fresh::{Fresh, yolo};
-pub use layer::{Block, Bottleneck, ConvBlock, Layer, Tower};
+pub use layer::{Block, Bottleneck, ConvBlock, Detect, Layer, Tower};
 pub use variant::{Family, VARIANTS, Variant};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The published variants: how wide and deep each is, and the list of modules that it is made of.
 
-use super::layer::{Block, Bottleneck, ConvBlock, Layer, Tower};
+use super::layer::{Block, Bottleneck, ConvBlock, Detect, Layer, Tower};
 use crate::graph::{Conv, MaxPool};
 
 /// Which of the two architectures a variant scales.
@@ -110,7 +110,7 @@ impl Variant {
             after(conv(c512, c512, 3, 2)),
             cat(10),
             after(c3(2 * c512, c1024, 3, false)),
-            Layer { from: vec![17, 20, 23], block: Block::DetectAnchors { m: head.to_vec() } },
+            Layer { from: vec![17, 20, 23], block: Block::Detect(Detect::Anchors { m: head.to_vec() }) },
         ]
     }
 
@@ -121,7 +121,7 @@ impl Variant {
         let boxes = (c256 / 4).max(4 * REG_MAX).max(16);
         let scores = c256.max(classes.min(100));
         let towers = |width, outputs| levels.map(|level| tower(level, width, outputs)).to_vec();
-        let head = Block::DetectDistribution { cv2: towers(boxes, 4 * REG_MAX), cv3: towers(scores, classes) };
+        let head = Detect::Distribution { cv2: towers(boxes, 4 * REG_MAX), cv3: towers(scores, classes) };
         vec![
             after(conv(3, c64, 3, 2)),
             after(conv(c64, c128, 3, 2)),
@@ -145,7 +145,7 @@ impl Variant {
             after(conv(c512, c512, 3, 2)),
             cat(9),
             after(c2f(c512 + c1024, c1024, 3, false)),
-            Layer { from: vec![15, 18, 21], block: head },
+            Layer { from: vec![15, 18, 21], block: Block::Detect(head) },
         ]
     }
 }

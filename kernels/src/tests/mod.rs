@@ -111,9 +111,10 @@ fn batch_norm_with_every_activation() {
             let (mut mean, mut var) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
             norm::forward_train(&n, &x, &mut y, &mut mean, &mut var);
             let (mut dx, mut dgamma, mut dbeta) = (dy.clone(), vec![f32::NAN; channels], vec![f32::NAN; channels]);
-            norm::backward_train(&n, &x, &mean, &var, &mut dx, &mut dgamma, &mut dbeta);
+            norm::backward(&n, true, &x, [&mean, &var], &mut dx, [&mut dgamma, &mut dbeta]);
             let mut with_given = (dy.clone(), vec![f32::NAN; channels], vec![f32::NAN; channels]);
-            norm::backward_eval(&n, &x, &mean, &var, &mut with_given.0, &mut with_given.1, &mut with_given.2);
+            let of_affine = [&mut with_given.1[..], &mut with_given.2];
+            norm::backward(&n, false, &x, [&mean, &var], &mut with_given.0, of_affine);
             assert_eq!((&dgamma, &dbeta), (&with_given.1, &with_given.2));
             let mut evaluated = vec![f32::NAN; len];
             norm::forward_eval(&n, &x, &mean, &var, &mut evaluated);

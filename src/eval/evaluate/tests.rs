@@ -86,10 +86,6 @@ fn what_cannot_be_evaluated_says_why() {
 struct Impatient;
 
 impl Progress for Impatient {
-    fn start(&self, _what: &str, _total: Option<u64>) {}
-    fn advance(&self, _done: u64, _message: &str) {}
-    fn note(&self, _line: &str) {}
-    fn finish(&self) {}
     fn stop_requested(&self) -> bool {
         true
     }

@@ -11,7 +11,7 @@ use espalier_kernels::{
 use super::{
     describe::{conv_shape, function, pool_shape, range},
     training::{Recorded, Statistics},
-    value::{self, Value},
+    value::Value,
 };
 use crate::{
     exec::{
@@ -21,7 +21,7 @@ use crate::{
         observer::{self, Observer},
         options::NormStatistics,
         times::StepTimes,
-        values::{Gradients, ValueGradients},
+        values::{self, Gradients, ValueGradients},
     },
     graph::{BatchNorm, Conv, Node, NodeId, Op, Shape},
     model::Tensors,
@@ -101,7 +101,7 @@ impl Recorded {
     }
 
     fn value(&self, id: NodeId) -> Result<&Value> {
-        value::value(self.model.graph(), &self.values, id)
+        values::kept(self.model.graph(), &self.values, id)
     }
 
     /// From the gradient of a step's value to those of its inputs and of its tensors. A convolution leaves out that of an
@@ -225,11 +225,9 @@ impl Recorded {
         let [mut gamma_gradient, mut beta_gradient] = [vec![0.0; norm.channels], vec![0.0; norm.channels]];
         let numbers = x.numbers()?;
         self.with_norm(norm, node, step, x, |kernel| {
-            let backward = match self.source {
-                NormStatistics::Batch => norm::backward_train,
-                NormStatistics::Running => norm::backward_eval,
-            };
-            backward(kernel, &numbers, mean, variance, gradient, &mut gamma_gradient, &mut beta_gradient);
+            let through_statistics = self.source == NormStatistics::Batch;
+            let of_affine = [&mut gamma_gradient[..], &mut beta_gradient];
+            norm::backward(kernel, through_statistics, &numbers, [mean, variance], gradient, of_affine);
         })?;
         for (suffix, numbers) in [("weight", gamma_gradient), ("bias", beta_gradient)] {
             trained.insert(node.tensor_name(suffix), Tensor::from_vec(numbers, norm.channels, &Device::Cpu)?);

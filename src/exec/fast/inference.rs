@@ -1,6 +1,6 @@
 //! Inference: normalisations folded into convolutions once, then steps on buffers that are freed after their last use.
 
-use std::{collections::BTreeMap, iter, time::Instant};
+use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 use espalier_kernels::{
@@ -11,19 +11,19 @@ use espalier_kernels::{
 
 use super::{
     describe::{conv_shape, function, pool_shape, range, step_function},
-    value::{self, Value},
+    value::Value,
 };
 use crate::{
     exec::{
         error::ExecError,
-        fuse::{self, Step},
+        fuse::Step,
         numbers::with_numbers,
-        observer::{self, Observer},
+        observer::Observer,
         options::InferenceOptions,
         schedule::{Schedule, Source},
         shapes::Shapes,
         times::StepTimes,
-        values::Values,
+        values::{self, Values},
         ways::ConvolutionWays,
     },
     graph::{BatchNorm, Conv, Graph, NodeId, Op, Shape},
@@ -103,45 +103,12 @@ impl Prepared {
         starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
-        let Schedule { steps, taps, readers } = &self.schedule;
-        fuse::check_observed(graph, steps.iter().map(|(step, _)| *step), observer)?;
-        let mut values: Vec<Option<Value>> = iter::repeat_with(|| None).take(graph.nodes().len()).collect();
-        let mut readers = readers.clone();
-        let mut times = StepTimes::default();
-        for (step, source) in steps {
-            let (first, id) = (step.first(), step.output());
-            let shared = graph.outputs().contains(&id) || taps.contains(&id) || observer.wants(id);
-            let start = Instant::now();
-            let result = match source {
-                Source::Images => Value::of(shapes.of[id], images),
-                Source::Given => Value::of(shapes.of[id], &starts[&id]),
-                Source::Computed(work) => value::inputs(graph, &values, first).and_then(|inputs| {
-                    Value::compute(shapes.of[id], shapes.batch, shared, |result| {
-                        self.step(&graph.node(first).op, work, shapes.batch, &inputs, result)
-                    })
-                }),
-            };
-            times.forward.push((first, start.elapsed().as_secs_f64()));
-            let value = shapes.in_layer(graph, first, result)?;
-            if let Some(tensor) = value.tensor() {
-                observer::show_value(graph, observer, id, tensor)?;
-            }
-            if readers[id] > 0 {
-                values[id] = Some(value);
-            }
-            for &input in source.reads(graph, *step) {
-                readers[input] -= 1;
-                if readers[input] == 0 {
-                    values[input] = None;
-                }
-            }
-        }
-        let tensor = |id: NodeId| Ok(value::value(graph, &values, id)?.shared()?.clone());
-        let values = Values {
-            outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
-            taps: taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<BTreeMap<_, _>>>()?,
-        };
-        Ok((values, times))
+        self.schedule.run((graph, shapes), images, starts, observer, |step, work, values, shared| {
+            let inputs = values::inputs(graph, values, step.first())?;
+            Value::compute(shapes.of[step.output()], shapes.batch, shared, |result| {
+                self.step(&graph.node(step.first()).op, work, shapes.batch, &inputs, result)
+            })
+        })
     }
 
     fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
@@ -175,10 +142,7 @@ impl Prepared {
     /// How the convolutions run.
     pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
         let winograd = |(_, source): &&(Step, Source<Work>)| matches!(source, Source::Computed(Work::Conv { weight, .. }) if weight.is_winograd());
-        ConvolutionWays {
-            fused: self.schedule.steps.iter().filter(|(step, _)| step.is_fused()).count(),
-            winograd: self.schedule.steps.iter().filter(winograd).count(),
-        }
+        ConvolutionWays { fused: self.schedule.fused(), winograd: self.schedule.steps.iter().filter(winograd).count() }
     }
 }
 

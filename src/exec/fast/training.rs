@@ -12,7 +12,7 @@ use espalier_kernels::{
 use super::{
     describe::{conv_shape, step_function},
     inference,
-    value::{self, Value},
+    value::Value,
 };
 use crate::{
     exec::{
@@ -23,7 +23,7 @@ use crate::{
         options::{NormStatistics, TrainOptions},
         shapes::Shapes,
         times::StepTimes,
-        values::Values,
+        values::{self, RunValue, Values},
     },
     graph::{BatchNorm, Conv, Graph, Node, NodeId, Op},
     model::{Model, Tensors},
@@ -141,7 +141,7 @@ impl Recorded {
         if let Op::Input { .. } = node.op {
             return Value::of(out, images);
         }
-        let inputs = value::inputs(graph, &self.values, step.first())?;
+        let inputs = values::inputs(graph, &self.values, step.first())?;
         let mut statistics = None;
         let value = Value::compute(out, batch, shared, |result| match &node.op {
             Op::Conv(conv) => self.convolve(conv, node, inputs[0], result),

@@ -8,12 +8,12 @@ use super::ops;
 use crate::{
     exec::{
         error::ExecError,
-        fuse::{self, Step},
-        observer::{self, Observer},
+        fuse::Step,
+        observer::Observer,
         options::InferenceOptions,
-        schedule::{Schedule, Source},
+        schedule::Schedule,
         shapes::Shapes,
-        values::Values,
+        values::{self, Values},
         ways::ConvolutionWays,
     },
     graph::{Conv, Graph, NodeId, Op},
@@ -54,47 +54,21 @@ impl Prepared {
         starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
     ) -> std::result::Result<Values, ExecError> {
-        let Schedule { steps, taps, readers } = &self.schedule;
-        fuse::check_observed(graph, steps.iter().map(|(step, _)| *step), observer)?;
-        let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
-        let mut readers = readers.clone();
-        for (step, source) in steps {
-            let (first, id) = (step.first(), step.output());
-            let inputs: Vec<Tensor> = source.reads(graph, *step).iter().map(|input| values[input].clone()).collect();
-            let value = match source {
-                Source::Images => Ok(images.clone()),
-                Source::Given => Ok(starts[&id].clone()),
-                Source::Computed(Work::Conv { conv, weight, bias }) => {
-                    ops::convolve(conv, &inputs[0], weight, bias.as_ref())
-                }
-                Source::Computed(Work::Norm([scale, shift])) => ops::affine(&inputs[0], scale, shift),
-                Source::Computed(Work::Plain) => ops::plain(&graph.node(first).op, &inputs),
-            };
-            let value = value.and_then(|value| match step.activation(graph) {
-                Some(activation) => ops::activate(activation, &value),
-                None => Ok(value),
-            });
-            let value = shapes.in_layer(graph, first, value)?;
-            observer::show_value(graph, observer, id, &value)?;
-            if readers[id] > 0 {
-                values.insert(id, value);
-            }
-            for input in source.reads(graph, *step) {
-                readers[*input] -= 1;
-                if readers[*input] == 0 {
-                    values.remove(input);
-                }
-            }
-        }
-        Ok(Values {
-            outputs: graph.outputs().iter().map(|id| values[id].clone()).collect(),
-            taps: taps.iter().map(|&id| (id, values[&id].clone())).collect(),
-        })
+        let run = self.schedule.run((graph, shapes), images, starts, observer, |step, work, values, _| {
+            let inputs: Vec<&Tensor> = values::inputs(graph, values, step.first())?;
+            let value = match work {
+                Work::Conv { conv, weight, bias } => ops::convolve(conv, inputs[0], weight, bias.as_ref()),
+                Work::Norm([scale, shift]) => ops::affine(inputs[0], scale, shift),
+                Work::Plain => ops::plain(&graph.node(step.first()).op, &inputs),
+            }?;
+            step.activation(graph).map_or(Ok(value.clone()), |activation| ops::activate(activation, &value))
+        });
+        Ok(run?.0)
     }
 
     /// How the convolutions run.
     pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
-        ConvolutionWays { fused: self.schedule.steps.iter().filter(|(step, _)| step.is_fused()).count(), winograd: 0 }
+        ConvolutionWays { fused: self.schedule.fused(), winograd: 0 }
     }
 }
 

@@ -11,12 +11,12 @@ use crate::{
 };
 
 /// The operations without weights.
-pub(super) fn plain(op: &Op, inputs: &[Tensor]) -> Result<Tensor> {
+pub(super) fn plain(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     match op {
-        Op::Activation(activation) => activate(*activation, &inputs[0]),
-        Op::MaxPool(pool) => max_pool(pool, &inputs[0]),
-        Op::Upsample { scale } => upsample(*scale, &inputs[0]),
-        Op::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, input| sum + input),
+        Op::Activation(activation) => activate(*activation, inputs[0]),
+        Op::MaxPool(pool) => max_pool(pool, inputs[0]),
+        Op::Upsample { scale } => upsample(*scale, inputs[0]),
+        Op::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, &input| sum + input),
         Op::Concat => Tensor::cat(inputs, 1),
         Op::Slice { start, len } => inputs[0].narrow(1, *start, *len)?.contiguous(),
         Op::Input { .. } | Op::Conv(_) | Op::BatchNorm(_) => {

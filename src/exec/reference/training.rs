@@ -105,19 +105,19 @@ pub(in crate::exec) fn train(
     let mut running = Tensors::new();
     let mut values: Vec<Tensor> = Vec::with_capacity(graph.nodes().len());
     for (id, node) in graph.nodes().iter().enumerate() {
-        let inputs: Vec<Tensor> = node.inputs.iter().map(|&input| values[input].clone()).collect();
+        let inputs: Vec<&Tensor> = node.inputs.iter().map(|&input| &values[input]).collect();
         let owned = |suffix: &str| &connected[&node.tensor_name(suffix)];
         let value = match (&node.op, options.statistics) {
             (Op::Input { .. }, _) => Ok(images.clone()),
             (Op::Conv(conv), _) => {
                 let bias = conv.bias.then(|| owned("bias"));
-                ops::convolve(conv, &inputs[0], owned("weight"), bias)
+                ops::convolve(conv, inputs[0], owned("weight"), bias)
             }
             (Op::BatchNorm(norm), NormStatistics::Batch) => {
-                normalise_with_batch(norm, node, &connected, &inputs[0], &mut running)
+                normalise_with_batch(norm, node, &connected, inputs[0], &mut running)
             }
             (Op::BatchNorm(norm), NormStatistics::Running) => {
-                ops::averages(norm, node, &connected).and_then(|[scale, shift]| ops::affine(&inputs[0], &scale, &shift))
+                ops::averages(norm, node, &connected).and_then(|[scale, shift]| ops::affine(inputs[0], &scale, &shift))
             }
             (Op::Activation(_) | Op::MaxPool(_) | Op::Upsample { .. }, _) => ops::plain(&node.op, &inputs),
             (Op::Add | Op::Concat | Op::Slice { .. }, _) => ops::plain(&node.op, &inputs),

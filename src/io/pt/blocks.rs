@@ -7,7 +7,7 @@ use super::{module::Module, pickle::Value, storage::TensorRef};
 use crate::{
     graph::{Activation, BatchNorm, Conv, MaxPool},
     io::error::CheckpointError,
-    zoo::{Block, Bottleneck, ConvBlock, Tower},
+    zoo::{Block, Bottleneck, ConvBlock, Detect, Tower},
 };
 
 type Found<T> = Result<T, CheckpointError>;
@@ -59,7 +59,7 @@ impl Reader {
                 Some(Value::Int(1)) => Ok(Block::Concat),
                 _ => Err(module.fault("only concatenation along the channels (d = 1) is supported")),
             },
-            "Detect" => self.detect(module),
+            "Detect" => self.detect(module).map(Block::Detect),
             kind if is_other_head(kind) => Err(module.fault(
                 "this is no plain detection head; segmentation, pose, oriented boxes, classification and end-to-end heads are not supported",
             )),
@@ -69,20 +69,20 @@ impl Reader {
         }
     }
 
-    fn detect(&mut self, module: &Module) -> Found<Block> {
+    fn detect(&mut self, module: &Module) -> Found<Detect> {
         // YOLOv8's head can keep the places of its cells as `anchors`, so its towers tell it apart.
         if module.children()?.iter().all(|(name, _)| name != "cv2") {
             let [m] = module.parts(["m"])?;
             let levels = module.need(m, "m")?.sequence()?;
             let m = levels.iter().map(|level| self.conv(level)).collect::<Found<_>>()?;
-            return Ok(Block::DetectAnchors { m });
+            return Ok(Detect::Anchors { m });
         }
         let [cv2, cv3, _dfl] = module.parts(["cv2", "cv3", "dfl"])?;
         let mut towers = |part: Option<Module>, name| -> Found<Vec<Tower>> {
             let levels = module.need(part, name)?.sequence()?;
             levels.iter().map(|level| self.tower(level)).collect()
         };
-        Ok(Block::DetectDistribution { cv2: towers(cv2, "cv2")?, cv3: towers(cv3, "cv3")? })
+        Ok(Detect::Distribution { cv2: towers(cv2, "cv2")?, cv3: towers(cv3, "cv3")? })
     }
 
     fn tower(&mut self, module: &Module) -> Found<Tower> {
@@ -163,9 +163,6 @@ impl Reader {
             return Err(module.fault(format!("its weight has shape {shape:?}; one dimension is expected")));
         };
         let [eps, momentum] = [module.float("eps")?, module.float("momentum")?];
-        if !(eps > 0.0 && eps < 1.0 && (0.0..=1.0).contains(&momentum)) {
-            return Err(module.fault(format!("eps {eps} or momentum {momentum} is out of range")));
-        }
         Ok(BatchNorm { channels, eps, momentum })
     }
 

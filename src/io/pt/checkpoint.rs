@@ -14,7 +14,7 @@ use super::{
 use crate::{
     io::error::CheckpointError,
     model::{Detector, Head, Model, Provenance, Tensors},
-    zoo::{Block, Layer, assemble},
+    zoo::{Block, Detect, Layer, assemble},
 };
 
 type Found<T> = Result<T, CheckpointError>;
@@ -97,24 +97,20 @@ fn detector(
         return Err(network.fault("its list of modules is empty"));
     };
     let strides = strides(network, module, archive)?;
-    let (head, classes) = match &layer.block {
-        Block::DetectAnchors { m } => {
+    let Block::Detect(detect) = &layer.block else {
+        return Err(module.fault("the last module is no detection head"));
+    };
+    let (head, classes) = match detect {
+        Detect::Anchors { m } => {
             let anchors = anchors(module, &strides, archive)?;
             let each = anchors.first().map_or(1, |level| level.len().max(1));
             let outputs = m.first().map_or(0, |conv| conv.out_channels);
             (Head::Anchors { anchors }, (outputs / each).saturating_sub(5))
         }
-        Block::DetectDistribution { cv2, cv3 } => {
+        Detect::Distribution { cv2, cv3 } => {
             let reg_max = cv2.first().map_or(0, |tower| tower.last.out_channels / 4);
             (Head::Distribution { reg_max }, cv3.first().map_or(0, |tower| tower.last.out_channels))
         }
-        Block::Conv(_)
-        | Block::Bottleneck(_)
-        | Block::C3 { .. }
-        | Block::C2f { .. }
-        | Block::Sppf { .. }
-        | Block::Upsample { .. }
-        | Block::Concat => return Err(module.fault("the last module is no detection head")),
     };
     let classes = class_names(network, pickle)?.unwrap_or_else(|| (0..classes).map(|i| i.to_string()).collect());
     Ok(Detector::new(classes, strides, head))

@@ -82,16 +82,9 @@ pub fn layers(model: &Model, size: usize, rows: &[LayerStatistics], extras: Opti
         Column::new("params", "parameters").sum(),
         Column::new("macs", "MACs").sum(),
         Column::new("macs_share", "share").sum(),
-        Column::from("mean"),
-        Column::from("std"),
-        Column::new("abs_mean", "|w| mean"),
-        Column::new("abs_max", "|w| max"),
-        Column::new("l1", "L1"),
-        Column::new("l2", "L2"),
-        Column::from("zeros"),
-        Column::new("bn_min", "BN min"),
-        Column::new("bn_max", "BN max"),
     ];
+    columns.extend(weight_columns());
+    columns.extend([Column::new("bn_min", "BN min"), Column::new("bn_max", "BN max")]);
     if extras.is_some() {
         columns.extend([
             Column::new("activation_mean", "out mean"),
@@ -148,8 +141,19 @@ pub fn layers(model: &Model, size: usize, rows: &[LayerStatistics], extras: Opti
 
 /// A row for each filter of a convolution.
 pub fn filters(name: &str, rows: &[FilterStatistics]) -> Table {
-    let columns = [
-        Column::from("filter"),
+    let affine = [Column::from("bias"), Column::new("bn_scale", "BN scale"), Column::new("bn_shift", "BN shift")];
+    let columns = [Column::from("filter")].into_iter().chain(weight_columns()).chain(affine);
+    let mut table = Table::new(format!("filters of {name}"), columns);
+    for row in rows {
+        let facts = [row.bias, row.norm_scale, row.norm_shift].map(Cell::from);
+        table.push([row.filter.into()].into_iter().chain(weight(&row.weight)).chain(facts));
+    }
+    table
+}
+
+/// What is told of weights, as [`weight`] fills it in.
+fn weight_columns() -> [Column; 7] {
+    [
         Column::from("mean"),
         Column::from("std"),
         Column::new("abs_mean", "|w| mean"),
@@ -157,16 +161,7 @@ pub fn filters(name: &str, rows: &[FilterStatistics]) -> Table {
         Column::new("l1", "L1"),
         Column::new("l2", "L2"),
         Column::from("zeros"),
-        Column::from("bias"),
-        Column::new("bn_scale", "BN scale"),
-        Column::new("bn_shift", "BN shift"),
-    ];
-    let mut table = Table::new(format!("filters of {name}"), columns);
-    for row in rows {
-        let facts = [row.bias, row.norm_scale, row.norm_shift].map(Cell::from);
-        table.push([row.filter.into()].into_iter().chain(weight(&row.weight)).chain(facts));
-    }
-    table
+    ]
 }
 
 fn weight(weight: &Statistics) -> [Cell; 7] {
