@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
+use espalier_kernels::allocator::Borrowing;
 use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, LexError, Map, ParseErrorType, Scope, Stmt};
 
 use super::catalog::Catalog;
@@ -70,6 +71,8 @@ impl Session {
     /// Evaluates a text under a name for messages, and gives its value: that of its last expression, or of the
     /// variable that its last statement defines; nothing when it ends in `;`.
     pub fn evaluate(&mut self, origin: &str, text: &str) -> Result<Dynamic, Failure> {
+        // What one call leaves free the next will want; an idle prompt gives it back.
+        let _memory = Borrowing::begin();
         self.state.interrupt.clear();
         let moved = self.document.add(origin, text);
         let result = fault::catch("the script language", || self.run(&moved, text));
