@@ -157,6 +157,19 @@ fn tables_work_as_scripts_need_them() {
 }
 
 #[test]
+fn scripts_make_tables_of_their_own() {
+    let mut desk = Desk::new(false);
+    let made = "table(\"mine\", [\"name\", \"map\"], [[\"a\", 0.25], [\"b\", ()], [\"c\", 1]])";
+    assert_eq!(desk.shows(&format!("{made}.sort(\"map\").column(\"name\")")), "[\"c\", \"a\", \"b\"]\n");
+    assert!(desk.shows(made).contains("0.25"));
+    for (rows, why) in [("[[1]]", "row 0"), ("[[1, 2], 3]", "row 1"), ("[[1, #{}]]", "not a map")] {
+        let report = desk.fails(&format!("table(\"mine\", [\"a\", \"b\"], {rows})"));
+        assert!(report.message.contains(why), "{report:?}");
+    }
+    assert!(desk.fails("table(\"mine\", [1], [])").message.contains("column"));
+}
+
+#[test]
 fn errors_point_into_the_text_they_come_from() {
     let mut desk = Desk::new(false);
     desk.shows("fn broken(x) {\n  x.missing\n}");

@@ -8,7 +8,7 @@ use super::result::ScriptResult;
 use crate::report::{Cell, Order, Table, View};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
-use crate::script::object::Object;
+use crate::script::object::{Object, short_text};
 
 pub fn bind(api: &mut Api) {
     api.object::<Table>();
@@ -47,11 +47,44 @@ pub fn row_map(table: &Table, row: &[Cell]) -> Map {
     table.columns().iter().zip(row).map(|(column, cell)| (column.name.as_str().into(), value(cell))).collect()
 }
 
+/// A script's value as a cell.
+fn cell(value: &Dynamic) -> ScriptResult<Cell> {
+    if value.is_unit() {
+        return Ok(Cell::Missing);
+    }
+    let number = value.as_int().map(Cell::from).or_else(|_| value.as_float().map(Cell::from));
+    let other = |_| value.as_bool().map(Cell::from).or_else(|_| value.clone().into_string().map(Cell::from));
+    number
+        .or_else(other)
+        .map_err(|found| raise_text(format!("a cell is a number, a text, true, false or (), not a {found}")))
+}
+
 #[export_module(manifest)]
 mod functions {
     use std::path::Path;
 
     use rhai::{Array, ImmutableString};
+
+    /// A table of a script's own: names of columns, and for each row an array of numbers, texts, true, false or ().
+    #[rhai_fn(return_raw)]
+    pub fn table(title: ImmutableString, columns: Array, rows: Array) -> ScriptResult<Table> {
+        let names = columns.iter().map(|name| {
+            name.clone()
+                .into_string()
+                .map_err(|found| raise_text(format!("the name of a column is a text, not a {found}")))
+        });
+        let names: Vec<String> = names.collect::<ScriptResult<_>>()?;
+        let mut table = Table::new(title, names.iter().map(String::as_str));
+        for (place, row) in rows.iter().enumerate() {
+            let cells = row.read_lock::<Array>().map(|row| row.iter().map(cell).collect::<ScriptResult<Vec<_>>>());
+            let wrong = || {
+                raise_text(format!("row {place} is to be an array of {} cells, not {}", names.len(), short_text(row)))
+            };
+            let cells = cells.transpose()?.filter(|cells| cells.len() == names.len()).ok_or_else(wrong)?;
+            table.push(cells);
+        }
+        Ok(table)
+    }
 
     /// The rows sorted by a column: numbers from the largest down, words from A to Z. Missing values come last.
     #[rhai_fn(name = "sort", pure, return_raw)]
