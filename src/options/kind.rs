@@ -16,6 +16,8 @@ pub enum Value {
     Text(String),
     /// Texts.
     Texts(Vec<String>),
+    /// Numbers.
+    Numbers(Vec<f64>),
 }
 
 /// What values an option takes.
@@ -33,6 +35,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Texts, or a single one; where there are choices, some of these.
     Texts(&'static [&'static str]),
+    /// Numbers in a range, at least one, or a single one.
+    Numbers(RangeInclusive<f64>),
+    /// Whole numbers in a range, at least one, or a single one.
+    Ints(RangeInclusive<i64>),
 }
 
 /// As it would be written in a script.
@@ -44,6 +50,10 @@ impl fmt::Display for Value {
             Self::Number(number) => write!(f, "{number:?}"),
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Texts(texts) => write!(f, "{texts:?}"),
+            Self::Numbers(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", numbers.join(", "))
+            }
         }
     }
 }
@@ -60,6 +70,15 @@ impl Kind {
             (Self::Choice(choices), Value::Text(word)) => choices.contains(&word.as_str()),
             (Self::Texts(choices), Value::Text(word)) => known(choices, word),
             (Self::Texts(choices), Value::Texts(words)) => words.iter().all(|word| known(choices, word)),
+            (Self::Numbers(range), Value::Numbers(numbers)) => {
+                !numbers.is_empty() && numbers.iter().all(|number| range.contains(number))
+            }
+            (Self::Numbers(range), _) => Self::Number(range.clone()).accepts(value),
+            (Self::Ints(range), Value::Numbers(numbers)) => {
+                let fits = |number: &f64| whole(*number).is_some_and(|number| range.contains(&number));
+                !numbers.is_empty() && numbers.iter().all(fits)
+            }
+            (Self::Ints(range), _) => Self::Int(range.clone()).accepts(value),
             _ => false,
         }
     }
@@ -68,10 +87,18 @@ impl Kind {
     pub fn choices(&self) -> &'static [&'static str] {
         match self {
             Self::Choice(choices) | Self::Texts(choices) => choices,
-            Self::Flag | Self::Int(_) | Self::Number(_) | Self::Text => &[],
+            Self::Flag | Self::Int(_) | Self::Number(_) | Self::Text | Self::Numbers(_) | Self::Ints(_) => &[],
         }
     }
 }
+
+/// The whole number that it is, if it is one that no rounding has touched.
+pub(super) fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}
+
+/// From here on not every whole number has its own float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The values it takes, in words.
 impl fmt::Display for Kind {
@@ -89,6 +116,8 @@ impl fmt::Display for Kind {
             Self::Choice(choices) => f.write_str(&quoted(choices).join(" | ")),
             Self::Texts([]) => f.write_str("a string or an array of strings"),
             Self::Texts(choices) => write!(f, "an array of some of {}", quoted(choices).join(", ")),
+            Self::Numbers(range) => write!(f, "{} or an array of such", Self::Number(range.clone())),
+            Self::Ints(range) => write!(f, "{} or an array of such", Self::Int(range.clone())),
         }
     }
 }

@@ -45,6 +45,10 @@ options! {
         pub folder: Option<PathBuf> = None;
         /// Nested.
         pub inner: Inner = Inner::default();
+        /// Numbers.
+        pub ratios: Vec<f64> = vec![0.1, 0.5], 0.0..=1.0;
+        /// Whole numbers.
+        pub block: Vec<usize> = vec![4, 1], 1..=64;
         /// No default.
         pub gain: Option<f32> = None, 0.0..=f32::MAX;
     }
@@ -54,7 +58,10 @@ options! {
 fn a_declaration_says_it_all() {
     let specs = All::specs();
     let keys: Vec<&str> = specs.iter().map(|spec| spec.key).collect();
-    assert_eq!(keys, ["epochs", "lr", "mosaic", "colour", "split", "ignore", "folder", "share", "gain"]);
+    assert_eq!(
+        keys,
+        ["epochs", "lr", "mosaic", "colour", "split", "ignore", "folder", "share", "ratios", "block", "gain"]
+    );
     let shown = |key: &str| {
         let spec = specs.iter().find(|spec| spec.key == key).unwrap();
         let default = spec.default.as_ref().map(ToString::to_string);
@@ -83,6 +90,17 @@ fn options_are_set_by_key_and_refused_in_words() {
     );
     assert_eq!(refused("epochs", Value::Int(0)), "option \"epochs\" takes a whole number from 1 to 1000, not 0");
     assert!(refused("epoch", Value::Int(1)).starts_with("there is no option \"epoch\" (did you mean \"epochs\"?)"));
+    all.set("ratios", &Value::Int(1)).unwrap();
+    all.set("block", &Value::Numbers(vec![2.0, 8.0])).unwrap();
+    assert_eq!((&all.ratios[..], &all.block[..]), (&[1.0][..], &[2, 8][..]));
+    for found in [vec![], vec![0.1, 1.5], vec![f64::NAN]] {
+        assert!(
+            refused("ratios", Value::Numbers(found)).contains("takes a number from 0 to 1 or an array of such, not [")
+        );
+    }
+    let block = "option \"block\" takes a whole number from 1 to 64 or an array of such, not";
+    assert_eq!(refused("block", Value::Numbers(vec![4.0, 1.5])), format!("{block} [4, 1.5]"));
+    assert_eq!(refused("block", Value::Int(0)), format!("{block} 0"));
     let wrong = All { inner: Inner { share: f32::NAN }, ..All::default() };
     assert_eq!(wrong.check().unwrap_err().to_string(), "option \"share\" takes a number from 0 to 0.9, not NaN");
     assert_eq!(
@@ -116,13 +134,15 @@ fn values() -> impl Strategy<Value = Value> {
         "[a-z]{0,5}".prop_map(Value::Text),
         prop::sample::select(vec!["red", "green", "val"]).prop_map(|word| Value::Text(word.into())),
         prop::collection::vec("[a-z]{0,3}", 0..3).prop_map(Value::Texts),
+        prop::collection::vec(-0.1f64..1.1, 0..3).prop_map(Value::Numbers),
+        prop::collection::vec((-3i32..70).prop_map(f64::from), 0..3).prop_map(Value::Numbers),
     ]
 }
 
 proptest! {
     /// Whatever is set is refused and changes nothing, or fits and is what was given.
     #[test]
-    fn what_is_accepted_fits(key in 0usize..10, value in values()) {
+    fn what_is_accepted_fits(key in 0usize..12, value in values()) {
         let specs = All::specs();
         let key = specs.get(key).map_or("none", |spec| spec.key);
         let mut all = All::default();

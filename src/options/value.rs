@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::kind::{Kind, Value};
+use super::kind::{Kind, Value, whole};
 
 /// A type that can hold an option's value.
 pub trait OptionValue: Sized {
@@ -150,6 +150,45 @@ impl OptionValue for Vec<String> {
             Value::Text(text) => Some(vec![text.clone()]),
             Value::Texts(texts) => Some(texts.clone()),
             _ => None,
+        }
+    }
+}
+
+impl OptionValue for Vec<f64> {
+    type Limits = RangeInclusive<f64>;
+
+    fn kind(limits: Option<Self::Limits>) -> Kind {
+        Kind::Numbers(limits.unwrap_or(f64::MIN..=f64::MAX))
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some(Value::Numbers(self.clone()))
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        if let Value::Numbers(numbers) = value { Some(numbers.clone()) } else { Some(vec![f64::read(value)?]) }
+    }
+}
+
+impl OptionValue for Vec<usize> {
+    type Limits = RangeInclusive<usize>;
+
+    fn kind(limits: Option<Self::Limits>) -> Kind {
+        let (least, most) = limits.unwrap_or(0..=usize::MAX).into_inner();
+        let int = |bound| i64::try_from(bound).unwrap_or(i64::MAX);
+        Kind::Ints(int(least)..=int(most))
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some(Value::Numbers(self.iter().map(|&number| number as f64).collect()))
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        let number = |number: &f64| whole(*number)?.try_into().ok();
+        if let Value::Numbers(numbers) = value {
+            numbers.iter().map(number).collect()
+        } else {
+            Some(vec![usize::read(value)?])
         }
     }
 }

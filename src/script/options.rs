@@ -209,7 +209,10 @@ impl Given {
 /// A plain value of a script.
 fn plain(value: &Dynamic) -> Option<Value> {
     if let Some(items) = value.read_lock::<rhai::Array>() {
-        return items.iter().map(|item| item.clone().into_string().ok()).collect::<Option<_>>().map(Value::Texts);
+        let number = |item: &Dynamic| item.as_int().map(|whole| whole as f64).or_else(|_| item.as_float()).ok();
+        let texts =
+            || items.iter().map(|item| item.clone().into_string().ok()).collect::<Option<_>>().map(Value::Texts);
+        return texts().or_else(|| items.iter().map(number).collect::<Option<_>>().map(Value::Numbers));
     }
     let number = value.as_int().map(Value::Int).or_else(|_| value.as_float().map(Value::Number));
     let flag = || value.as_bool().map(Value::Flag);
