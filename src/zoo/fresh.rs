@@ -7,7 +7,7 @@ use super::{
     variant::{self, Family, VARIANTS, Variant},
 };
 use crate::{
-    model::{Detector, Head, Model, Provenance},
+    model::{Detector, Head, Model, ModelError, Provenance},
     options::{OptionError, Options, options},
 };
 
@@ -62,4 +62,28 @@ pub fn yolo(variant: &str, fresh: &Fresh) -> Result<Model, ZooError> {
     let tensors = init::tensors(&graph, &detector, fresh.seed)?;
     let provenance = Provenance { name: variant.into(), history: vec![format!("fresh, seed {}", fresh.seed)] };
     Ok(Model::new(graph, tensors, detector, provenance)?)
+}
+
+options! {
+    /// How weights are drawn anew.
+    #[derive(Eq)]
+    #[serde(default)]
+    pub struct Redraw {
+        /// Seed of the initial weights.
+        pub seed: u64 = 0;
+    }
+}
+
+/// The same network with weights drawn anew, as a fresh model has them, and what its masks hold at zero: what pruning kept
+/// of the weights is worth as much as this falls short of the pruned model, both trained alike (Liu et al. 2019, Rethinking
+/// the Value of Network Pruning).
+///
+/// # Errors
+/// Where tensors cannot be made.
+pub fn redraw(model: &Model, options: &Redraw) -> Result<Model, ZooError> {
+    let mut tensors = init::tensors(model.graph(), model.detector(), options.seed)?;
+    for tensor in tensors.values_mut() {
+        *tensor = tensor.to_device(&model.device()).map_err(ModelError::from)?;
+    }
+    Ok(model.with_tensors(tensors)?.with_step(format!("weights drawn anew, seed {}", options.seed)))
 }

@@ -9,7 +9,7 @@ mod variant;
 
 pub use assemble::assemble;
 pub use error::ZooError;
-pub use fresh::{Fresh, yolo};
+pub use fresh::{Fresh, Redraw, redraw, yolo};
 pub use layer::{Block, Bottleneck, ConvBlock, Detect, Layer, Tower};
 pub use variant::{Family, VARIANTS, Variant};
 

@@ -91,3 +91,15 @@ fn modules_give_their_last_node() {
     assert_eq!(output("model.11"), "model.11");
     assert_eq!(graph.outputs().len(), 6);
 }
+
+#[test]
+fn a_network_drawn_anew_is_a_fresh_one() {
+    let fresh = |seed| yolo("yolov8n", &Fresh { seed, ..Fresh::numbered(3) }).unwrap();
+    let values = |model: &Model| -> Vec<Vec<f32>> {
+        model.tensors().values().map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    };
+    let again = redraw(&fresh(1), &Redraw { seed: 2 }).unwrap();
+    assert_eq!(values(&again), values(&fresh(2)));
+    assert_ne!(values(&again), values(&fresh(1)));
+    assert_eq!(again.provenance().history.last().unwrap(), "weights drawn anew, seed 2");
+}

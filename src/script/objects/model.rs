@@ -23,11 +23,11 @@ use crate::script::object::Object;
 use crate::script::options::OptionSet;
 use crate::script::state::State;
 use crate::train::loss::loss_gradients;
-use crate::zoo::{self, Fresh};
+use crate::zoo::{self, Fresh, Redraw};
 
 pub fn bind(api: &mut Api) {
     api.object::<Model>().object::<Layer>();
-    for set in [&YOLO, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE] {
+    for set in [&YOLO, &FRESH, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE] {
         api.options(set);
     }
     api.functions(exported_manifest!(functions));
@@ -38,6 +38,8 @@ static YOLO: LazyLock<OptionSet> = LazyLock::new(|| {
         .custom("classes", CLASSES, is_classes, "What it detects; 80 numbered classes by default")
         .group::<Fresh>()
 });
+
+static FRESH: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model>("fresh").group::<Redraw>());
 
 static SAVE: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model>("save").group::<SaveOptions>());
 
@@ -277,6 +279,13 @@ mod functions {
     ) -> ScriptResult<()> {
         let options: SaveOptions = SAVE.read(options, State::of(&context).seed())?.group();
         io::save(model, Path::new(path.as_str()), options.precision).map_err(raise)
+    }
+
+    /// The same network with weights drawn anew: the control that shows what the kept weights of a pruned model are worth.
+    #[rhai_fn(pure, return_raw)]
+    pub fn fresh(context: NativeCallContext, model: &mut Model, options: Map) -> ScriptResult<Model> {
+        let options = FRESH.read(options, State::of(&context).seed())?.group();
+        zoo::redraw(model, &options).map_err(raise)
     }
 
     /// The same model with the statistics of its normalisations measured anew on a dataset's images, without training:
