@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::result::ScriptResult;
 use super::table::row_map;
 use crate::data::Dataset;
-use crate::eval::{EvaluateOptions, Metrics, evaluate};
+use crate::eval::{ActivationOptions, EvaluateOptions, Metrics, evaluate};
 use crate::model::Model;
 use crate::report::{Table, View, metrics as metrics_table};
 use crate::script::api::Api;
@@ -17,14 +17,17 @@ use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
 use crate::script::options::OptionSet;
 use crate::script::state::State;
+use crate::train::loss::mean_loss;
 
 pub fn bind(api: &mut Api) {
-    api.object::<Metrics>().options(&EVALUATE);
+    api.object::<Metrics>().options(&EVALUATE).options(&LOSS);
     api.functions(exported_manifest!(functions));
 }
 
 static EVALUATE: LazyLock<OptionSet> =
     LazyLock::new(|| OptionSet::method::<Model>("evaluate").group::<EvaluateOptions>());
+
+static LOSS: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model>("loss").group::<ActivationOptions>());
 
 impl Object for Metrics {
     const NAME: &'static str = "Metrics";
@@ -51,6 +54,14 @@ mod functions {
         let state = State::of(&context);
         let options = EVALUATE.read(options, state.seed())?.group();
         evaluate(model, &data, &options, state.progress.as_ref()).map_err(raise)
+    }
+
+    /// The detection loss of a mean image of a split, without augmentation and with running statistics.
+    #[rhai_fn(name = "loss", pure, return_raw)]
+    pub fn loss_on(context: NativeCallContext, model: &mut Model, data: Dataset, options: Map) -> ScriptResult<f64> {
+        let state = State::of(&context);
+        let options = LOSS.read(options, state.seed())?.group();
+        mean_loss(model, &data, &options, state.progress.as_ref()).map_err(raise)
     }
 
     /// Average precision at IoU 0.5, mean over the classes.

@@ -11,6 +11,7 @@ mod distribution;
 mod error;
 mod gains;
 mod maps;
+mod mean;
 mod pull;
 mod value;
 
@@ -18,6 +19,7 @@ pub use anchors::objectness_balance;
 pub use detection::DetectionLoss;
 pub use error::LossError;
 pub use gains::Gains;
+pub use mean::mean_loss;
 pub use pull::loss_gradients;
 pub use value::Loss;
 
