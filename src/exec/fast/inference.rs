@@ -1,8 +1,6 @@
 //! Inference: normalisations folded into convolutions once, then steps on buffers that are freed after their last use.
 
-use std::collections::BTreeMap;
-
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use espalier_kernels::{
     conv::{self, Epilogue, PackedWeight},
     dtype::ComputeDtype,
@@ -20,8 +18,7 @@ use crate::{
         numbers::with_numbers,
         observer::Observer,
         options::InferenceOptions,
-        schedule::{Schedule, Source},
-        shapes::Shapes,
+        schedule::{Feed, Schedule, Source},
         times::StepTimes,
         values::{self, Values},
         ways::ConvolutionWays,
@@ -94,16 +91,14 @@ impl Prepared {
         Ok(Self { dtype, schedule: Schedule::new(graph, options, |step| work(graph, tensors, step, dtype))? })
     }
 
-    /// Runs on images (n, channels, h, w), from the values given.
+    /// Runs on what is given.
     pub(in crate::exec) fn run(
         &self,
-        graph: &Graph,
-        shapes: &Shapes,
-        images: &Tensor,
-        starts: &BTreeMap<NodeId, Tensor>,
+        feed: Feed<'_>,
         observer: &mut dyn Observer,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
-        self.schedule.run((graph, shapes), images, starts, observer, |step, work, values, shared| {
+        let Feed { graph, shapes, .. } = feed;
+        self.schedule.run(feed, observer, |step, work, values, shared| {
             let inputs = values::inputs(graph, values, step.first())?;
             Value::compute(shapes.of[step.output()], shapes.batch, shared, |result| {
                 self.step(&graph.node(step.first()).op, work, shapes.batch, &inputs, result)
