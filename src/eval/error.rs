@@ -63,11 +63,17 @@ pub enum EvalError {
     Data(#[from] DataError),
     /// The network did not run.
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Exec(Box<ExecError>),
     /// The model does not fit together.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// Tensors could not be made or moved.
     #[error("tensors could not be made or moved: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<ExecError> for EvalError {
+    fn from(error: ExecError) -> Self {
+        EvalError::Exec(Box::new(error))
+    }
 }

@@ -11,7 +11,6 @@ use super::{
     observer::{Observer, Unobserved},
     options::InferenceOptions,
     reference,
-    schedule::Feed,
     shapes::{self, Shapes},
     threads::on_the_pool,
     times::StepTimes,
@@ -102,13 +101,14 @@ impl Inference {
         starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
     ) -> Result<(Values, StepTimes), ExecError> {
+        let shapes = Shapes::new(self.model.graph(), images)?;
+        shapes.check_starts(self.model.graph(), &self.options.starts, starts)?;
         let graph = self.model.graph();
-        let shapes = Shapes::new(graph, images)?;
-        shapes.check_starts(graph, &self.options.starts, starts)?;
-        let feed = Feed { graph, shapes: &shapes, images, starts };
         match &self.prepared {
-            Prepared::Fast(prepared) => on_the_pool(|| prepared.run(feed, observer)),
-            Prepared::Reference(prepared) => Ok((prepared.run(feed, observer)?, StepTimes::default())),
+            Prepared::Fast(prepared) => on_the_pool(|| prepared.run(graph, &shapes, images, starts, observer)),
+            Prepared::Reference(prepared) => {
+                Ok((prepared.run(graph, &shapes, images, starts, observer)?, StepTimes::default()))
+            }
         }
     }
 

@@ -45,13 +45,32 @@ pub(super) fn wanted<'a>(graph: &Graph, observer: &'a dyn Observer) -> impl Iter
     (0..graph.nodes().len()).filter(|&id| observer.wants(id))
 }
 
-/// Shows a node to an observer that wants it, as `see` does.
-pub(super) fn show(
+/// Shows a value to an observer that wants it.
+pub(super) fn show_value(
     graph: &Graph,
     observer: &mut dyn Observer,
     id: NodeId,
-    see: impl FnOnce(&mut dyn Observer) -> Result<(), ObserverError>,
+    value: &Tensor,
 ) -> Result<(), ExecError> {
-    let failed = |source| ExecError::Observer { layer: graph.node(id).name.clone(), source };
-    if observer.wants(id) { see(observer).map_err(failed) } else { Ok(()) }
+    match observer.wants(id) {
+        true => observer.value(id, value).map_err(|source| failed(graph, id, source)),
+        false => Ok(()),
+    }
+}
+
+/// Shows a gradient to an observer that wants it.
+pub(super) fn show_gradient(
+    graph: &Graph,
+    observer: &mut dyn Observer,
+    id: NodeId,
+    gradient: &Tensor,
+) -> Result<(), ExecError> {
+    match observer.wants(id) {
+        true => observer.gradient(id, gradient).map_err(|source| failed(graph, id, source)),
+        false => Ok(()),
+    }
+}
+
+fn failed(graph: &Graph, id: NodeId, source: ObserverError) -> ExecError {
+    ExecError::Observer { layer: graph.node(id).name.clone(), source }
 }

@@ -24,15 +24,6 @@ pub(super) struct Schedule<W> {
     readers: Vec<usize>,
 }
 
-/// What a run is given: images (n, channels, h, w), and the values that it begins from.
-#[derive(Clone, Copy)]
-pub(super) struct Feed<'a> {
-    pub(super) graph: &'a Graph,
-    pub(super) shapes: &'a Shapes,
-    pub(super) images: &'a Tensor,
-    pub(super) starts: &'a BTreeMap<NodeId, Tensor>,
-}
-
 /// Where a step's value comes from.
 pub(super) enum Source<W> {
     /// The images themselves.
@@ -68,16 +59,17 @@ impl<W> Schedule<W> {
         Ok(Self { steps, taps: taps.clone(), readers })
     }
 
-    /// Goes through the steps; `compute` makes the value of a step
+    /// Goes through the steps on images (n, channels, h, w), from the values given; `compute` makes the value of a step
     /// from those kept so far, in a tensor where the flag says that others are to see it. Values are freed after their last
     /// reader. Says how long each step took.
     pub(super) fn run<V: RunValue>(
         &self,
-        feed: Feed<'_>,
+        (graph, shapes): (&Graph, &Shapes),
+        images: &Tensor,
+        starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
         mut compute: impl FnMut(Step, &W, &[Option<V>], bool) -> Result<V>,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
-        let Feed { graph, shapes, images, starts } = feed;
         fuse::check_observed(graph, self.steps.iter().map(|(step, _)| *step), observer)?;
         let mut values: Vec<Option<V>> = iter::repeat_with(|| None).take(graph.nodes().len()).collect();
         let mut readers = self.readers.clone();
@@ -94,7 +86,7 @@ impl<W> Schedule<W> {
             times.forward.push((first, start.elapsed().as_secs_f64()));
             let value = shapes.in_layer(graph, first, result)?;
             if let Some(tensor) = value.tensor() {
-                observer::show(graph, observer, id, |observer| observer.value(id, tensor))?;
+                observer::show_value(graph, observer, id, tensor)?;
             }
             if readers[id] > 0 {
                 values[id] = Some(value);

@@ -86,4 +86,9 @@ impl Role {
             Role::RunningMean | Role::RunningVar => false,
         }
     }
+
+    /// Whether weight decay applies: to convolution weights only, never to biases or normalisation.
+    pub fn decays(self) -> bool {
+        self == Role::Weight
+    }
 }

@@ -57,6 +57,11 @@ impl Model {
         &self.graph
     }
 
+    /// The network, to be kept beside the model without a copy.
+    pub fn shared_graph(&self) -> Arc<Graph> {
+        Arc::clone(&self.graph)
+    }
+
     /// Every tensor that the graph's operations own, fp32, all on one device.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors

@@ -181,6 +181,9 @@ pub enum PruneError {
         /// What was expected and found.
         reason: String,
     },
+    /// A plan from which nothing follows.
+    #[error("the plan removes no channel; make one that does, with granularity channel or filter")]
+    NothingGoes,
     /// The pruned model does not run as it should: a fault of pruning itself.
     #[error("the pruned model failed its check: {0}")]
     Check(String),

@@ -17,6 +17,7 @@ mod ranking;
 mod recalibrate;
 mod removal;
 mod report;
+mod rows;
 mod select;
 mod union_find;
 
@@ -33,6 +34,7 @@ pub use plan::{LayerPlan, Plan};
 pub use pruner::{Pruner, ScoreRow};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
 pub use report::{PlanReport, PlanRow};
+pub use rows::{coupled_rows, planned_rows};
 
 #[cfg(test)]
 mod criteria_tests;

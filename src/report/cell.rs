@@ -103,24 +103,46 @@ impl Cell {
     }
 }
 
-/// Plain values as cells.
-macro_rules! cells_of {
-    ($($type:ty: $value:ident => $cell:expr;)+) => {
-        $(impl From<$type> for Cell {
-            fn from($value: $type) -> Self {
-                $cell
-            }
-        })+
-    };
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
 }
-cells_of! {
-    &str: text => Self::Text(text.into());
-    String: text => Self::Text(text);
-    bool: flag => Self::Flag(flag);
-    i64: value => Self::Int(value);
-    usize: value => Self::Int(value as i64);
-    f64: value => Self::Float(value);
-    f32: value => Self::Float(value.into());
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(value: usize) -> Self {
+        Self::Int(value as i64)
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<f32> for Cell {
+    fn from(value: f32) -> Self {
+        Self::Float(value.into())
+    }
 }
 
 impl<T: Into<Cell>> From<Option<T>> for Cell {

@@ -56,6 +56,9 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// Numbers of a model that cannot be read.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
     /// The data to be shown.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),

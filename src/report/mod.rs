@@ -23,6 +23,6 @@ pub use sheet::contact_sheet;
 pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
     Extras, bench_layers, bench_report, comparison, criteria, dataset_summary, detections, filters, headline, history,
-    layers, metrics, plan, plot_run, run_panels, scores, summary,
+    layers, metrics, plan, plot_run, plot_scales, run_panels, scores, summary,
 };
 pub use terminal::{curves, histogram, terminal_width};

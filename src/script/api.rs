@@ -5,14 +5,13 @@ use std::collections::HashMap;
 
 use rhai::plugin::{FnManifestEntry, ModuleManifest, PluginFunc};
 use rhai::{
-    Dynamic, Engine, FuncMetadata, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc, Variant,
+    Dynamic, Engine, FuncMetadata, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc,
 };
 
 use super::failure::raise;
 use super::fault;
 use super::object::{Object, Objects};
 use super::options::OptionSet;
-use super::state::State;
 
 /// What the bindings add to.
 #[derive(Default)]
@@ -44,16 +43,6 @@ impl Api {
     /// Adds functions, methods and properties. One whose last parameter is `options: Map` can also be called without it.
     pub fn functions(&mut self, exported: &'static ModuleManifest) -> &mut Self {
         self.functions.extend(exported.functions());
-        self
-    }
-
-    /// Lets `print` show values of a type as the session shows them.
-    pub fn printed<T: Variant + Clone + Into<Dynamic>>(&mut self) -> &mut Self {
-        let print = |context: NativeCallContext, value: T| -> ImmutableString {
-            State::of(&context).text(&value.into()).into()
-        };
-        let registration = FuncRegistration::new("print").in_global_namespace().with_params_info(["value"]);
-        registration.set_into_module(&mut self.module, print);
         self
     }
 

@@ -123,20 +123,12 @@ impl OptionSet {
         Ok(value.map(|value| (spec.key, value)))
     }
 
-    /// Adds an option, what it does told as a sentence.
     fn with(mut self, spec: Spec) -> Self {
-        let spec = Spec { doc: capitalised(&spec.doc), ..spec };
         if self.specs.iter().all(|known| known.key != spec.key) {
             self.specs.push(spec);
         }
         self
     }
-}
-
-/// A text with a capital first.
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The option that the session knows when a call isn't given it.
@@ -318,8 +310,7 @@ mod tests {
                 if let (OptionKind::Plain(kind), Some(default)) = (&spec.kind, &spec.default) {
                     assert!(kind.accepts(default), "{} of {}", spec.key, set.name());
                 }
-                let sentence = !spec.doc.is_empty() && !spec.doc.starts_with(char::is_lowercase);
-                assert!(sentence, "{} of {}: {}", spec.key, set.name(), spec.doc);
+                assert!(!spec.doc.is_empty(), "{} of {}", spec.key, set.name());
             }
         }
     }

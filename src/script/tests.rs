@@ -222,21 +222,6 @@ fn an_interrupt_stops_the_script_and_keeps_the_session() {
 }
 
 #[test]
-fn images_are_looked_at_one_by_one_or_together() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::new(true);
-    let path = folder.path().join("sheet.png");
-    desk.shows(&format!("let p = {path:?}; shapes(#{{ train: 4, val: 1, size: 64 }}).show(p, #{{ images: 4 }});"));
-    let options = "#{ size: 160, conf: 0.01 }";
-    let one = desk.shows(&format!("teacher().predict(p, {options})"));
-    let two = desk.shows(&format!("teacher().predict([p, p], {options})"));
-    assert!(one.contains("confidence"), "{one}");
-    assert_eq!(two.trim(), format!("[{0},{0}]", one.trim()));
-    assert!(desk.fails("teacher().predict([p, 1])").message.contains("paths"));
-    assert!(desk.fails("teacher().predict([\"no/such.png\"])").message.contains("no/such.png"));
-}
-
-#[test]
 fn a_panic_is_told_as_a_fault_and_keeps_the_session() {
     let mut desk = Desk::new(false);
     desk.shows("let kept = 42;");

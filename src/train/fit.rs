@@ -8,7 +8,8 @@ use super::{
     checkpoint::{self, Identity},
     error::TrainError,
     folder::RunFolder,
-    hook::{self, EpochContext, Flow, Hook, HookError, StepContext},
+    hook::{EpochContext, Flow, Hook, HookError, StepContext},
+    hooks,
     loss::DetectionLoss,
     objective::Objective,
     optimizer::Rates,
@@ -121,6 +122,16 @@ impl Hooks<'_> {
             .try_for_each(|hook| act(hook).map_err(|source| TrainError::Hook { hook: hook.name().to_owned(), source }))
     }
 
+    /// What all have to say of a model.
+    fn figures(&self, model: &Model) -> Result<Vec<(String, f64)>, TrainError> {
+        let mut all = Vec::new();
+        for hook in self.all() {
+            let figures = hook.figures(model);
+            all.extend(figures.map_err(|source| TrainError::Hook { hook: hook.name().to_owned(), source })?);
+        }
+        Ok(all)
+    }
+
     fn check_names(&self) -> Result<(), TrainError> {
         let names: Vec<&str> = self.all().iter().map(|hook| hook.name()).collect();
         match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
@@ -160,7 +171,7 @@ impl<'a> Session<'a> {
             data.split("val")?;
         }
         let batches = split.samples.len().div_ceil(options.batch);
-        let mut hooks = Hooks { own: hook::of_options(&options, batches), given };
+        let mut hooks = Hooks { own: hooks::of_options(&options, batches), given };
         hooks.check_names()?;
         let tensors = objective.tensors()?;
         let identity = Identity::new(model, &data.name, objective, &tensors, &hooks.all())?;
@@ -299,7 +310,8 @@ impl<'a> Session<'a> {
             self.best = Some(averaged.clone());
         }
         let (losses, lr) = (self.state.losses(), self.state.lr);
-        let row = Epoch { epoch: number, seconds: self.seconds(), losses, validation, lr };
+        let figures = self.hooks.figures(&averaged)?;
+        let row = Epoch { epoch: number, seconds: self.seconds(), losses, validation, lr, figures };
         progress.note(&self.line(&row, better));
         let ended = self.call_after_epoch(&row, progress)?;
         self.state.close_epoch(row);
@@ -334,6 +346,7 @@ impl<'a> Session<'a> {
         if let Some(Validation { precision, recall, map50, map, .. }) = &row.validation {
             line += &format!("  P {precision:.3}  R {recall:.3}  mAP50 {map50:.3}  mAP50-95 {map:.3}");
         }
+        line.extend(row.figures.iter().map(|(name, figure)| format!("  {name} {figure:.4}")));
         if better { line + "  best" } else { line }
     }
 

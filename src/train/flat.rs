@@ -10,6 +10,7 @@ use super::{
     optimizer::{Average, Optimizer},
     options::FitOptions,
     parameters::{Arrays, Parameters, Update},
+    schedule::Decay,
 };
 use crate::model::{Model, Tensors};
 
@@ -108,6 +109,20 @@ impl Parameters for Flat {
         self.layout.gather(|name| tensors.get(name), &mut self.values, false)?;
         if let Some(mask) = &self.mask {
             self.values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
+        }
+        Ok(())
+    }
+
+    fn step_to(&mut self, tensors: &Tensors, decay: Decay) -> Result<()> {
+        let before = self.values[..self.layout.trained()].to_vec();
+        self.overwrite(tensors)?;
+        let share = 1.0 - decay.at(self.optimizer.steps);
+        let Some(average) = &mut self.average else { return Ok(()) };
+        for place in tensors.keys().filter_map(|name| self.layout.place(name)) {
+            let moved = self.values[place.clone()].iter().zip(&before[place.clone()]);
+            for (average, (&now, &before)) in average[place].iter_mut().zip(moved) {
+                *average = if now == 0.0 { 0.0 } else { *average + share * (now - before) };
+            }
         }
         Ok(())
     }

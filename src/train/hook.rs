@@ -1,10 +1,13 @@
-//! What the fit loop calls beside its own work, and the hooks that every run has.
+//! What the fit loop calls beside its own work.
 
 use candle_core::DType;
 use serde_json::Value;
 
-use super::{optimizer::Rates, options::FitOptions, run::Epoch, schedule::LearningRates, trainer::Trainer};
-use crate::{exec::transfer, model::Tensors};
+use super::{optimizer::Rates, run::Epoch, trainer::Trainer};
+use crate::{
+    exec::transfer,
+    model::{Model, Tensors},
+};
 
 /// Any error of a hook.
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +42,15 @@ pub trait Hook: Send {
     /// Any; the run ends.
     fn after_epoch(&mut self, _epoch: &mut EpochContext<'_>) -> Result<Flow, HookError> {
         Ok(Flow::Continue)
+    }
+
+    /// What it has to say of a model after an epoch, by name: columns of `results.csv`. The names are the same after every
+    /// epoch.
+    ///
+    /// # Errors
+    /// Any; the run ends.
+    fn figures(&self, _model: &Model) -> Result<Vec<(String, f64)>, HookError> {
+        Ok(Vec::new())
     }
 
     /// What it must have again to act as if the run had not been interrupted.
@@ -110,45 +122,5 @@ impl HookState {
         let tensors = self.tensors.values().map(|tensor| tensor.to_dtype(DType::F32));
         let down = transfer::down(&tensors.collect::<candle_core::Result<Vec<_>>>()?)?;
         Ok(Self { tensors: self.tensors.into_keys().zip(down).collect(), ..self })
-    }
-}
-
-/// The hooks that the options ask for.
-pub(super) fn of_options(options: &FitOptions, batches: usize) -> Vec<Box<dyn Hook>> {
-    let mut hooks: Vec<Box<dyn Hook>> = vec![Box::new(LearningRates::new(options, batches))];
-    if options.patience > 0 {
-        hooks.push(Box::new(Patience { epochs: options.patience }));
-    }
-    hooks
-}
-
-impl Hook for LearningRates {
-    fn name(&self) -> &str {
-        "learning_rates"
-    }
-
-    fn before_step(&mut self, step: &mut StepContext<'_>) -> Result<(), HookError> {
-        *step.rates = self.at(step.epoch, step.step);
-        Ok(())
-    }
-}
-
-/// Ends a run after some epochs without a better validation.
-struct Patience {
-    epochs: usize,
-}
-
-impl Hook for Patience {
-    fn name(&self) -> &str {
-        "patience"
-    }
-
-    fn after_epoch(&mut self, epoch: &mut EpochContext<'_>) -> Result<Flow, HookError> {
-        match epoch.best {
-            Some(best) if epoch.row.epoch - best >= self.epochs => {
-                Ok(Flow::Stop(format!("no better validation for {} epochs: done", self.epochs)))
-            }
-            Some(_) | None => Ok(Flow::Continue),
-        }
     }
 }

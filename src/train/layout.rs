@@ -153,6 +153,11 @@ impl Layout {
         &self.device
     }
 
+    /// Where a tensor lies.
+    pub fn place(&self, name: &str) -> Option<Range<usize>> {
+        self.entries.iter().find(|entry| entry.name == name).map(|entry| entry.place.clone())
+    }
+
     /// Whether the array has a trained tensor of this name and shape.
     pub fn has_trained(&self, name: &str, shape: &[usize]) -> bool {
         let trained = self.trained();

@@ -122,8 +122,8 @@ impl Optimizer<Tensor> {
             let (parameters, gradients) = (part(values)?, (part(gradients)? * f64::from(scale))?);
             let state = self.state.iter().map(part).collect::<candle_core::Result<Vec<_>>>()?;
             let (parameters, state) = match self.kind {
-                OptimizerKind::Sgd => self.sgd(group, rates, [&parameters, &gradients], &state)?,
-                OptimizerKind::AdamW => self.adamw(group, rates, [&parameters, &gradients], &state)?,
+                OptimizerKind::Sgd => self.sgd(group, rates, &parameters, &gradients, &state)?,
+                OptimizerKind::AdamW => self.adamw(group, rates, &parameters, &gradients, &state)?,
             };
             moved.push(parameters);
             states.iter_mut().zip(state).for_each(|(all, part)| all.push(part));
@@ -133,7 +133,14 @@ impl Optimizer<Tensor> {
     }
 
     /// As [`optim::sgd`] with Nesterov's look-ahead.
-    fn sgd(&self, group: usize, rates: &Rates, [p, g]: [&Tensor; 2], state: &[Tensor]) -> Stepped {
+    fn sgd(
+        &self,
+        group: usize,
+        rates: &Rates,
+        p: &Tensor,
+        g: &Tensor,
+        state: &[Tensor],
+    ) -> candle_core::Result<Stepped> {
         let (lr, momentum) = (f64::from(rates.lr[group]), f64::from(rates.momentum));
         let g = (g + (p * f64::from(self.weight_decay[group]))?)?;
         let velocity = ((&state[0] * momentum)? + &g)?;
@@ -142,7 +149,14 @@ impl Optimizer<Tensor> {
     }
 
     /// As [`optim::adamw`].
-    fn adamw(&self, group: usize, rates: &Rates, [p, g]: [&Tensor; 2], state: &[Tensor]) -> Stepped {
+    fn adamw(
+        &self,
+        group: usize,
+        rates: &Rates,
+        p: &Tensor,
+        g: &Tensor,
+        state: &[Tensor],
+    ) -> candle_core::Result<Stepped> {
         let [lr, beta_1, beta_2] = [rates.lr[group], rates.momentum, BETA_2].map(f64::from);
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let [c1, c2] = [beta_1, beta_2].map(|beta| 1.0 - beta.powi(steps));
@@ -155,7 +169,7 @@ impl Optimizer<Tensor> {
 }
 
 /// Parameters after a step, and the state.
-type Stepped = candle_core::Result<(Tensor, Vec<Tensor>)>;
+type Stepped = (Tensor, Vec<Tensor>);
 
 #[cfg(test)]
 mod tests {

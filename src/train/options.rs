@@ -4,13 +4,18 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 
-use super::{error::TrainError, loss::Gains, optimizer::OptimizerKind};
+use super::{
+    error::TrainError,
+    loss::Gains,
+    optimizer::OptimizerKind,
+    sparsity::{RowSets, Sparsity},
+};
 use crate::{
     data::{Augment, Dataset},
     eval::check_size,
     exec::{Backend, ComputeDtype, ExecError},
     model::Model,
-    options::{Field, Options, Spec, Value, option_names, options},
+    options::{Field, OptionError, Options, Spec, Value, option_names, options},
 };
 
 /// How the learning rate falls from `lr` to `lr · lrf`.
@@ -68,6 +73,14 @@ options! {
         pub close_mosaic: usize = 10, 0..=100_000;
         /// Weights of the detection loss's parts; those not given are [`Gains::for_training`]'s.
         pub gains: Gains = Gains::default();
+        /// Penalty that drives weights to exact zeros: of weights (l1), normalisation scales (slimming), coupled channels
+        /// (group_lasso), or what a plan will remove (growing).
+        pub sparsity: Option<Sparsity> = None;
+        /// Strength λ of the penalty: weights move by the learning rate times λ a step. Unless given 0.01 for l1 and
+        /// group_lasso, 0.1 for slimming, 5 for growing.
+        pub sparsity_strength: Option<f32> = None, 0.0..=1e6;
+        /// Share of the run over which that strength rises from 0.
+        pub sparsity_ramp: f32 = 0.5, 0.0..=1.0;
         /// Seed of data order and augmentation.
         pub seed: u64 = 0;
         /// Folder of the run, such as `runs/fit`, with a number added where it exists already; an empty text keeps nothing.
@@ -80,21 +93,30 @@ options! {
         /// of scripts, and not kept in checkpoints.
         #[serde(skip)]
         pub backend: Option<Backend> = None;
+        /// What group_lasso and growing penalise: see [`crate::prune::coupled_rows`] and [`crate::prune::planned_rows`]. A
+        /// resumed run has them in its checkpoint. No option of scripts, which have a plan.
+        #[serde(skip)]
+        pub rows: Option<RowSets> = None;
     }
 }
 
-/// A choice that scripts do not have.
-impl Field for Option<Backend> {
-    type Limits = ();
+/// Fields that are no options of scripts.
+macro_rules! no_option {
+    ($($type:ty),+) => {$(
+        impl Field for Option<$type> {
+            type Limits = ();
 
-    fn declare(&self, _: &'static str, _: &'static str, _: Option<()>, _: &mut Vec<Spec>) {}
+            fn declare(&self, _: &'static str, _: &'static str, _: Option<()>, _: &mut Vec<Spec>) {}
 
-    fn values(&self, _: &mut Vec<Option<Value>>) {}
+            fn values(&self, _: &mut Vec<Option<Value>>) {}
 
-    fn assign(&mut self, _: &str, _: &str, _: &Value) -> bool {
-        false
-    }
+            fn assign(&mut self, _: &str, _: &str, _: &Value) -> bool {
+                false
+            }
+        }
+    )+};
 }
+no_option!(Backend, RowSets);
 
 impl FitOptions {
     /// The backend that runs the steps of a model on `device`.
@@ -111,6 +133,7 @@ impl FitOptions {
     /// Names the first that does not fit, with what would.
     pub fn validate(&self, model: &Model, data: &Dataset) -> Result<(), TrainError> {
         self.check()?;
+        self.check_sparsity()?;
         check_size(model, self.size)?;
         self.backend_for(&model.device())?;
         let (model_classes, data_classes) = (&model.detector().classes, &data.names);
@@ -122,5 +145,20 @@ impl FitOptions {
             });
         }
         Ok(())
+    }
+
+    /// Whether what is said of sparsity goes together.
+    fn check_sparsity(&self) -> Result<(), OptionError> {
+        match (self.sparsity, self.sparsity_strength) {
+            (None, Some(strength)) => {
+                Err(OptionError::value("sparsity_strength", "a number where there is a sparsity", strength))
+            }
+            // A checkpoint has the rows.
+            (Some(kind), _) if kind.needs_rows() && self.rows.is_none() && self.resume.is_none() => {
+                let expected = "l1, slimming, or what is told the rows it penalises (growing: by a plan)";
+                Err(OptionError::value("sparsity", expected, kind))
+            }
+            (None | Some(_), _) => Ok(()),
+        }
     }
 }

@@ -25,6 +25,10 @@ pub(super) trait Parameters: fmt::Debug + Send + Sync {
     /// Overwrites some of the trained tensors, by name; masked weights stay zero.
     fn overwrite(&mut self, tensors: &Tensors) -> Result<()>;
 
+    /// Overwrites some of the trained tensors as if the last step of the optimiser had given that: their average follows
+    /// at once, and is zero wherever they are.
+    fn step_to(&mut self, tensors: &Tensors, decay: Decay) -> Result<()>;
+
     /// All arrays, on the CPU.
     fn arrays(&self) -> Result<Arrays<'_>>;
 

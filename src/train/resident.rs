@@ -10,6 +10,7 @@ use super::{
     optimizer::Optimizer,
     options::FitOptions,
     parameters::{Arrays, Parameters, Update},
+    schedule::Decay,
 };
 use crate::{
     exec::transfer,
@@ -111,6 +112,23 @@ impl Parameters for Resident {
             changed = (changed * mask)?;
         }
         self.values = Tensor::cat(&[changed, self.values.narrow(0, trained, all - trained)?], 0)?;
+        Ok(())
+    }
+
+    fn step_to(&mut self, tensors: &Tensors, decay: Decay) -> Result<()> {
+        let before = self.values.clone();
+        self.overwrite(tensors)?;
+        let share = f64::from(1.0 - decay.at(self.optimizer.steps));
+        let Some(average) = &self.average else { return Ok(()) };
+        let followed = |name: &str| {
+            let Some(place) = self.layout.place(name).filter(|_| tensors.contains_key(name)) else { return Ok(None) };
+            let part = |array: &Tensor| array.narrow(0, place.start, place.len());
+            let (now, moved) = (part(&self.values)?, (part(&self.values)? - part(&before)?)?);
+            let followed = (part(average)? + (moved * share)?)?.mul(&now.ne(0f32)?.to_dtype(DType::F32)?)?;
+            followed.reshape(tensors[name].dims()).map(Some)
+        };
+        let others = |place: Range<usize>| average.narrow(0, place.start, place.len());
+        self.average = Some(Tensor::cat(&self.layout.pieces(0..self.layout.len(), followed, others)?, 0)?);
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub(super) fn merged(given: &FitOptions, stored: &FitOptions) -> Result<FitOptio
             return Err(CheckpointError::Option { option, stored, given: value.to_string() });
         }
     }
-    Ok(FitOptions { resume: given.resume.clone(), backend: given.backend, ..stored.clone() })
+    Ok(FitOptions { resume: given.resume.clone(), backend: given.backend, rows: given.rows.clone(), ..stored.clone() })
 }
 
 /// Checks that a checkpoint is of the run that would be begun with this model and this identity.

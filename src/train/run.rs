@@ -44,6 +44,9 @@ pub struct Epoch {
     pub validation: Option<Validation>,
     /// Learning rates of the last step: biases, weights, normalisation scales.
     pub lr: [f32; 3],
+    /// What hooks have to say of the averaged model, by name.
+    #[serde(default)]
+    pub figures: Vec<(String, f64)>,
 }
 
 /// How a model did on the validation split.
@@ -84,7 +87,8 @@ pub(super) fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     Ok(numbers.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect())
 }
 
-/// The history as `results.csv`, with the columns that Ultralytics writes; cells of epochs without validation are empty.
+/// The history as `results.csv`, with the columns that Ultralytics writes, then those of hooks; cells of epochs
+/// without validation are empty.
 ///
 /// # Errors
 /// Never in memory; the writer's own type has them.
@@ -95,6 +99,7 @@ pub(super) fn results_csv(parts: &[String], validation_parts: &[String], history
     header.extend(["precision", "recall", "mAP50", "mAP50-95"].map(|metric| format!("metrics/{metric}(B)")));
     header.extend(validation_parts.iter().map(|part| format!("val/{part}")));
     header.extend((0..3).map(|group| format!("lr/pg{group}")));
+    header.extend(history.first().into_iter().flat_map(|row| &row.figures).map(|(name, _)| name.clone()));
     writer.write_record(&header)?;
     for row in history {
         let number = |value: f64| format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_string();
@@ -108,6 +113,7 @@ pub(super) fn results_csv(parts: &[String], validation_parts: &[String], history
             None => record.extend(vec![String::new(); 4 + validation_parts.len()]),
         }
         record.extend(row.lr.iter().map(|lr| format!("{lr}")));
+        record.extend(row.figures.iter().map(|&(_, figure)| number(figure)));
         writer.write_record(&record)?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
@@ -120,7 +126,9 @@ mod tests {
     #[test]
     fn csv_has_ultralytics_columns() {
         let validation = Validation { precision: 0.5, recall: 0.25, map50: 0.4, map: 0.2, losses: vec![0.1, 0.2, 0.3] };
-        let row = Epoch { epoch: 1, seconds: 1.5, losses: vec![0.4, 1.0], validation: None, lr: [0.1, 0.01, 0.01] };
+        let figures = vec![("sparsity/zeros".to_owned(), 0.25)];
+        let row =
+            Epoch { epoch: 1, seconds: 1.5, losses: vec![0.4, 1.0], validation: None, lr: [0.1, 0.01, 0.01], figures };
         let parts = ["box_loss", "cwd_loss"].map(String::from);
         let validation_parts = ["box_loss", "cls_loss", "dfl_loss"].map(String::from);
         let history = [row.clone(), Epoch { epoch: 2, validation: Some(validation), ..row }];
@@ -129,9 +137,9 @@ mod tests {
         assert_eq!(
             lines[0],
             "epoch,time,train/box_loss,train/cwd_loss,metrics/precision(B),metrics/recall(B),metrics/mAP50(B),\
-             metrics/mAP50-95(B),val/box_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2"
+             metrics/mAP50-95(B),val/box_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2,sparsity/zeros"
         );
-        assert_eq!(lines[1], "1,1.5,0.4,1,,,,,,,,0.1,0.01,0.01");
-        assert_eq!(lines[2], "2,1.5,0.4,1,0.5,0.25,0.4,0.2,0.1,0.2,0.3,0.1,0.01,0.01");
+        assert_eq!(lines[1], "1,1.5,0.4,1,,,,,,,,0.1,0.01,0.01,0.25");
+        assert_eq!(lines[2], "2,1.5,0.4,1,0.5,0.25,0.4,0.2,0.1,0.2,0.3,0.1,0.01,0.01,0.25");
     }
 }

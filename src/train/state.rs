@@ -70,7 +70,8 @@ mod tests {
         let validation =
             Validation { precision: 0.5, recall: 0.5, map50: f64::NAN, map: 0.1, losses: vec![f64::NAN, 1.0] };
         let losses = vec![f64::INFINITY, 2.0];
-        let row = Epoch { epoch: 1, seconds: 1.0, losses, validation: Some(validation), lr: [0.1; 3] };
+        let row =
+            Epoch { epoch: 1, seconds: 1.0, losses, validation: Some(validation), lr: [0.1; 3], figures: Vec::new() };
         let state = RunState { sums: vec![f64::NAN], history: vec![row], ..RunState::default() };
         let text = serde_json::to_string(&state).unwrap();
         let again: RunState = serde_json::from_str(&text).unwrap();

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod masks;
+mod sparse;
 mod terms;
 
 use std::{

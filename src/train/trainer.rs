@@ -171,14 +171,31 @@ impl Trainer {
     /// # Errors
     /// For a name or a shape that is not trained.
     pub fn overwrite(&mut self, tensors: &Tensors) -> Result<(), TrainError> {
+        self.check_trained(tensors)?;
+        self.parameters.overwrite(tensors)?;
+        self.refresh()
+    }
+
+    /// Overwrites some of the trained tensors, by name, with what a proximal step makes of them: as if the last step of the
+    /// optimiser had given that. Their average follows at once and is exactly zero wherever they are; masked weights stay
+    /// zero.
+    ///
+    /// # Errors
+    /// For a name or a shape that is not trained.
+    pub fn step_to(&mut self, tensors: &Tensors) -> Result<(), TrainError> {
+        self.check_trained(tensors)?;
+        self.parameters.step_to(tensors, self.decay)?;
+        self.refresh()
+    }
+
+    fn check_trained(&self, tensors: &Tensors) -> Result<(), TrainError> {
         for (name, tensor) in tensors {
             if !self.parameters.layout().has_trained(name, tensor.dims()) {
                 let reason = format!("of shape {:?} is for no trained tensor of that shape", tensor.dims());
                 return Err(TrainError::Extra { what: "value", name: name.clone(), reason });
             }
         }
-        self.parameters.overwrite(tensors)?;
-        self.refresh()
+        Ok(())
     }
 
     /// Takes the tensors from the parameters.

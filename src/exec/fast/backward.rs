@@ -80,7 +80,7 @@ impl Recorded {
                 let tapped = self.gradient_taps.contains(&id);
                 if tapped || observer.wants(id) {
                     let tensor = Tensor::from_slice(&gradient, self.shapes.dims(id), &Device::Cpu)?;
-                    observer::show(graph, observer, id, |observer| observer.gradient(id, &tensor))?;
+                    observer::show_gradient(graph, observer, id, &tensor)?;
                     if tapped {
                         found.taps.insert(id, tensor);
                     }

@@ -1,6 +1,8 @@
 //! Inference: normalisations folded into convolutions once, then steps on buffers that are freed after their last use.
 
-use candle_core::Result;
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
 use espalier_kernels::{
     conv::{self, Epilogue, PackedWeight},
     dtype::ComputeDtype,
@@ -18,7 +20,8 @@ use crate::{
         numbers::with_numbers,
         observer::Observer,
         options::InferenceOptions,
-        schedule::{Feed, Schedule, Source},
+        schedule::{Schedule, Source},
+        shapes::Shapes,
         times::StepTimes,
         values::{self, Values},
         ways::ConvolutionWays,
@@ -91,14 +94,16 @@ impl Prepared {
         Ok(Self { dtype, schedule: Schedule::new(graph, options, |step| work(graph, tensors, step, dtype))? })
     }
 
-    /// Runs on what is given.
+    /// Runs on images (n, channels, h, w), from the values given.
     pub(in crate::exec) fn run(
         &self,
-        feed: Feed<'_>,
+        graph: &Graph,
+        shapes: &Shapes,
+        images: &Tensor,
+        starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
-        let Feed { graph, shapes, .. } = feed;
-        self.schedule.run(feed, observer, |step, work, values, shared| {
+        self.schedule.run((graph, shapes), images, starts, observer, |step, work, values, shared| {
             let inputs = values::inputs(graph, values, step.first())?;
             Value::compute(shapes.of[step.output()], shapes.batch, shared, |result| {
                 self.step(&graph.node(step.first()).op, work, shapes.batch, &inputs, result)

@@ -87,7 +87,7 @@ pub(in crate::exec) fn train(
         recorded.times.forward.push((first, start.elapsed().as_secs_f64()));
         let value = recorded.shapes.in_layer(graph, first, value)?;
         if let Some(tensor) = value.tensor() {
-            observer::show(graph, observer, id, |observer| observer.value(id, tensor))?;
+            observer::show_value(graph, observer, id, tensor)?;
             if kept {
                 outside.insert(id, tensor.clone());
             }

@@ -1,5 +1,7 @@
 //! Inference: normalisations folded into convolutions once; values are freed after their last reader.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Result, Tensor};
 
 use super::ops;
@@ -9,11 +11,12 @@ use crate::{
         fuse::Step,
         observer::Observer,
         options::InferenceOptions,
-        schedule::{Feed, Schedule},
+        schedule::Schedule,
+        shapes::Shapes,
         values::{self, Values},
         ways::ConvolutionWays,
     },
-    graph::{Conv, Graph, Op},
+    graph::{Conv, Graph, NodeId, Op},
     model::{Model, Tensors},
 };
 
@@ -42,24 +45,23 @@ impl Prepared {
         Ok(Self { schedule: Schedule::new(graph, options, |step| work(graph, tensors, step))? })
     }
 
-    /// Runs on what is given.
+    /// Runs on images (n, channels, h, w), from the values given.
     pub(in crate::exec) fn run(
         &self,
-        feed: Feed<'_>,
+        graph: &Graph,
+        shapes: &Shapes,
+        images: &Tensor,
+        starts: &BTreeMap<NodeId, Tensor>,
         observer: &mut dyn Observer,
     ) -> std::result::Result<Values, ExecError> {
-        let graph = feed.graph;
-        let run = self.schedule.run(feed, observer, |step, work, values, _| {
+        let run = self.schedule.run((graph, shapes), images, starts, observer, |step, work, values, _| {
             let inputs: Vec<&Tensor> = values::inputs(graph, values, step.first())?;
             let value = match work {
                 Work::Conv { conv, weight, bias } => ops::convolve(conv, inputs[0], weight, bias.as_ref()),
                 Work::Norm([scale, shift]) => ops::affine(inputs[0], scale, shift),
                 Work::Plain => ops::plain(&graph.node(step.first()).op, &inputs),
             }?;
-            match step.activation(graph) {
-                Some(activation) => ops::activate(activation, &value),
-                None => Ok(value),
-            }
+            step.activation(graph).map_or(Ok(value.clone()), |activation| ops::activate(activation, &value))
         });
         Ok(run?.0)
     }

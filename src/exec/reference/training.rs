@@ -67,7 +67,7 @@ impl Recorded {
         found.tensors = self.variables.iter().filter_map(gradient).collect();
         for (&id, variable) in self.at_nodes.iter().rev() {
             if let Some(gradient) = store.get(variable) {
-                observer::show(graph, observer, id, |observer| observer.gradient(id, gradient))?;
+                observer::show_gradient(graph, observer, id, gradient)?;
                 if self.gradient_taps.contains(&id) {
                     found.taps.insert(id, gradient.detach());
                 }
@@ -127,7 +127,7 @@ pub(in crate::exec) fn train(
             None => Ok(value),
         });
         let value = shapes.in_layer(graph, id, value)?;
-        observer::show(graph, observer, id, |observer| observer.value(id, &value.detach()))?;
+        observer::show_value(graph, observer, id, &value.detach())?;
         values.push(value);
     }
     let values = Values {

@@ -8,7 +8,7 @@ use crate::report::{
     plot::{Panel, Series, plot},
     table::{Column, Table},
 };
-use crate::train::Run;
+use crate::{graph::Role, model::Model, train::Run};
 
 /// A row for each epoch: losses, validation, learning rate.
 pub fn history(run: &Run) -> Table {
@@ -24,6 +24,8 @@ pub fn history(run: &Run) -> Table {
         run.validation_parts.iter().map(|part| Column::new(format!("val_{}", identifier(part)), format!("val {part}"))),
     );
     columns.push(Column::new("lr", "learning rate"));
+    let figures = run.history.first().into_iter().flat_map(|row| &row.figures);
+    columns.extend(figures.map(|(name, _)| Column::new(identifier(name), name)));
     let best = run.best.map(|epoch| format!(" · best epoch {epoch}")).unwrap_or_default();
     let stopped = if run.stopped { " · stopped early" } else { "" };
     let title = format!("{} epochs in {}{best}{stopped}", run.history.len(), Cell::Seconds(run.seconds).human());
@@ -38,6 +40,7 @@ pub fn history(run: &Run) -> Table {
             (0..run.validation_parts.len()).map(|at| found.and_then(|found| found.losses.get(at)).copied().into()),
         );
         row.push(Cell::Float(epoch.lr[1].into()));
+        row.extend(epoch.figures.iter().map(|&(_, figure)| Cell::Float(figure)));
         table.push(row);
     }
     table
@@ -79,7 +82,82 @@ pub fn plot_run(run: &Run, path: &Path) -> Result<()> {
     plot(&run_panels(run), path)
 }
 
+/// Draws the magnitudes of the normalisation scales of a model before and after training into an `.svg` or `.png` file: in
+/// falling order, and how many lie where.
+///
+/// # Errors
+/// A model without normalisations, another ending, a file that cannot be written.
+pub fn plot_scales(before: &Model, after: &Model, path: &Path) -> Result<()> {
+    plot(&scale_panels([("before", before), ("after", after)])?, path)
+}
+
+/// How many bars the histogram of scales has.
+const BARS: usize = 40;
+
+fn scale_panels(models: [(&str, &Model); 2]) -> Result<[Panel; 2]> {
+    let scales = models.iter().map(|(name, model)| Ok((*name, scales(model)?))).collect::<Result<Vec<_>>>()?;
+    let largest = scales.iter().flat_map(|(_, scales)| scales).fold(0.0f64, |most, &scale| most.max(scale));
+    let width = if largest > 0.0 { largest / BARS as f64 } else { 1.0 };
+    let sorted = scales.iter().map(|(name, scales)| {
+        let zeros = scales.iter().filter(|&&scale| scale == 0.0).count();
+        let share = |at: usize| 100.0 * at as f64 / scales.len().max(1) as f64;
+        let points = scales.iter().enumerate().map(|(at, &scale)| (share(at), scale)).collect();
+        Series { name: format!("{name} ({zeros} of {} are zero)", scales.len()), points }
+    });
+    let counted = scales.iter().map(|(name, scales)| {
+        let mut counts = [0usize; BARS];
+        scales.iter().for_each(|scale| counts[((scale / width) as usize).min(BARS - 1)] += 1);
+        let middle = |at: usize| (at as f64 + 0.5) * width;
+        let points = counts.iter().enumerate().map(|(at, &count)| (middle(at), count as f64)).collect();
+        Series { name: (*name).to_owned(), points }
+    });
+    let panel = |title: &str, x: &str, series| Panel { title: title.into(), x: x.into(), series };
+    Ok([
+        panel("normalisation scales in falling order", "share of the channels, %", sorted.collect()),
+        panel("normalisation scales: how many lie where", "|scale|", counted.collect()),
+    ])
+}
+
+/// Magnitudes of all normalisation scales of a model, largest first.
+fn scales(model: &Model) -> Result<Vec<f64>> {
+    let owned = model.graph().parameters().filter(|(_, _, parameter)| parameter.role == Role::NormScale);
+    let mut all = Vec::new();
+    for (_, name, _) in owned {
+        let values = model.tensors()[&name].flatten_all()?.to_vec1::<f32>()?;
+        all.extend(values.into_iter().map(|scale| f64::from(scale.abs())));
+    }
+    all.sort_by(|a, b| b.total_cmp(a));
+    Ok(all)
+}
+
 fn identifier(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     name.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::tiny_detector;
+
+    #[test]
+    fn scales_are_drawn_in_falling_order_and_counted() {
+        let before = tiny_detector(2);
+        let mut tensors = before.tensors().clone();
+        let name = tensors.keys().find(|name| name.ends_with("bn.weight")).unwrap().clone();
+        let count = tensors[&name].elem_count();
+        let scales: Vec<f32> = (0..count).map(|channel| channel as f32 * -0.5).collect();
+        tensors.insert(name, candle_core::Tensor::new(scales, &before.device()).unwrap());
+        let after = before.with_tensors(tensors).unwrap();
+        let [sorted, counted] = scale_panels([("before", &before), ("after", &after)]).unwrap();
+        let series = &sorted.series[1];
+        assert_eq!(series.name, format!("after (1 of {count} are zero)"));
+        let largest = (count - 1) as f64 * 0.5;
+        assert_eq!((series.points[0], series.points[count - 1].1), ((0.0, largest), 0.0));
+        for series in counted.series {
+            assert_eq!(series.points.iter().map(|(_, count)| count).sum::<f64>(), count as f64);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        plot_scales(&before, &after, &folder.path().join("scales.png")).unwrap();
+    }
 }

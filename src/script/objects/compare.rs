@@ -24,7 +24,7 @@ pub fn bind(api: &mut Api) {
 static COMPARE: LazyLock<OptionSet> = LazyLock::new(|| {
     // `size` and `batch` are those of the speed measurement first; evaluation has the same size and its own batch.
     OptionSet::function("compare")
-        .object::<Dataset>("data", "Adds precision, recall and mAP on it")
+        .object::<Dataset>("data", "adds precision, recall and mAP on it")
         .group::<LatencyOption>()
         .group::<BenchOptions>()
         .group::<EvaluateOptions>()

@@ -11,7 +11,6 @@ use super::table::row_map;
 use crate::data::read_image;
 use crate::eval::{Detection, EvalError, PredictOptions, Predictor};
 use crate::model::Model;
-use crate::progress::Progress;
 use crate::report::{LabelledBox, Table, View, detections, draw_boxes, save_picture};
 use crate::script::api::Api;
 use crate::script::failure::raise;
@@ -31,26 +30,10 @@ pub struct Detections {
 }
 
 impl Detections {
-    /// Looks at images with a model that is made ready once.
-    pub fn find(
-        model: &Model,
-        paths: &[PathBuf],
-        options: &PredictOptions,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Self>, EvalError> {
-        let predictor = Predictor::new(model, *options)?;
-        progress.start("predict", Some(paths.len() as u64));
-        let found = paths.iter().enumerate().map(|(done, path)| {
-            if progress.stop_requested() {
-                return Err(EvalError::Stopped { what: "images", done, total: paths.len() });
-            }
-            let found = predictor.predict_file(path)?;
-            progress.advance(done as u64 + 1, "");
-            Ok(Self { path: path.clone(), found, classes: model.detector().classes.clone() })
-        });
-        let found = found.collect();
-        progress.finish();
-        found
+    /// Looks at an image.
+    pub fn find(model: &Model, path: &Path, options: &PredictOptions) -> Result<Self, EvalError> {
+        let found = Predictor::new(model, *options)?.predict_file(path)?;
+        Ok(Self { path: path.into(), found, classes: model.detector().classes.clone() })
     }
 
     fn table(&self) -> Table {
@@ -107,37 +90,5 @@ mod functions {
         let mut image = read_image(&detections.path).map_err(raise)?;
         draw_boxes(&mut image, &detections.boxes()).map_err(raise)?;
         save_picture(&image, Path::new(path.as_str())).map_err(raise)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Asks to stop after so many images.
-    struct StopAfter(std::sync::atomic::AtomicU64);
-
-    impl Progress for StopAfter {
-        fn advance(&self, _: u64, _: &str) {
-            self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-        }
-
-        fn stop_requested(&self) -> bool {
-            self.0.load(std::sync::atomic::Ordering::SeqCst) == 0
-        }
-    }
-
-    #[test]
-    fn it_stops_between_images_when_asked_to() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("grey.png");
-        image::RgbImage::from_pixel(32, 32, image::Rgb([114; 3])).save(&path).unwrap();
-        let options = PredictOptions { size: 32, ..PredictOptions::default() };
-        let find = |images: usize, limit: u64| {
-            let paths = vec![path.clone(); images];
-            Detections::find(&crate::io::teacher().unwrap(), &paths, &options, &StopAfter(limit.into()))
-        };
-        assert_eq!(find(2, 3).unwrap().len(), 2);
-        assert_eq!(find(3, 2).err().unwrap().to_string(), "stopped after 2 of 3 images");
     }
 }

@@ -69,8 +69,8 @@ mod functions {
         options: Map,
     ) -> ScriptResult<Run> {
         let state = State::of(&context);
-        let options = read_fit(&FIT.read(options, state.seed())?);
-        with_curves(distiller.fit(&data, &options, state.progress.as_ref()).map_err(raise)?)
+        let options = read_fit(&FIT.read(options, state.seed())?, distiller.student())?;
+        with_curves(distiller.fit(&data, &options, state.progress.as_ref()).map_err(raise)?, distiller.student())
     }
 }
 

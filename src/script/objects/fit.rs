@@ -5,16 +5,18 @@ use std::sync::LazyLock;
 use rhai::Map;
 use rhai::plugin::*;
 
+use super::pruner::ShownPlan;
 use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::model::Model;
 use crate::options::Value;
-use crate::report::plot_run;
+use crate::prune::{coupled_rows, planned_rows};
+use crate::report::{plot_run, plot_scales};
 use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::options::{Given, OptionSet};
 use crate::script::state::State;
-use crate::train::{FitOptions, Run, fit};
+use crate::train::{FitOptions, Run, Sparsity, fit};
 
 pub fn bind(api: &mut Api) {
     api.options(&FIT);
@@ -25,23 +27,40 @@ static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method
 
 /// How a model is trained; the run is kept in `folder` unless that is given.
 pub fn fit_options(set: OptionSet, folder: &str) -> OptionSet {
-    set.group::<FitOptions>().default("folder", Value::Text(folder.into()))
+    let set = set.group::<FitOptions>().default("folder", Value::Text(folder.into()));
+    set.object::<ShownPlan>("plan", "what sparsity growing shrinks: the channels that the plan removes")
 }
 
-/// The training options that were given. A resumed run has a seed of its own.
-pub fn read_fit(given: &Given) -> FitOptions {
-    let options: FitOptions = given.group();
-    match options.resume.is_some() && given.value("seed").is_none() {
-        true => FitOptions { seed: FitOptions::default().seed, ..options },
-        false => options,
+/// The training options that were given for a model. A resumed run has a seed of its own.
+pub fn read_fit(given: &Given, model: &Model) -> ScriptResult<FitOptions> {
+    let mut options: FitOptions = given.group();
+    if options.resume.is_some() && given.value("seed").is_none() {
+        options.seed = FitOptions::default().seed;
     }
+    let plan = given.object::<ShownPlan>("plan");
+    options.rows = match (plan, options.sparsity) {
+        (Some(shown), Some(Sparsity::Growing)) => Some(planned_rows(model, &shown.plan).map_err(raise)?),
+        // The run that is resumed may be one of sparsity growing.
+        (Some(shown), None) if options.resume.is_some() => Some(planned_rows(model, &shown.plan).map_err(raise)?),
+        (Some(_), _) => return Err(given.wrong("plan", "a Plan together with sparsity: \"growing\"")),
+        (None, Some(Sparsity::Growing)) if options.resume.is_none() => {
+            return Err(given.wrong("sparsity", "\"growing\" together with a plan, such as plan: p.plan()"));
+        }
+        (None, Some(Sparsity::GroupLasso)) => Some(coupled_rows(model).map_err(raise)?),
+        (None, _) => None,
+    };
+    Ok(options)
 }
 
-/// Adds the curves to a run's folder.
-pub fn with_curves(run: Run) -> ScriptResult<Run> {
+/// Adds the curves to a run's folder, and of sparse training the normalisation scales before and after.
+pub fn with_curves(run: Run, before: &Model) -> ScriptResult<Run> {
     if let Some(folder) = run.folder.as_ref().filter(|_| !run.history.is_empty()) {
-        for name in ["curves.svg", "curves.png"] {
-            plot_run(&run, &folder.join(name)).map_err(raise)?;
+        let sparse = run.history.iter().any(|row| row.figures.iter().any(|(name, _)| name.starts_with("sparsity/")));
+        for format in ["svg", "png"] {
+            plot_run(&run, &folder.join(format!("curves.{format}"))).map_err(raise)?;
+            if sparse {
+                plot_scales(before, &run.last, &folder.join(format!("scales.{format}"))).map_err(raise)?;
+            }
         }
     }
     Ok(run)
@@ -54,7 +73,7 @@ mod functions {
     #[rhai_fn(name = "fit", pure, return_raw)]
     pub fn fit_with(context: NativeCallContext, model: &mut Model, data: Dataset, options: Map) -> ScriptResult<Run> {
         let state = State::of(&context);
-        let options = read_fit(&FIT.read(options, state.seed())?);
-        with_curves(fit(model, &data, &options, state.progress.as_ref()).map_err(raise)?)
+        let options = read_fit(&FIT.read(options, state.seed())?, model)?;
+        with_curves(fit(model, &data, &options, state.progress.as_ref()).map_err(raise)?, model)
     }
 }

@@ -1,7 +1,6 @@
 //! What belongs to no object: printing, help, the seed, the device, leaving.
 
 use rhai::plugin::*;
-use rhai::{Array, Map};
 
 use super::result::ScriptResult;
 use crate::script::api::Api;
@@ -13,19 +12,51 @@ use crate::script::state::State;
 pub fn bind(api: &mut Api) {
     api.object::<ErrorValue>();
     api.functions(exported_manifest!(functions));
-    // The language prints these itself, as text; a function for any value would not be asked.
-    api.printed::<ImmutableString>().printed::<Array>().printed::<Map>();
-    api.printed::<f64>().printed::<bool>().printed::<char>().printed::<()>();
 }
 
 #[export_module(manifest)]
 mod functions {
-    use rhai::{Dynamic, ImmutableString};
+    use rhai::{Array, Dynamic, ImmutableString, Map};
 
     /// Shows a value: tables as tables, everything else as text; with `--json` as a line of JSON.
     #[rhai_fn(name = "print")]
     pub fn print(context: NativeCallContext, value: Dynamic) -> ImmutableString {
         State::of(&context).text(&value).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_string(context: NativeCallContext, value: ImmutableString) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_array(context: NativeCallContext, value: Array) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_map(context: NativeCallContext, value: Map) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_float(context: NativeCallContext, value: f64) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_flag(context: NativeCallContext, value: bool) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_char(context: NativeCallContext, value: char) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
+    }
+
+    #[rhai_fn(name = "print")]
+    pub fn print_unit(context: NativeCallContext, value: ()) -> ImmutableString {
+        State::of(&context).text(&value.into()).into()
     }
 
     /// Lists everything that can be called.

@@ -1,6 +1,6 @@
 //! Models in scripts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use rhai::plugin::*;
@@ -310,35 +310,9 @@ mod functions {
         image: ImmutableString,
         options: Map,
     ) -> ScriptResult<Detections> {
-        let mut found = find(&context, model, vec![image.as_str().into()], options)?;
-        found.pop().ok_or_else(|| raise_text("nothing was found out about the image"))
+        let options = PREDICT.read(options, State::of(&context).seed())?.group();
+        Detections::find(model, Path::new(image.as_str()), &options).map_err(raise)
     }
-
-    /// The boxes in image files, of each as `predict` gives them: an array as long. The model is made ready once.
-    #[rhai_fn(name = "predict", pure, return_raw)]
-    pub fn predict_all(
-        context: NativeCallContext,
-        model: &mut Model,
-        images: Array,
-        options: Map,
-    ) -> ScriptResult<Array> {
-        let paths = images.into_iter().map(|image| image.into_string().map(PathBuf::from));
-        let paths = paths.collect::<Result<_, _>>();
-        let paths =
-            paths.map_err(|found| raise_text(format!("images are the paths of their files, not of type {found}")))?;
-        Ok(find(&context, model, paths, options)?.into_iter().map(Dynamic::from).collect())
-    }
-}
-
-fn find(
-    context: &NativeCallContext,
-    model: &Model,
-    paths: Vec<PathBuf>,
-    options: Map,
-) -> ScriptResult<Vec<Detections>> {
-    let state = State::of(context);
-    let options = PREDICT.read(options, state.seed())?.group();
-    Detections::find(model, &paths, &options, state.progress.as_ref()).map_err(raise)
 }
 
 fn on_device(context: &NativeCallContext, model: Model) -> ScriptResult<Model> {

@@ -57,8 +57,8 @@ impl Object for Pruner {
 
 /// A plan, and what it would do to its model.
 #[derive(Clone)]
-struct ShownPlan {
-    plan: Plan,
+pub struct ShownPlan {
+    pub plan: Plan,
     report: PlanReport,
 }
 
