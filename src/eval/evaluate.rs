@@ -110,7 +110,7 @@ pub fn evaluate_with(
 ) -> Result<Metrics, EvalError> {
     let _memory = Borrowing::begin();
     let start = Instant::now();
-    let split = check(model, dataset, options)?;
+    let split = check_evaluation(model, dataset, options)?;
     progress.start("evaluate", Some(split.samples.len() as u64));
     let result = run(model, split, options, progress, each);
     progress.finish();
@@ -132,7 +132,15 @@ pub fn evaluate_with(
     })
 }
 
-fn check<'a>(model: &Model, dataset: &'a Dataset, options: &EvaluateOptions) -> Result<&'a Arc<Split>, EvalError> {
+/// Checks options, classes and labels; gives the split.
+///
+/// # Errors
+/// Options out of range, classes that differ, a split that is not there or has no labels.
+pub(crate) fn check_evaluation<'a>(
+    model: &Model,
+    dataset: &'a Dataset,
+    options: &EvaluateOptions,
+) -> Result<&'a Arc<Split>, EvalError> {
     options::check(model, options, options.size)?;
     let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
     if known != labelled {
@@ -155,12 +163,6 @@ fn run(
 ) -> Result<(Vec<ImageResult>, Seconds), EvalError> {
     let device = model.device();
     let network = Inference::new(model, &[])?;
-    let iou = options.iou.unwrap_or(match model.detector().head {
-        Head::Anchors { .. } => 0.6,
-        Head::Distribution { .. } => 0.7,
-    });
-    let decoding = DecodeOptions { confidence: options.conf, multi_label: true };
-    let nms = NmsOptions { iou, max_detections: options.max_det, ..NmsOptions::default() };
     let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
     let mut results = Vec::with_capacity(split.samples.len());
     let mut batches = Batches::eval(split, options.size, options.batch)?;
@@ -171,13 +173,7 @@ fn run(
         let outputs = network.run(&transfer::up_one(&batch.images, &device)?)?.outputs;
         device.synchronize()?;
         let run = Instant::now();
-        let candidates = decode(model.detector(), &outputs, decoding)?;
-        let origins = batch.origins.par_iter();
-        let images = candidates
-            .into_par_iter()
-            .zip(origins)
-            .map(|(candidates, origin)| image_result(suppress(candidates, nms), origin, &split.samples[origin.sample]));
-        results.par_extend(images);
+        results.extend(image_results(model, &outputs, &batch, split, options)?);
         waited += arrived - before;
         inferred += run - arrived;
         suppressed += run.elapsed();
@@ -195,6 +191,29 @@ fn run(
         ..Seconds::default()
     };
     Ok((results, seconds))
+}
+
+/// What raw outputs for a batch say of each of its images, beside the labels.
+///
+/// # Errors
+/// Outputs that are not those of the detector.
+pub(crate) fn image_results(
+    model: &Model,
+    outputs: &[Tensor],
+    batch: &Batch,
+    split: &Split,
+    options: &EvaluateOptions,
+) -> Result<Vec<ImageResult>, EvalError> {
+    let iou = options.iou.unwrap_or(match model.detector().head {
+        Head::Anchors { .. } => 0.6,
+        Head::Distribution { .. } => 0.7,
+    });
+    let decoding = DecodeOptions { confidence: options.conf, multi_label: true };
+    let nms = NmsOptions { iou, max_detections: options.max_det, ..NmsOptions::default() };
+    let candidates = decode(model.detector(), outputs, decoding)?.into_par_iter().zip(batch.origins.par_iter());
+    let images = candidates
+        .map(|(candidates, origin)| image_result(suppress(candidates, nms), origin, &split.samples[origin.sample]));
+    Ok(images.collect())
 }
 
 /// Detections and labels of an image in its own pixels.

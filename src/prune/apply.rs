@@ -2,10 +2,15 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{error::PruneError, groups::Groups, plan::Plan, removal::Removal};
+use super::{
+    error::PruneError,
+    groups::{ChannelId, Groups},
+    plan::Plan,
+    removal::Removal,
+};
 use crate::{
     exec,
-    graph::{Axis, Graph},
+    graph::{Axis, Graph, NodeId},
     model::{Model, Tensors},
 };
 
@@ -49,9 +54,24 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
 pub fn zero(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     let groups = Groups::of(model.graph())?;
     let removal = Removal::of(plan, model.graph(), &groups)?;
+    zeroed(model, &groups, |_| true, |channel| removal.removes(channel))
+}
+
+/// The same model with coupled channels held at zero in the layers that `layers` chooses: filters, biases, normalisation
+/// scales and shifts.
+///
+/// # Errors
+/// A tensor operation that fails.
+pub(super) fn zeroed(
+    model: &Model,
+    groups: &Groups,
+    layers: impl Fn(NodeId) -> bool,
+    removes: impl Fn(ChannelId) -> bool,
+) -> Result<Model, PruneError> {
     let mut tensors = model.tensors().clone();
-    for (id, name, parameter) in model.graph().parameters().filter(|(_, _, parameter)| parameter.role.is_trainable()) {
-        let factor = |&channel| if removal.removes(channel) { 0.0 } else { 1.0 };
+    let trained = model.graph().parameters().filter(|(id, _, parameter)| parameter.role.is_trainable() && layers(*id));
+    for (id, name, parameter) in trained {
+        let factor = |&channel| if removes(channel) { 0.0 } else { 1.0 };
         let factors: Vec<f32> = groups.labels(id).iter().map(factor).collect();
         let axes = parameter.axes.iter().map(|&axis| if axis == Axis::Out { factors.len() } else { 1 });
         let shape: Vec<usize> = axes.collect();

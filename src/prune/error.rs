@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{criteria::Strategy, granularity::Granularity};
+use super::{criteria::Strategy, granularity::Granularity, scan_error::ScanError};
 use crate::{
     data::DataError, eval::EvalError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError,
     options::OptionError,
@@ -213,6 +213,9 @@ pub enum PruneError {
     /// What flows through the model could not be measured.
     #[error(transparent)]
     Measure(#[from] EvalError),
+    /// A scan could not be made, kept or used.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -18,6 +18,8 @@ mod recalibrate;
 mod removal;
 mod report;
 mod rows;
+mod scan;
+mod scan_error;
 mod select;
 mod union_find;
 
@@ -35,6 +37,8 @@ pub use pruner::{Pruner, ScoreRow};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
 pub use report::{PlanReport, PlanRow};
 pub use rows::{coupled_rows, planned_rows};
+pub use scan::{Correlation, Scan, ScanCell, ScanMetric, ScanOptions, ScanRow, ScanUnit, spearman};
+pub use scan_error::ScanError;
 
 #[cfg(test)]
 mod criteria_tests;

@@ -2,9 +2,11 @@
 
 mod cell;
 mod draw;
+mod drawing;
 mod error;
 mod export;
 mod font;
+mod heat_map;
 mod picture;
 mod plot;
 mod render;
@@ -16,13 +18,14 @@ mod terminal;
 pub use cell::Cell;
 pub use draw::{LabelledBox, class_colour, draw_boxes};
 pub use error::{Error, Result};
+pub use heat_map::{HeatMap, plot_heat_map};
 pub use picture::save_picture;
 pub use plot::{Panel, Series, plot};
 pub use render::View;
 pub use sheet::contact_sheet;
 pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
-    Extras, bench_layers, bench_report, comparison, criteria, dataset_summary, detections, filters, headline, history,
-    layers, metrics, plan, plot_run, plot_scales, run_panels, scores, summary,
+    Extras, bench_layers, bench_report, comparison, correlation, criteria, dataset_summary, detections, filters,
+    headline, history, layers, metrics, plan, plot_run, plot_scales, plot_scan, run_panels, scan, scores, summary,
 };
 pub use terminal::{curves, histogram, terminal_width};

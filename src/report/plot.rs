@@ -6,10 +6,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{
+    drawing::{Drawing, Refusal, save_drawing},
     error::{Error, Result},
-    picture::save_picture,
 };
-use crate::io::atomic_write;
 
 /// A line over points, such as a loss over epochs. Points that are not finite are left out.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,25 +68,25 @@ pub fn plot(panels: &[Panel], path: &Path) -> Result<()> {
     }
     let columns = if panels.len() == 1 { 1 } else { 2 };
     let rows = panels.len().div_ceil(columns);
-    let size = (columns as u32 * PANEL.0, rows as u32 * PANEL.1);
-    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-    let bytes = match ending.as_deref() {
-        Some("svg") => {
-            let mut text = String::new();
-            draw(&SVGBackend::with_string(&mut text, size).into_drawing_area(), &panels, (rows, columns), path)?;
-            text.into_bytes()
-        }
-        Some("png") => {
-            let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
-            let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
-            draw(&area, &panels, (rows, columns), path)?;
-            drop(area);
-            let picture = image::RgbImage::from_raw(size.0, size.1, pixels).ok_or(Error::NothingToPlot)?;
-            return save_picture(&picture, path);
-        }
-        _ => return Err(Error::PictureFormat { path: path.into() }),
-    };
-    Ok(atomic_write(path, |file| file.write_all(&bytes))?)
+    save_drawing(&Panels { panels, rows, columns }, path)
+}
+
+/// Panels beside and below each other.
+struct Panels<'a> {
+    panels: Vec<&'a Panel>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Drawing for Panels<'_> {
+    fn size(&self) -> (u32, u32) {
+        (self.columns as u32 * PANEL.0, self.rows as u32 * PANEL.1)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> std::result::Result<(), Refusal<B>> {
+        let areas = area.split_evenly((self.rows, self.columns));
+        self.panels.iter().zip(&areas).try_for_each(|(panel, area)| draw_panel(area, panel, super::font::family()))
+    }
 }
 
 /// Width and height of a panel in pixels.
@@ -104,25 +103,11 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-fn draw<B: DrawingBackend>(
-    area: &DrawingArea<B, Shift>,
-    panels: &[&Panel],
-    (rows, columns): (usize, usize),
-    path: &Path,
-) -> Result<()> {
-    let font = super::font::family();
-    area.fill(&WHITE).map_err(|error| failed(path, error))?;
-    for (panel, area) in panels.iter().zip(area.split_evenly((rows, columns))) {
-        draw_panel(&area, panel, font).map_err(|error| failed(path, error))?;
-    }
-    area.present().map_err(|error| failed(path, error))
-}
-
 fn draw_panel<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     panel: &Panel,
     font: &str,
-) -> std::result::Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+) -> std::result::Result<(), Refusal<B>> {
     let Some([xs, ys]) = panel.bounds() else { return Ok(()) };
     let margin = (ys.1 - ys.0) * 0.06;
     let mut chart = ChartBuilder::on(area)
@@ -190,10 +175,6 @@ fn legend_place(panel: &Panel, xs: (f64, f64), ys: (f64, f64)) -> SeriesLabelPos
     };
     let best = corners.into_iter().min_by_key(|(_, right, upper)| inside(*right, *upper));
     best.map_or(SeriesLabelPosition::UpperRight, |(place, _, _)| place)
-}
-
-fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::Draw { path: path.into(), message: error.to_string() }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod model;
 mod pruner;
 mod result;
 mod run;
+mod scan;
 mod table;
 
 use super::api::Api;
@@ -27,6 +28,7 @@ pub fn bind(api: &mut Api) {
     bench::bind(api);
     compare::bind(api);
     pruner::bind(api);
+    scan::bind(api);
     fit::bind(api);
     run::bind(api);
     distiller::bind(api);
