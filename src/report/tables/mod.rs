@@ -12,5 +12,4 @@ pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
 pub use prune::{criteria, plan, scores};
 pub use run::{history, plot_run, plot_scales, run_panels};
-pub use run::{history, plot_run, run_panels};
 pub use scan::{correlation, plot_scan, scan};
