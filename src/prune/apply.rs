@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
+    depth,
     error::PruneError,
     groups::{ChannelId, Groups},
     plan::Plan,
@@ -14,7 +15,7 @@ use crate::{
     model::{Model, Tensors},
 };
 
-/// A new model without the plan's channels. The model given is not changed.
+/// A new model without the plan's channels and branches. The model given is not changed.
 ///
 /// # Errors
 /// Where the plan does not fit, or the result does not pass its check: graph and tensors must fit together, shapes must
@@ -39,22 +40,24 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
         let tensor = sliced(&model.tensors()[&name])?;
         tensors.insert(name, tensor);
     }
-    let step = step(model, &graph, plan)?;
     let pruned = Model::new(graph, tensors, model.detector().clone(), model.provenance().clone())?;
-    let pruned = pruned.with_masks(masks)?.with_step(step);
+    let pruned = depth::without(&pruned.with_masks(masks)?, &plan.branches)?;
+    let step = step(model, pruned.graph(), plan)?;
+    let pruned = pruned.with_step(step);
     check(&pruned)?;
     Ok(pruned)
 }
 
-/// The same model with the plan's channels held at zero instead of removed: filters, biases, normalisation scales and
-/// shifts. Its outputs are those of [`apply`]'s model, to rounding.
+/// The same model with the plan's channels and branches held at zero instead of removed: filters, biases, normalisation scales
+/// and shifts. Its outputs are those of [`apply`]'s model, to rounding.
 ///
 /// # Errors
 /// Where the plan does not fit.
 pub fn zero(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     let groups = Groups::of(model.graph())?;
     let removal = Removal::of(plan, model.graph(), &groups)?;
-    zeroed(model, &groups, |_| true, |channel| removal.removes(channel))
+    let model = zeroed(model, &groups, |_| true, |channel| removal.removes(channel))?;
+    depth::zeroed(&model, &plan.branches)
 }
 
 /// The same model with coupled channels held at zero in the layers that `layers` chooses: filters, biases, normalisation

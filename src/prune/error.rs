@@ -184,6 +184,16 @@ pub enum PruneError {
     /// A plan from which nothing follows.
     #[error("the plan removes no channel; make one that does, with granularity channel or filter")]
     NothingGoes,
+    /// A residual branch that is not there.
+    #[error("there is no residual branch `{name}`{hint}; there are {known}")]
+    NoSuchBranch {
+        /// The name.
+        name: String,
+        /// What may have been meant, or nothing.
+        hint: String,
+        /// The names there are.
+        known: String,
+    },
     /// The pruned model does not run as it should: a fault of pruning itself.
     #[error("the pruned model failed its check: {0}")]
     Check(String),

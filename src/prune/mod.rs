@@ -6,6 +6,7 @@
 mod apply;
 mod cost;
 mod criteria;
+mod depth;
 mod error;
 mod granularity;
 mod groups;
@@ -28,6 +29,7 @@ pub use criteria::{
     About, CRITERIA, ChannelActivations, Context, Criterion, Data, Form, Measured, Needs, Part, PruneData, Reduce,
     Scores, Strategy, WeightScores, channel_scores, criterion, criterion_for, default_criterion, score, weight_scores,
 };
+pub use depth::{Branch, branches};
 pub use error::PruneError;
 pub use granularity::Granularity;
 pub use groups::{ChannelId, Group, GroupId, Groups};

@@ -1,13 +1,17 @@
 //! A plan: which channels go. It can be printed, saved, edited and replayed.
 
-use std::{collections::BTreeMap, io::Write, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::PruneError;
 use crate::io::atomic_write;
 
-/// Which channels of which layers go. What is coupled to them (normalisations, residual partners, the columns of readers)
+/// Which channels of which layers, and which residual branches, go. What is coupled to them (normalisations, residual partners, the columns of readers)
 /// follows when the plan is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +24,9 @@ pub struct Plan {
     pub size: usize,
     /// By name of a convolution: what happens to its filters.
     pub layers: BTreeMap<String, LayerPlan>,
+    /// Residual branches that go as a whole, by the names of their modules; see [`branches`](super::branches).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub branches: BTreeSet<String>,
 }
 
 /// What happens to a convolution's filters.

@@ -1,8 +1,10 @@
 //! What a plan would do, layer by layer and in all.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
-use super::{error::PruneError, groups::Groups, plan::Plan, removal::Removal};
+use super::{depth::Rewrite, error::PruneError, groups::Groups, plan::Plan, removal::Removal};
 use crate::{
     graph::{Cost, Node, NodeId, Role},
     model::Model,
@@ -56,20 +58,28 @@ impl Plan {
     pub fn report(&self, model: &Model) -> Result<PlanReport, PruneError> {
         let graph = model.graph();
         let groups = Groups::of(graph)?;
-        let pruned = Removal::of(self, graph, &groups)?.graph(graph, &groups)?;
+        let narrow = Removal::of(self, graph, &groups)?.graph(graph, &groups)?;
+        let pruned = Rewrite::of(&narrow, &self.branches)?.graph;
         let image = [self.size; 2];
         let (before, after) = (graph.costs(image)?, pruned.costs(image)?);
         let consumers = graph.consumers();
+        let place: HashMap<&str, NodeId> =
+            pruned.nodes().iter().enumerate().map(|(id, node)| (node.name.as_str(), id)).collect();
+        // What is no longer there costs nothing.
+        let now = |id: NodeId| place.get(graph.node(id).name.as_str()).map_or(Cost::default(), |&id| after[id]);
         let row = |(id, node): (NodeId, &Node)| {
-            let (old, new) = (node.op.as_conv()?, pruned.node(id).op.as_conv()?);
+            let old = node.op.as_conv()?;
+            let new = place.get(node.name.as_str()).and_then(|&id| pruned.node(id).op.as_conv());
             let norms = consumers[id].iter().filter(|&&reader| graph.node(reader).op.owns(Role::NormScale));
-            let params = |costs: &[Cost]| costs[id].params + norms.clone().map(|&norm| costs[norm].params).sum::<u64>();
+            let params = |cost: &dyn Fn(NodeId) -> Cost| {
+                cost(id).params + norms.clone().map(|&norm| cost(norm).params).sum::<u64>()
+            };
             Some(PlanRow {
                 layer: node.name.clone(),
-                inputs: [old.in_channels, new.in_channels],
-                channels: [old.out_channels, new.out_channels],
-                params: [params(&before), params(&after)],
-                macs: [before[id].macs, after[id].macs],
+                inputs: [old.in_channels, new.map_or(0, |conv| conv.in_channels)],
+                channels: [old.out_channels, new.map_or(0, |conv| conv.out_channels)],
+                params: [params(&|id| before[id]), params(&now)],
+                macs: [before[id].macs, now(id).macs],
             })
         };
         let sum = |costs: &[Cost]| costs.iter().fold(Cost::default(), |sum, &cost| sum + cost);
