@@ -21,6 +21,9 @@ pub struct Correlation {
     pub channels: usize,
     /// Spearman's rank correlation between scores and measured rises, from -1 to 1; none where either is constant.
     pub spearman: Option<f64>,
+    /// The same with the magnitudes of the rises, which is what scores that square or take magnitudes guess (Molchanov et al.
+    /// 2017 call it oracle-abs).
+    pub magnitude: Option<f64>,
 }
 
 impl Scan {
@@ -41,7 +44,13 @@ impl Scan {
                 Some((scores.iter().find(own)?.score, cell.drop))
             };
             let (scores, rises): (Vec<f64>, Vec<f64>) = row.cells.iter().filter_map(score).unzip();
-            Correlation { group: row.group.clone(), channels: rises.len(), spearman: spearman(&scores, &rises) }
+            let magnitudes: Vec<f64> = rises.iter().map(|rise| rise.abs()).collect();
+            Correlation {
+                group: row.group.clone(),
+                channels: rises.len(),
+                spearman: spearman(&scores, &rises),
+                magnitude: spearman(&scores, &magnitudes),
+            }
         };
         Ok(self.rows.iter().map(row).collect())
     }

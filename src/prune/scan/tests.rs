@@ -242,6 +242,8 @@ fn the_oracle_leaves_each_channel_out_and_judges_criteria() {
     let own: Vec<f64> = scores.iter().filter(|score| score.group == row.group).map(|score| score.score).collect();
     let rises: Vec<f64> = row.cells.iter().map(|cell| cell.drop).collect();
     assert_eq!(found[0].spearman, spearman(&own, &rises));
+    let magnitudes: Vec<f64> = rises.iter().map(|rise| rise.abs()).collect();
+    assert_eq!(found[0].magnitude, spearman(&own, &magnitudes));
     let scan = pruner.sensitivity(&data, &ScanOptions { unit: ScanUnit::Group, ..asked }, &Silent).unwrap();
     let error = scan.correlation(&pruner).unwrap_err().to_string();
     assert!(error.contains("needs a scan with unit \"channel\""), "{error}");

@@ -59,10 +59,15 @@ pub fn plot_scan(scan: &Scan, path: &Path) -> Result<()> {
 
 /// A row for each group: how well a criterion orders its channels.
 pub fn correlation(title: &str, rows: &[Correlation]) -> Table {
-    let mut table =
-        Table::new(title, [Column::from("group"), Column::from("channels").sum(), Column::from("spearman").mean()]);
+    let columns = [
+        Column::from("group"),
+        Column::from("channels").sum(),
+        Column::from("spearman").mean(),
+        Column::new("magnitude", "of magnitudes").mean(),
+    ];
+    let mut table = Table::new(title, columns);
     for row in rows {
-        table.push([row.group.as_str().into(), row.channels.into(), row.spearman.into()]);
+        table.push([row.group.as_str().into(), row.channels.into(), row.spearman.into(), row.magnitude.into()]);
     }
     table
 }
