@@ -24,8 +24,10 @@ pub struct Compared {
     pub macs: u64,
     /// Bytes of its tensors in fp32, which a file of it holds beside a little text.
     pub bytes: u64,
-    /// Share of the convolutions' weights that is zero; `None` for a model without masks.
-    pub sparsity: Option<f64>,
+    /// Share of the convolutions' weights that is exactly zero.
+    pub sparsity: f64,
+    /// Share of them that is nearly zero: see [`Model::near_zeros`].
+    pub near_zeros: f64,
     /// Seconds a batch; `None` if no measurement was asked for.
     pub latency: Option<Timing>,
     /// How good it is; `None` if no dataset was given.
@@ -75,8 +77,8 @@ fn row(model: &Model, size: usize) -> Result<Compared, EvalError> {
     let cost = model.cost(size)?;
     let bytes = model.tensors().values().map(|tensor| 4 * tensor.elem_count() as u64).sum();
     let name = model.provenance().name.clone();
-    let sparsity = if model.masks().is_empty() { None } else { Some(model.sparsity()?) };
-    Ok(Compared { name, params: cost.params, macs: cost.macs, bytes, sparsity, latency: None, score: None })
+    let (sparsity, near_zeros) = (model.sparsity()?, model.near_zeros()?);
+    Ok(Compared { name, params: cost.params, macs: cost.macs, bytes, sparsity, near_zeros, latency: None, score: None })
 }
 
 fn latencies(models: &[&Model], options: &BenchOptions, progress: &dyn Progress) -> Result<Vec<Timing>, EvalError> {

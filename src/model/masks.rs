@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::{
     error::ModelError,
+    statistics::NEAR_ZERO,
     value::{Model, Tensors},
 };
 use crate::graph::{Parameter, Role};
@@ -56,13 +57,26 @@ impl Model {
     /// # Errors
     /// Where tensors cannot be read.
     pub fn sparsity(&self) -> Result<f64, ModelError> {
-        let (mut zeros, mut count) = (0.0, 0usize);
+        self.share_of_weights(zeros_in)
+    }
+
+    /// The share of the convolutions' weights that are nearly zero: below [`NEAR_ZERO`] in magnitude.
+    ///
+    /// # Errors
+    /// Where tensors cannot be read.
+    pub fn near_zeros(&self) -> Result<f64, ModelError> {
+        let below = |tensor: &Tensor| ones_in(&tensor.abs()?.lt(NEAR_ZERO)?);
+        self.share_of_weights(below)
+    }
+
+    fn share_of_weights(&self, count: impl Fn(&Tensor) -> Result<f64, ModelError>) -> Result<f64, ModelError> {
+        let (mut found, mut all) = (0.0, 0usize);
         for (_, name, _) in self.graph.parameters().filter(|(_, _, parameter)| parameter.role == Role::Weight) {
             let tensor = &self.tensors[&name];
-            zeros += zeros_in(tensor)?;
-            count += tensor.elem_count();
+            found += count(tensor)?;
+            all += tensor.elem_count();
         }
-        Ok(zeros / count.max(1) as f64)
+        Ok(found / all.max(1) as f64)
     }
 
     /// The share of a tensor that its mask holds at zero, if it has one.
@@ -74,7 +88,12 @@ impl Model {
 
 /// How many of a tensor's numbers are zero.
 fn zeros_in(tensor: &Tensor) -> Result<f64, ModelError> {
-    Ok(tensor.eq(0f32)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?)
+    ones_in(&tensor.eq(0f32)?)
+}
+
+/// How many ones a tensor of zeros and ones has.
+fn ones_in(tensor: &Tensor) -> Result<f64, ModelError> {
+    Ok(tensor.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?)
 }
 
 #[cfg(test)]
@@ -107,6 +126,8 @@ mod tests {
         assert_eq!(moved.masks().len(), 1);
         assert_eq!(moved.sparsity().unwrap(), masked.sparsity().unwrap());
         assert!(model.sparsity().unwrap() < masked.sparsity().unwrap());
+        // Every zero is nearly zero too.
+        assert!(masked.near_zeros().unwrap() >= masked.sparsity().unwrap() && masked.near_zeros().unwrap() < 1.0);
     }
 
     #[test]

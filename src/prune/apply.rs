@@ -6,6 +6,7 @@ use super::{
     depth,
     error::PruneError,
     groups::{ChannelId, Groups},
+    masks::{hold, sparsity_step},
     plan::Plan,
     removal::Removal,
 };
@@ -15,12 +16,13 @@ use crate::{
     model::{Model, Tensors},
 };
 
-/// A new model without the plan's channels and branches. The model given is not changed.
+/// A new model without the plan's channels and branches, and with its masks. The model given is not changed.
 ///
 /// # Errors
 /// Where the plan does not fit, or the result does not pass its check: graph and tensors must fit together, shapes must
 /// be inferable, and one small image must give finite outputs.
 pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
+    let model = &hold(model, &plan.masks)?;
     let groups = Groups::of(model.graph())?;
     let removal = Removal::of(plan, model.graph(), &groups)?;
     let graph = removal.graph(model.graph(), &groups)?;
@@ -42,7 +44,10 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     }
     let pruned = Model::new(graph, tensors, model.detector().clone(), model.provenance().clone())?;
     let pruned = depth::without(&pruned.with_masks(masks)?, &plan.branches)?;
-    let step = step(model, pruned.graph(), plan)?;
+    let step = match plan.masks.is_empty() {
+        true => step(model, pruned.graph(), plan)?,
+        false => sparsity_step(&pruned, &plan.asked)?,
+    };
     let pruned = pruned.with_step(step);
     check(&pruned)?;
     Ok(pruned)
@@ -54,6 +59,7 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
 /// # Errors
 /// Where the plan does not fit.
 pub fn zero(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
+    let model = &hold(model, &plan.masks)?;
     let groups = Groups::of(model.graph())?;
     let removal = Removal::of(plan, model.graph(), &groups)?;
     let model = zeroed(model, &groups, |_| true, |channel| removal.removes(channel))?;

@@ -181,6 +181,17 @@ pub enum PruneError {
         /// What was expected and found.
         reason: String,
     },
+    /// An amount that masks do not have.
+    #[error(
+        "granularity {granularity} holds weights at zero and leaves the shape: no MACs, parameters or time are saved, so the \
+         amount cannot be {found}; give ratio, the share of the weights that goes, or threshold, below which they go"
+    )]
+    SavesNothing {
+        /// The granularity.
+        granularity: Granularity,
+        /// The amount.
+        found: String,
+    },
     /// A plan from which nothing follows.
     #[error("the plan removes no channel; make one that does, with granularity channel or filter")]
     NothingGoes,

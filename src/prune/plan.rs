@@ -1,4 +1,4 @@
-//! A plan: which channels go. It can be printed, saved, edited and replayed.
+//! A plan: what goes. It can be printed, saved, edited and replayed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::error::PruneError;
+use super::{error::PruneError, masks::MaskPlan};
 use crate::io::atomic_write;
 
-/// Which channels of which layers, and which residual branches, go. What is coupled to them (normalisations, residual partners, the columns of readers)
-/// follows when the plan is applied.
+/// Which channels of which layers, and which residual branches, go, and which weights are held at zero. What is coupled to
+/// channels (normalisations, residual partners, the columns of readers) follows when the plan is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -27,6 +27,9 @@ pub struct Plan {
     /// Residual branches that go as a whole, by the names of their modules; see [`branches`](super::branches).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub branches: BTreeSet<String>,
+    /// By the name of a tensor: which of its weights are held at zero.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masks: BTreeMap<String, MaskPlan>,
 }
 
 /// What happens to a convolution's filters.

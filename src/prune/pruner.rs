@@ -14,6 +14,7 @@ use super::{
     error::PruneError,
     granularity::Granularity,
     groups::Groups,
+    masks::{self, MaskScoreRow, Rule},
     options::PruneOptions,
     plan::{LayerPlan, Plan},
     ranking::ranking,
@@ -81,6 +82,9 @@ impl Pruner {
         let options = PruneOptions { importance: Some(criterion.about().name.to_owned()), strategy: None, ..options };
         let groups = Groups::of(model.graph())?;
         let ignored = options.ignored(model.graph(), &groups)?;
+        if options.granularity.masks() {
+            Rule::of(&options, model.graph())?;
+        }
         let (model, measured) = (model.clone(), Arc::default());
         Ok(Self { model, options, groups, ignored, criterion, data: None, measured })
     }
@@ -130,8 +134,8 @@ impl Pruner {
 
     /// What the criterion may look at, measured if that was not done before.
     fn context(&self) -> Result<Context<'_>, PruneError> {
-        let PruneOptions { granularity, threshold, seed, .. } = self.options;
-        let measured = self.measured(&Silent)?;
+        let PruneOptions { granularity, seed, .. } = self.options;
+        let (threshold, measured) = (self.options.zero_threshold(), self.measured(&Silent)?);
         Ok(Context { model: &self.model, groups: &self.groups, granularity, threshold, seed, measured })
     }
 
@@ -189,6 +193,9 @@ impl Pruner {
     /// # Errors
     /// Where the criterion does not apply, the amount cannot be met, or as [`Pruner::measure`].
     pub fn plan(&self) -> Result<Plan, PruneError> {
+        if self.options.granularity.masks() {
+            return self.plan_masks();
+        }
         let ranking = ranking(&self.score()?, self.options.scope);
         let costs = CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
         let kept = select(&self.groups, &costs, &ranking, &self.ignored, &self.options)?;
@@ -211,7 +218,28 @@ impl Pruner {
         Ok(plan)
     }
 
-    /// Plans and applies: a new, physically smaller model.
+    /// Which weights are held at zero.
+    fn plan_masks(&self) -> Result<Plan, PruneError> {
+        let rule = Rule::of(&self.options, self.model.graph())?;
+        Ok(Plan {
+            model: self.model.provenance().name.clone(),
+            asked: self.options.to_string(),
+            size: self.options.size,
+            masks: masks::select(&self.model, &self.weight_scores()?, &rule)?,
+            ..Plan::default()
+        })
+    }
+
+    /// What the scores of single weights are like, layer by layer, for granularities of masks.
+    ///
+    /// # Errors
+    /// As [`Pruner::weight_scores`].
+    pub fn mask_scores(&self) -> Result<Vec<MaskScoreRow>, PruneError> {
+        let rule = Rule::of(&self.options, self.model.graph())?;
+        Ok(masks::score_rows(&self.model, &self.weight_scores()?, &rule))
+    }
+
+    /// Plans and applies: a new model, physically smaller or with masks.
     ///
     /// # Errors
     /// As [`Pruner::plan`] and [`apply`].

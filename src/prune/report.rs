@@ -4,7 +4,14 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{depth::Rewrite, error::PruneError, groups::Groups, plan::Plan, removal::Removal};
+use super::{
+    depth::Rewrite,
+    error::PruneError,
+    groups::Groups,
+    masks::{MaskRow, mask_rows},
+    plan::Plan,
+    removal::Removal,
+};
 use crate::{
     graph::{Cost, Node, NodeId, Role},
     model::Model,
@@ -36,6 +43,8 @@ pub struct PlanReport {
     pub before: Cost,
     /// Cost of the whole network once the plan is applied.
     pub after: Cost,
+    /// A row for every convolution, if the plan has masks.
+    pub masks: Vec<MaskRow>,
 }
 
 impl PlanReport {
@@ -88,6 +97,7 @@ impl Plan {
             size: self.size,
             before: sum(&before),
             after: sum(&after),
+            masks: if self.masks.is_empty() { Vec::new() } else { mask_rows(model, &self.masks)? },
         })
     }
 }

@@ -263,7 +263,9 @@ fn plans_say_what_was_asked() {
         granularity: Granularity::Filter,
         importance: Some("l1".into()),
         strategy: None,
-        threshold: 0.01,
+        threshold: Some(0.01),
+        pattern: "1:4".into(),
+        block: vec![2, 2],
         scope: Scope::Global,
         amount: Amount::Ratio(0.25),
         size: 64,
@@ -274,7 +276,7 @@ fn plans_say_what_was_asked() {
         seed: 7,
     };
     let all = "global l1, ratio 0.25, granularity \"filter\", size 64, round_to 8, min_channels 2, max_ratio 0.5, ignore \
-               [\"model.0\"], threshold 0.01, seed 7";
+               [\"model.0\"], threshold 0.01, pattern \"1:4\", block [2, 2], seed 7";
     assert_eq!(asked(options), all);
     // A former name gives the same plan.
     let model = fixtures::anchored(1);

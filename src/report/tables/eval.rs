@@ -132,9 +132,9 @@ pub fn comparison(rows: &[Compared], size: usize) -> Table {
         Column::new("macs_share", "of first"),
         Column::new("bytes", "fp32 size"),
     ];
-    let masked = rows.iter().any(|row| row.sparsity.is_some());
+    let masked = rows.iter().any(|row| row.sparsity > 0.0);
     if masked {
-        columns.push(Column::new("sparsity", "zeros"));
+        columns.extend([Column::new("sparsity", "zeros"), Column::new("near_zeros", "near 0")]);
     }
     if timed {
         columns.extend([Column::from("latency"), Column::from("spread"), Column::new("speedup", "speed-up")]);
@@ -162,7 +162,7 @@ pub fn comparison(rows: &[Compared], size: usize) -> Table {
             Cell::Bytes(row.bytes),
         ];
         if masked {
-            cells.push(row.sparsity.map_or(Cell::Missing, Cell::Percent));
+            cells.extend([row.sparsity, row.near_zeros].map(Cell::Percent));
         }
         if timed {
             let median = row.latency.as_ref().map(|timing| timing.median());

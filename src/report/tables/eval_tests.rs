@@ -9,7 +9,8 @@ fn a_comparison_shows_what_was_measured() {
         params: 10,
         macs,
         bytes: 40,
-        sparsity: None,
+        sparsity: 0.0,
+        near_zeros: 0.1,
         latency: None,
         score,
     };
@@ -19,10 +20,10 @@ fn a_comparison_shows_what_was_measured() {
     assert_eq!(table.get(1, "map").unwrap(), &Cell::Float(0.5));
     assert_eq!(table.get(0, "map").unwrap(), &Cell::Missing);
     assert!(table.position("latency").is_err() && table.position("sparsity").is_err());
-    let masked = [Compared { sparsity: Some(0.5), ..rows[0].clone() }, rows[1].clone()];
+    let masked = [Compared { sparsity: 0.5, ..rows[0].clone() }, rows[1].clone()];
     let table = comparison(&masked, 320);
     assert_eq!(table.get(0, "sparsity").unwrap(), &Cell::Percent(0.5));
-    assert_eq!(table.get(1, "sparsity").unwrap(), &Cell::Missing);
+    assert_eq!(table.get(1, "near_zeros").unwrap(), &Cell::Percent(0.1));
 }
 
 #[test]
@@ -102,7 +103,8 @@ fn a_comparison_looks_like_this() {
         params,
         macs: params * 100,
         bytes: params * 4,
-        sparsity: None,
+        sparsity: 0.0,
+        near_zeros: 0.1,
         latency: Some(crate::eval::Timing::new(vec![seconds])),
         score: Some(Score { precision: 0.9, recall: 0.8, map50: 0.85, map75: 0.7, map }),
     };

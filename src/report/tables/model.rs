@@ -152,7 +152,7 @@ pub fn filters(name: &str, rows: &[FilterStatistics]) -> Table {
 }
 
 /// What is told of weights, as [`weight`] fills it in.
-fn weight_columns() -> [Column; 7] {
+fn weight_columns() -> [Column; 8] {
     [
         Column::from("mean"),
         Column::from("std"),
@@ -161,11 +161,12 @@ fn weight_columns() -> [Column; 7] {
         Column::new("l1", "L1"),
         Column::new("l2", "L2"),
         Column::from("zeros"),
+        Column::new("near_zeros", "near 0"),
     ]
 }
 
-fn weight(weight: &Statistics) -> [Cell; 7] {
+fn weight(weight: &Statistics) -> [Cell; 8] {
     let figures = [weight.mean, weight.std, weight.abs_mean, weight.abs_max, weight.l1, weight.l2];
     let [mean, std, abs_mean, abs_max, l1, l2] = figures.map(Cell::Float);
-    [mean, std, abs_mean, abs_max, l1, l2, Cell::Percent(weight.zeros)]
+    [mean, std, abs_mean, abs_max, l1, l2, Cell::Percent(weight.zeros), Cell::Percent(weight.near_zeros)]
 }

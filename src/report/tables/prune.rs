@@ -1,6 +1,6 @@
 //! Tables of pruning: criteria, scores, plans.
 
-use crate::prune::{About, CRITERIA, Form, Plan, PlanReport, ScoreRow};
+use crate::prune::{About, CRITERIA, Form, MaskRow, MaskScoreRow, Plan, PlanReport, ScoreRow};
 use crate::report::{
     cell::Cell,
     table::{Column, Table},
@@ -8,6 +8,9 @@ use crate::report::{
 
 /// A row for each convolution that a plan changes; what the whole network costs is in the title.
 pub fn plan(plan: &Plan, report: &PlanReport) -> Table {
+    if !report.masks.is_empty() {
+        return masks(plan, report);
+    }
     let human = |value| Cell::Count(value).human();
     let title = format!(
         "plan for {} · {} · {} → {} MACs ({}) at {} px · {} → {} parameters ({})",
@@ -46,6 +49,71 @@ pub fn plan(plan: &Plan, report: &PlanReport) -> Table {
             Cell::Count(row.macs[0]),
             Cell::Count(row.macs[1]),
         ]);
+    }
+    table
+}
+
+/// A row for each convolution, where a plan has masks: the weights that are held at zero.
+fn masks(plan: &Plan, report: &PlanReport) -> Table {
+    let sum = |count: fn(&MaskRow) -> u64| report.masks.iter().map(count).sum::<u64>();
+    let (weights, zeros) = (sum(|row| row.weights), sum(zeros_after));
+    let human = |value| Cell::Count(value).human();
+    let title = format!(
+        "plan for {} · {} · {} of {} weights zero ({}) · held by masks: on this CPU that saves no time, only compressed size",
+        plan.model,
+        plan.asked,
+        human(zeros),
+        human(weights),
+        Cell::Percent(zeros as f64 / weights.max(1) as f64).human()
+    );
+    let columns = [
+        Column::from("layer"),
+        Column::from("weights").sum(),
+        Column::from("zeros").sum(),
+        Column::new("zeros_share", "share"),
+        Column::new("zeros_before", "zeros now"),
+        Column::new("near_zeros", "near 0 now"),
+        Column::from("mask"),
+    ];
+    let mut table = Table::new(title, columns);
+    for row in &report.masks {
+        let zeros = zeros_after(row);
+        table.push([
+            row.layer.as_str().into(),
+            Cell::Count(row.weights),
+            Cell::Count(zeros),
+            Cell::Percent(zeros as f64 / row.weights.max(1) as f64),
+            Cell::Percent(row.zeros_before),
+            Cell::Percent(row.near_zeros),
+            if row.zeros.is_some() { "yes" } else { "stays as it is" }.into(),
+        ]);
+    }
+    table
+}
+
+/// Weights that are zero once a plan is applied.
+fn zeros_after(row: &MaskRow) -> u64 {
+    row.zeros.unwrap_or_else(|| (row.zeros_before * row.weights as f64).round() as u64)
+}
+
+/// A row for each convolution: what the scores of its single weights are like.
+pub fn mask_scores(title: &str, rows: &[MaskScoreRow]) -> Table {
+    let columns = [
+        Column::from("layer"),
+        Column::from("weights").sum(),
+        Column::from("units").sum(),
+        Column::new("least", "least"),
+        Column::new("quartile", "quartile"),
+        Column::new("median", "median"),
+        Column::new("upper_quartile", "upper quartile"),
+        Column::new("largest", "largest"),
+        Column::from("ignored"),
+    ];
+    let mut table = Table::new(title, columns);
+    for row in rows {
+        let units = row.units.map_or(Cell::Missing, Cell::Count);
+        let facts = [row.layer.as_str().into(), Cell::Count(row.weights), units];
+        table.push(facts.into_iter().chain(row.scores.map(Cell::Float)).chain([row.ignored.into()]));
     }
     table
 }

@@ -12,8 +12,8 @@ use crate::data::Dataset;
 use crate::eval::ActivationOptions;
 use crate::model::Model;
 use crate::options::{SPLITS, options};
-use crate::prune::{Plan, PlanReport, PruneData, PruneOptions, Pruner, apply};
-use crate::report::{Table, View, criteria as criteria_table, plan as plan_table, scores};
+use crate::prune::{Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, apply};
+use crate::report::{Table, View, criteria as criteria_table, mask_scores, plan as plan_table, scores};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
@@ -91,6 +91,11 @@ mod functions {
             ));
         }
         let options: PruneOptions = given.group();
+        let granularity = options.granularity;
+        if let Some(key) = ["macs", "params"].into_iter().find(|key| granularity.masks() && given.value(key).is_some())
+        {
+            return Err(raise(PruneError::SavesNothing { granularity, found: key.to_owned() }));
+        }
         let size = options.size;
         let pruner = Pruner::new(&model, options).map_err(raise)?;
         let ImageOptions { split, images, batch } = given.group();
@@ -107,12 +112,16 @@ mod functions {
         criteria_table()
     }
 
-    /// A row for each channel that could go: its score, its rank (low goes first), what it costs.
+    /// A row for each channel that could go: its score, its rank (low goes first), what it costs. For granularities of masks
+    /// a row for each layer: what the scores of its single weights are like.
     #[rhai_fn(name = "scores", pure, return_raw)]
     pub fn pruner_scores(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<Table> {
         measure(&context, pruner)?;
-        let rows = pruner.scores().map_err(raise)?;
-        Ok(scores(&format!("scores of {} · {}", pruner.model().provenance().name, pruner.options()), &rows))
+        let title = format!("scores of {} · {}", pruner.model().provenance().name, pruner.options());
+        Ok(match pruner.options().granularity.masks() {
+            true => mask_scores(&title, &pruner.mask_scores().map_err(raise)?),
+            false => scores(&title, &pruner.scores().map_err(raise)?),
+        })
     }
 
     /// What would go, layer by layer. Nothing is changed.
@@ -124,7 +133,7 @@ mod functions {
         Ok(ShownPlan { plan, report })
     }
 
-    /// A new, physically smaller model; the pruner's own is untouched.
+    /// A new model, physically smaller or with masks that hold weights at zero; the pruner's own is untouched.
     #[rhai_fn(pure, return_raw)]
     pub fn prune(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<Model> {
         measure(&context, pruner)?;
@@ -157,7 +166,7 @@ mod functions {
         plan.report.params_share()
     }
 
-    /// Applies the plan: a new, physically smaller model.
+    /// Applies the plan: a new model, physically smaller or with masks.
     #[rhai_fn(name = "apply", pure, return_raw)]
     pub fn plan_apply(plan: &mut ShownPlan, model: Model) -> ScriptResult<Model> {
         apply(&model, &plan.plan).map_err(raise)
