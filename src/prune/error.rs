@@ -205,6 +205,30 @@ pub enum PruneError {
         /// The names there are.
         known: String,
     },
+    /// A network without a residual branch that could go.
+    #[error(
+        "there is no residual branch that could go{}",
+        if *ignored > 0 { format!(": `ignore` keeps all {ignored}") } else { "; choose another granularity".to_owned() }
+    )]
+    NoBranches {
+        /// How many there are that are ignored.
+        ignored: usize,
+    },
+    /// A share that no number of branches comes near.
+    #[error(
+        "cannot keep {asked:.1} % of the {what} by removing some of {branches} residual branches: the nearest plan keeps \
+         {nearest:.1} %; ask for that, give `ratio`, or remove channels too"
+    )]
+    TooFewBranches {
+        /// What was to be kept, such as MACs.
+        what: &'static str,
+        /// The share asked for, in percent.
+        asked: f64,
+        /// The nearest share, in percent.
+        nearest: f64,
+        /// How many branches could go.
+        branches: usize,
+    },
     /// The pruned model does not run as it should: a fault of pruning itself.
     #[error("the pruned model failed its check: {0}")]
     Check(String),

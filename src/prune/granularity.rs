@@ -28,6 +28,9 @@ impl Granularity {
     /// Those that hold weights at zero.
     pub const MASKED: &'static [Self] = &[Self::Weight, Self::NM, Self::Block];
 
+    /// That which removes residual branches.
+    pub const BRANCHES: &'static [Self] = &[Self::Depth];
+
     /// Whether weights are held at zero, so that shapes stay.
     pub fn masks(self) -> bool {
         Self::MASKED.contains(&self)

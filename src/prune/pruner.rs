@@ -8,9 +8,11 @@ use super::{
     apply::apply,
     cost::CostModel,
     criteria::{
-        Context, Criterion, Data, Measured, PruneData, Scores, WeightScores, criterion_for, measure, score,
-        weight_scores,
+        Context, Criterion, Data, Measured, PruneData, Scores, WeightScores, branch_scores, criterion_for, measure,
+        score, weight_scores,
     },
+    depth::{Branch, Rewrite, branches},
+    depth_choice::{choose, kept},
     error::PruneError,
     granularity::Granularity,
     groups::Groups,
@@ -68,6 +70,21 @@ pub struct ScoreRow {
     /// Parameters that go when this channel alone goes.
     pub params: u64,
     /// MACs that go when this channel alone goes.
+    pub macs: u64,
+}
+
+/// A residual branch's score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BranchScore {
+    /// The branch's module.
+    pub branch: String,
+    /// Its importance by the criterion; low goes first.
+    pub score: f64,
+    /// Whether it stays because a layer of it is ignored.
+    pub ignored: bool,
+    /// Parameters that go when it alone goes.
+    pub params: u64,
+    /// MACs that go when it alone goes.
     pub macs: u64,
 }
 
@@ -157,6 +174,22 @@ impl Pruner {
         weight_scores(&self.context()?, self.criterion)
     }
 
+    /// Every residual branch's score, in graph order, for the granularity that removes them.
+    ///
+    /// # Errors
+    /// Where the criterion does not judge branches, or as [`Pruner::measure`].
+    pub fn branch_scores(&self) -> Result<Vec<BranchScore>, PruneError> {
+        let (graph, size) = (self.model.graph(), [self.options.size; 2]);
+        let whole = graph.total_cost(size)?;
+        let (scores, kept) = (branch_scores(&self.context()?, self.criterion)?, kept(&self.options, graph)?);
+        let row = |((branch, score), ignored): ((Branch, f64), bool)| {
+            let without = Rewrite::of(graph, &[branch.name.clone()].into())?.graph.total_cost(size)?;
+            let (params, macs) = (whole.params - without.params, whole.macs - without.macs);
+            Ok(BranchScore { branch: branch.name, score, ignored, params, macs })
+        };
+        branches(graph).into_iter().zip(scores).zip(kept).map(row).collect()
+    }
+
     /// Every prunable coupled channel's score, by group and channel.
     ///
     /// # Errors
@@ -188,13 +221,16 @@ impl Pruner {
         Ok(rows)
     }
 
-    /// Which channels go. Nothing is changed.
+    /// Which channels, or residual branches, go. Nothing is changed.
     ///
     /// # Errors
     /// Where the criterion does not apply, the amount cannot be met, or as [`Pruner::measure`].
     pub fn plan(&self) -> Result<Plan, PruneError> {
         if self.options.granularity.masks() {
             return self.plan_masks();
+        }
+        if self.options.granularity == Granularity::Depth {
+            return self.plan_of_branches();
         }
         let ranking = ranking(&self.score()?, self.options.scope);
         let costs = CostModel::new(self.model.graph(), &self.groups, self.options.size)?;
@@ -216,6 +252,13 @@ impl Pruner {
             layer.remove.sort_unstable();
         }
         Ok(plan)
+    }
+
+    fn plan_of_branches(&self) -> Result<Plan, PruneError> {
+        let scores = branch_scores(&self.context()?, self.criterion)?;
+        let branches = choose(self.model.graph(), &scores, &self.options)?;
+        let (model, asked) = (self.model.provenance().name.clone(), self.options.to_string());
+        Ok(Plan { model, asked, size: self.options.size, branches, ..Plan::default() })
     }
 
     /// Which weights are held at zero.

@@ -13,19 +13,26 @@ use crate::{
 const NEAR_ZERO: f64 = 0.01;
 
 /// What a channel of a node's output was like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChannelActivations {
     /// Activations seen: images × places.
     pub count: u64,
     /// Those of them that were zero. Of a function that gives exact zeros (ReLU, Hardswish) those are meant; of any other,
     /// magnitudes of at most 0.01 of the root mean square of all channels of the layer in the batch.
     pub zeros: u64,
+    /// The sum of their magnitudes.
+    pub magnitudes: f64,
 }
 
 impl ChannelActivations {
     /// The share of the activations that were zero; 0 if none were seen.
     pub fn zero_rate(&self) -> f64 {
         self.zeros as f64 / self.count.max(1) as f64
+    }
+
+    /// The mean magnitude; 0 if none were seen.
+    pub fn mean_magnitude(&self) -> f64 {
+        self.magnitudes / self.count.max(1) as f64
     }
 }
 
@@ -63,6 +70,7 @@ impl Observer for Counter<'_> {
             let channel = &mut channels[index];
             channel.count += plane.len() as u64;
             channel.zeros += plane.iter().filter(|value| value.abs() <= threshold).count() as u64;
+            channel.magnitudes += plane.iter().map(|&value| f64::from(value).abs()).sum::<f64>();
         }
         Ok(())
     }

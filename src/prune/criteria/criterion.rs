@@ -36,6 +36,15 @@ pub trait Criterion: Send + Sync {
         Err(not_judged(self.about(), context.granularity))
     }
 
+    /// Scores every residual branch, in the order of [`branches`](super::super::branches), for the granularity that removes
+    /// them.
+    ///
+    /// # Errors
+    /// A granularity at which it does not judge, or a tensor that cannot be read.
+    fn branches(&self, context: &Context) -> Result<Vec<f64>, PruneError> {
+        Err(not_judged(self.about(), context.granularity))
+    }
+
     /// How the units of a coupled channel are joined unless options say.
     fn reduce(&self) -> Reduce {
         Reduce::Sum

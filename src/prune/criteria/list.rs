@@ -11,6 +11,7 @@ use super::{
     l1::L1,
     l2::L2,
     random::Random,
+    residual::Residual,
     taylor::Taylor,
     zero_rate::ZeroRate,
 };
@@ -18,7 +19,8 @@ use crate::nearest::did_you_mean;
 
 /// Every criterion, in the order of the tables. The first that judges at a granularity is the default there, and the first
 /// of a strategy the default of that strategy.
-pub static CRITERIA: &[&dyn Criterion] = &[&GroupL2, &L2, &L1, &BnScale, &Contribution, &Taylor, &ZeroRate, &Random];
+pub static CRITERIA: &[&dyn Criterion] =
+    &[&GroupL2, &L2, &L1, &BnScale, &Contribution, &Residual, &Taylor, &ZeroRate, &Random];
 
 /// Every name by which options know a criterion, its own before former and other names.
 pub fn criterion_names() -> &'static [&'static str] {

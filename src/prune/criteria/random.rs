@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{depth::branches, error::PruneError, granularity::Granularity},
     context::{Context, Part},
     criterion::{About, Criterion, Form, Strategy},
     needs::Data,
@@ -19,12 +19,20 @@ impl Criterion for Random {
             name: "random",
             aliases: &[],
             strategy: Strategy::Control,
-            forms: &[Form {
-                granularities: Granularity::REMOVED,
-                units: "channels",
-                data: Data::None,
-                formula: "uniform noise from the seed",
-            }],
+            forms: &[
+                Form {
+                    granularities: Granularity::REMOVED,
+                    units: "channels",
+                    data: Data::None,
+                    formula: "uniform noise from the seed",
+                },
+                Form {
+                    granularities: Granularity::BRANCHES,
+                    units: "residual branches",
+                    data: Data::None,
+                    formula: "uniform noise from the seed for every branch",
+                },
+            ],
             paper: "what every other criterion must beat",
         }
     }
@@ -36,5 +44,10 @@ impl Criterion for Random {
             Part { value: None, channels: group.coupled.clone(), scores }
         };
         Ok(context.groups.all().iter().map(part).collect())
+    }
+
+    fn branches(&self, context: &Context) -> Result<Vec<f64>, PruneError> {
+        let mut random = ChaCha8Rng::seed_from_u64(context.seed);
+        Ok(branches(context.model.graph()).iter().map(|_| random.random::<f64>()).collect())
     }
 }

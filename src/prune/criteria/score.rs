@@ -1,7 +1,7 @@
 //! From a criterion to scores.
 
 use super::{
-    super::{error::PruneError, layers::no_such_layer},
+    super::{depth::branches, error::PruneError, layers::no_such_layer},
     context::{Context, WeightScores},
     criterion::Criterion,
     reduce::reduce,
@@ -60,6 +60,18 @@ pub fn weight_scores(context: &Context, criterion: &dyn Criterion) -> Result<Vec
             layer: context.model.graph().node(*node).name.clone(),
             importance: criterion.about().name,
         }),
+        None => Ok(scores),
+    }
+}
+
+/// Scores every residual branch, in the order of [`branches`]; low goes first.
+///
+/// # Errors
+/// A criterion that does not judge branches, a score that is not finite, or a tensor that cannot be read.
+pub fn branch_scores(context: &Context, criterion: &dyn Criterion) -> Result<Vec<f64>, PruneError> {
+    let scores = criterion.branches(context)?;
+    match branches(context.model.graph()).into_iter().zip(&scores).find(|(_, score)| !score.is_finite()) {
+        Some((branch, _)) => Err(PruneError::NotFinite { layer: branch.name, importance: criterion.about().name }),
         None => Ok(scores),
     }
 }

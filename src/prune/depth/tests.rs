@@ -6,7 +6,8 @@ use candle_core::{DType, Tensor};
 
 use super::{
     super::{
-        Amount, Plan, PruneOptions, Pruner, apply,
+        Amount, Granularity, Plan, PruneData, PruneError, PruneOptions, Pruner, apply,
+        criteria_tests::data,
         fixtures::{Builder, anchored, grouped, towers},
         recalibrate_on,
         tests::{difference, images},
@@ -200,4 +201,86 @@ fn names_of_no_branch_are_refused() {
     assert!(error.ends_with("there are none"), "{error}");
     assert!(branches(&Graph::new()).is_empty());
     assert_eq!(BTreeSet::from_iter(names(&model)).len(), 3);
+}
+
+/// A pruner of branches, which may look at six images.
+fn pruner(model: &Model, options: PruneOptions) -> Result<Pruner, PruneError> {
+    let pruner = Pruner::new(model, PruneOptions { granularity: Granularity::Depth, size: 64, ..options })?;
+    Ok(pruner.with_data(data(6, 4)))
+}
+
+#[test]
+fn scores_are_mean_magnitudes_over_those_of_the_input() {
+    let model = towers(6, Activation::Silu);
+    let scores = pruner(&model, PruneOptions::default()).unwrap().branch_scores().unwrap();
+    let PruneData { dataset, .. } = data(6, 4);
+    let batch = crate::data::Batches::eval(dataset.split("train").unwrap(), 64, 6).unwrap().next().unwrap().unwrap();
+    let all = branches(model.graph());
+    assert_eq!(scores.len(), all.len());
+    for (branch, score) in all.iter().zip(&scores) {
+        let taps = exec::infer(&model, &batch.images, &[branch.input, branch.output]).unwrap().taps;
+        let mean = |node| {
+            let magnitudes = taps[&node].to_dtype(DType::F64).unwrap().abs().unwrap();
+            magnitudes.mean_all().unwrap().to_scalar::<f64>().unwrap()
+        };
+        let expected = mean(branch.output) / mean(branch.input);
+        assert!((score.score - expected).abs() <= 1e-5 * expected, "{}: {} for {expected}", branch.name, score.score);
+        let slim = apply(&model, &plan([branch.name.clone()])).unwrap();
+        assert_eq!(score.params, params(&model) - params(&slim));
+        assert_eq!(score.macs, model.cost(64).unwrap().macs - slim.cost(64).unwrap().macs);
+    }
+}
+
+#[test]
+fn the_lowest_scores_go_first_as_far_as_was_asked() {
+    let model = io::teacher().unwrap();
+    let planned = |options: PruneOptions| pruner(&model, options).unwrap().plan();
+    let scores = pruner(&model, PruneOptions::default()).unwrap().branch_scores().unwrap();
+    let mut order: Vec<_> = scores.iter().map(|row| (row.score, row.branch.clone())).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert!(order.len() > 1);
+    let first = |count: usize| order[..count].iter().map(|(_, name)| name.clone()).collect::<BTreeSet<String>>();
+    for count in 0..order.len() {
+        let ratio = count as f64 / order.len() as f64;
+        let plan = planned(PruneOptions { amount: Amount::Ratio(ratio), ..PruneOptions::default() }).unwrap();
+        assert_eq!(plan.branches, first(count));
+        let report = plan.report(&model).unwrap();
+        for (amount, what) in
+            [(Amount::Macs(report.macs_share()), "macs"), (Amount::Params(report.params_share()), "params")]
+        {
+            assert_eq!(
+                planned(PruneOptions { amount, ..PruneOptions::default() }).unwrap().branches,
+                first(count),
+                "{what}"
+            );
+        }
+    }
+    let random = |seed| {
+        let options = PruneOptions { importance: Some("random".into()), seed, ..PruneOptions::default() };
+        pruner(&model, options).unwrap().branch_scores().unwrap()
+    };
+    assert!(random(1) == random(1) && random(1) != random(2));
+}
+
+#[test]
+fn what_cannot_be_met_is_named() {
+    let model = anchored(1);
+    let refused =
+        |options: PruneOptions| pruner(&model, options).and_then(|pruner| pruner.plan()).unwrap_err().to_string();
+    let error = refused(PruneOptions { amount: Amount::Params(0.01), ..PruneOptions::default() });
+    assert!(error.contains("cannot keep 1.0 % of the parameters by removing some of 3 residual branches"), "{error}");
+    let everything = || vec!["model.*".to_owned()];
+    let error = refused(PruneOptions { ignore: everything(), ..PruneOptions::default() });
+    assert!(error.contains("`ignore` keeps all 3"), "{error}");
+    let error = refused(PruneOptions { importance: Some("l2".into()), ..PruneOptions::default() });
+    assert!(error.contains("not depth, for which there are residual, random"), "{error}");
+    let kept =
+        PruneOptions { ignore: vec!["model.2.m".into()], amount: Amount::Ratio(0.999), ..PruneOptions::default() };
+    let plan = pruner(&model, kept).unwrap().plan().unwrap();
+    assert_eq!(plan.branches, BTreeSet::from(["model.7.m.0".to_owned()]));
+    let without = PruneOptions { granularity: Granularity::Depth, ..PruneOptions::default() };
+    let error = Pruner::new(&model, without.clone()).unwrap().plan().unwrap_err().to_string();
+    assert!(error.contains("residual is measured on images"), "{error}");
+    let error = Pruner::new(&grouped(1), without).unwrap().with_data(data(6, 4)).plan().unwrap_err().to_string();
+    assert!(error.contains("choose another granularity"), "{error}");
 }

@@ -16,7 +16,7 @@ use super::{
     *,
 };
 use crate::{
-    data::{Dataset, ShapesOptions, shapes},
+    data::{Dataset, ShapesOptions, dataset, shapes},
     eval::{EvaluateOptions, evaluate_with},
     exec::{self, Inference},
     graph::Activation,
@@ -24,6 +24,7 @@ use crate::{
     model::Model,
     options::Options,
     progress::{Progress, Silent},
+    testing::shared,
     train::loss::{DetectionLoss, Gains},
 };
 
@@ -98,6 +99,24 @@ fn cells_are_what_pruned_models_give() {
         seen += 1;
     }
     assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn cells_of_a_real_network_are_what_pruned_models_give() {
+    let (Some(model), Some(yaml)) = (shared("models/yolov5n-bccd.pt"), shared("data/bccd/data.yaml")) else { return };
+    let (model, all) = (io::load(model).unwrap(), dataset(&yaml).unwrap());
+    // Four images are enough.
+    let samples = all.split("val").unwrap().samples[..4].to_vec();
+    let data = Dataset::new("four".into(), all.names.clone(), vec![("val".into(), samples, Vec::new())], 1 << 28);
+    let pruner = Pruner::new(&model, PruneOptions::default()).unwrap();
+    let layers = ["model.0", "model.4.cv1", "model.6.m.1.cv1", "model.9.cv2", "model.20.cv3"];
+    let asked = ScanOptions { layers: layers.map(String::from).to_vec(), ratios: vec![0.5], images: 4, ..options() };
+    let scan = pruner.sensitivity(&data, &asked, &Silent).unwrap();
+    assert_eq!(scan.rows.len(), 5);
+    for row in &scan.rows {
+        let (loss, _) = direct(&pruned(&model, row, &row.cells[0]), &data);
+        assert!(close(row.cells[0].value, loss), "{}: {} for {loss}", row.group, row.cells[0].value);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tables of pruning: criteria, scores, plans.
 
-use crate::prune::{About, CRITERIA, Form, MaskRow, MaskScoreRow, Plan, PlanReport, ScoreRow};
+use crate::prune::{About, BranchScore, CRITERIA, Form, MaskRow, MaskScoreRow, Plan, PlanReport, ScoreRow};
 use crate::report::{
     cell::Cell,
     table::{Column, Table},
@@ -142,6 +142,23 @@ pub fn scores(title: &str, rows: &[ScoreRow]) -> Table {
             Cell::Count(row.params),
             Cell::Count(row.macs),
         ]);
+    }
+    table
+}
+
+/// A row for each residual branch.
+pub fn branch_scores(title: &str, rows: &[BranchScore]) -> Table {
+    let columns = [
+        Column::from("branch"),
+        Column::from("score"),
+        Column::from("ignored"),
+        Column::new("params", "parameters").sum(),
+        Column::new("macs", "MACs").sum(),
+    ];
+    let mut table = Table::new(title, columns);
+    for row in rows {
+        let cost = [row.params, row.macs].map(Cell::Count);
+        table.push([row.branch.as_str().into(), Cell::Float(row.score), row.ignored.into()].into_iter().chain(cost));
     }
     table
 }

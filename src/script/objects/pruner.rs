@@ -12,8 +12,8 @@ use crate::data::Dataset;
 use crate::eval::ActivationOptions;
 use crate::model::Model;
 use crate::options::{SPLITS, options};
-use crate::prune::{Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, apply};
-use crate::report::{Table, View, criteria as criteria_table, mask_scores, plan as plan_table, scores};
+use crate::prune::{Granularity, Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, apply};
+use crate::report::{Table, View, branch_scores, criteria as criteria_table, mask_scores, plan as plan_table, scores};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
@@ -112,15 +112,18 @@ mod functions {
         criteria_table()
     }
 
-    /// A row for each channel that could go: its score, its rank (low goes first), what it costs. For granularities of masks
-    /// a row for each layer: what the scores of its single weights are like.
+    /// A row for each channel that could go: its score, its rank (low goes first), what it costs. For granularity depth a row
+    /// for each residual branch, for those of masks a row for each layer: what the scores of its single weights are like.
     #[rhai_fn(name = "scores", pure, return_raw)]
     pub fn pruner_scores(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<Table> {
         measure(&context, pruner)?;
         let title = format!("scores of {} · {}", pruner.model().provenance().name, pruner.options());
-        Ok(match pruner.options().granularity.masks() {
-            true => mask_scores(&title, &pruner.mask_scores().map_err(raise)?),
-            false => scores(&title, &pruner.scores().map_err(raise)?),
+        Ok(match pruner.options().granularity {
+            Granularity::Weight | Granularity::NM | Granularity::Block => {
+                mask_scores(&title, &pruner.mask_scores().map_err(raise)?)
+            }
+            Granularity::Depth => branch_scores(&title, &pruner.branch_scores().map_err(raise)?),
+            Granularity::Channel | Granularity::Filter => scores(&title, &pruner.scores().map_err(raise)?),
         })
     }
 
