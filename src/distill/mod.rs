@@ -14,11 +14,13 @@ mod options;
 mod outputs;
 mod pair;
 mod terms;
+mod tuner;
 
 pub use distiller::{Distiller, objective};
 pub use error::DistillError;
 pub use options::{DistillOptions, Weights};
 pub use terms::{Compares, TERMS, TermInfo};
+pub use tuner::Imitation;
 
 #[cfg(test)]
 mod resident_tests;

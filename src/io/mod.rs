@@ -3,12 +3,14 @@
 mod atomic;
 mod error;
 mod native;
+mod numbered;
 mod open;
 mod pt;
 
 pub use atomic::atomic_write;
 pub use error::{CheckpointError, IoError, NativeError};
 pub use native::Precision;
+pub use numbered::new_folder;
 pub use open::{load, save, teacher};
 
 #[cfg(test)]

@@ -36,5 +36,5 @@ pub(crate) fn tiny_detector(classes: usize) -> Model {
     }
     let classes = (0..classes).map(|class| format!("class {class}")).collect();
     let detector = Detector::new(classes, vec![8], Head::Anchors { anchors: vec![vec![[16.0, 16.0]]] });
-    Model::new(graph, tensors, detector, Provenance { name: "tiny".into(), history: vec![] }).unwrap()
+    Model::new(graph, tensors, detector, Provenance { name: "tiny".into(), ..Provenance::default() }).unwrap()
 }

@@ -13,4 +13,4 @@ pub use detector::{Detector, Head, Output, OutputKind};
 pub use digest::digest;
 pub use error::ModelError;
 pub use statistics::{Accumulator, FilterStatistics, Histogram, LayerDetail, LayerStatistics, NEAR_ZERO, Statistics};
-pub use value::{Model, Provenance, Tensors};
+pub use value::{Kept, Model, Provenance, Tensors};

@@ -37,6 +37,18 @@ pub struct Provenance {
     pub name: String,
     /// The steps since, oldest first, a line each.
     pub history: Vec<String>,
+    /// By name of a convolution that lost filters: which are left of those that it had in the model that was first pruned.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Kept>,
+}
+
+/// The filters that are left of a convolution, however often it was pruned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// How many filters it had before.
+    pub of: usize,
+    /// Those left, by the index that they had then, ascending.
+    pub filters: Vec<usize>,
 }
 
 impl Model {

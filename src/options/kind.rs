@@ -1,5 +1,6 @@
 //! Values of options, and which of them an option takes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -18,6 +19,8 @@ pub enum Value {
     Texts(Vec<String>),
     /// Numbers.
     Numbers(Vec<f64>),
+    /// Values by pattern.
+    Map(BTreeMap<String, Value>),
 }
 
 /// What values an option takes.
@@ -39,6 +42,10 @@ pub enum Kind {
     Numbers(RangeInclusive<f64>),
     /// Whole numbers in a range, at least one, or a single one.
     Ints(RangeInclusive<i64>),
+    /// Values of a kind by pattern of layers' names.
+    Map(Box<Kind>),
+    /// A value of a kind, or several by pattern of layers' names.
+    OrMap(Box<Kind>),
 }
 
 /// As it would be written in a script.
@@ -53,6 +60,10 @@ impl fmt::Display for Value {
             Self::Numbers(numbers) => {
                 let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
                 write!(f, "[{}]", numbers.join(", "))
+            }
+            Self::Map(values) => {
+                let entries: Vec<String> = values.iter().map(|(key, value)| format!("{key:?}: {value}")).collect();
+                write!(f, "#{{ {} }}", entries.join(", "))
             }
         }
     }
@@ -79,6 +90,10 @@ impl Kind {
                 !numbers.is_empty() && numbers.iter().all(fits)
             }
             (Self::Ints(range), _) => Self::Int(range.clone()).accepts(value),
+            (Self::Map(kind) | Self::OrMap(kind), Value::Map(values)) => {
+                values.values().all(|value| kind.accepts(value))
+            }
+            (Self::OrMap(kind), value) => kind.accepts(value),
             _ => false,
         }
     }
@@ -87,6 +102,7 @@ impl Kind {
     pub fn choices(&self) -> &'static [&'static str] {
         match self {
             Self::Choice(choices) | Self::Texts(choices) => choices,
+            Self::Map(kind) | Self::OrMap(kind) => kind.choices(),
             Self::Flag | Self::Int(_) | Self::Number(_) | Self::Text | Self::Numbers(_) | Self::Ints(_) => &[],
         }
     }
@@ -118,6 +134,8 @@ impl fmt::Display for Kind {
             Self::Texts(choices) => write!(f, "an array of some of {}", quoted(choices).join(", ")),
             Self::Numbers(range) => write!(f, "{} or an array of such", Self::Number(range.clone())),
             Self::Ints(range) => write!(f, "{} or an array of such", Self::Int(range.clone())),
+            Self::Map(kind) => write!(f, "a map from patterns of layers to {kind}"),
+            Self::OrMap(kind) => write!(f, "{kind}, or a map from patterns of layers to such"),
         }
     }
 }

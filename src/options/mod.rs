@@ -12,6 +12,7 @@
 //! ```
 //! To add an option, add such a line.
 
+mod by_pattern;
 mod declare;
 mod error;
 mod group;
@@ -20,6 +21,7 @@ mod names;
 mod spec;
 mod value;
 
+pub use by_pattern::{ByPattern, PerLayer};
 pub(crate) use declare::options;
 pub use error::OptionError;
 pub use group::{Field, Options};

@@ -49,6 +49,10 @@ options! {
         pub ratios: Vec<f64> = vec![0.1, 0.5], 0.0..=1.0;
         /// Whole numbers.
         pub block: Vec<usize> = vec![4, 1], 1..=64;
+        /// Shares by layer.
+        pub shares: ByPattern<f64> = ByPattern::default(), 0.0..=0.9;
+        /// Widths.
+        pub width: PerLayer<usize> = PerLayer::from(4), 1..=64;
         /// No default.
         pub gain: Option<f32> = None, 0.0..=f32::MAX;
     }
@@ -60,7 +64,10 @@ fn a_declaration_says_it_all() {
     let keys: Vec<&str> = specs.iter().map(|spec| spec.key).collect();
     assert_eq!(
         keys,
-        ["epochs", "lr", "mosaic", "colour", "split", "ignore", "folder", "share", "ratios", "block", "gain"]
+        [
+            "epochs", "lr", "mosaic", "colour", "split", "ignore", "folder", "share", "ratios", "block", "shares",
+            "width", "gain"
+        ]
     );
     let shown = |key: &str| {
         let spec = specs.iter().find(|spec| spec.key == key).unwrap();
@@ -124,6 +131,34 @@ fn files_keep_their_form() {
     assert!(serde_json::from_str::<All>("{\"colour\":\"gren\"}").unwrap_err().to_string().contains("green"));
 }
 
+#[test]
+fn numbers_are_given_for_all_layers_or_by_pattern() {
+    let mut all = All::default();
+    let map = |entries: &[(&str, Value)]| {
+        Value::Map(entries.iter().map(|(pattern, value)| ((*pattern).to_owned(), value.clone())).collect())
+    };
+    all.set("shares", &map(&[("model.4*", Value::Number(0.3)), ("b", Value::Int(0))])).unwrap();
+    all.set("width", &map(&[("model.0", Value::Int(8)), ("*", Value::Int(2))])).unwrap();
+    assert_eq!(all.shares, ByPattern::from([("model.4*", 0.3), ("b", 0.0)]));
+    assert_eq!((all.width.every(), all.width.patterns().iter().count()), (Some(&2), 2));
+    let shown = r##"shares #{ "b": 0.0, "model.4*": 0.3 }, width #{ "*": 2, "model.0": 8 }"##;
+    assert_eq!(all.changes(), shown);
+    let text = serde_json::to_string(&all).unwrap();
+    assert!(text.contains(r##""shares":{"b":0.0,"model.4*":0.3},"width":{"*":2,"model.0":8}"##), "{text}");
+    assert_eq!(serde_json::from_str::<All>(&text).unwrap(), all);
+    all.set("width", &Value::Int(7)).unwrap();
+    assert_eq!((all.width.clone(), all.width.to_string()), (PerLayer::from(7), "7".into()));
+    assert!(serde_json::to_string(&all).unwrap().contains("\"width\":7"));
+    assert_eq!(serde_json::from_str::<All>("{\"width\":9}").unwrap().width, PerLayer::from(9));
+    let refused = |key: &str, value: Value| All::default().set(key, &value).unwrap_err().to_string();
+    assert_eq!(
+        refused("shares", map(&[("a", Value::Number(1.5))])),
+        "option \"shares\" takes a map from patterns of layers to a number from 0 to 0.9, not #{ \"a\": 1.5 }"
+    );
+    assert!(refused("shares", Value::Number(0.5)).ends_with("0.9, not 0.5"));
+    assert!(refused("width", Value::Int(0)).contains("64, or a map from patterns of layers to such, not 0"));
+}
+
 fn values() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<bool>().prop_map(Value::Flag),
@@ -136,13 +171,15 @@ fn values() -> impl Strategy<Value = Value> {
         prop::collection::vec("[a-z]{0,3}", 0..3).prop_map(Value::Texts),
         prop::collection::vec(-0.1f64..1.1, 0..3).prop_map(Value::Numbers),
         prop::collection::vec((-3i32..70).prop_map(f64::from), 0..3).prop_map(Value::Numbers),
+        prop::collection::btree_map("[a-z.*]{0,3}", (-1i64..70).prop_map(Value::Int), 0..3).prop_map(Value::Map),
+        prop::collection::btree_map("[a-z.*]{0,3}", (-0.1f64..1.1).prop_map(Value::Number), 0..3).prop_map(Value::Map),
     ]
 }
 
 proptest! {
     /// Whatever is set is refused and changes nothing, or fits and is what was given.
     #[test]
-    fn what_is_accepted_fits(key in 0usize..12, value in values()) {
+    fn what_is_accepted_fits(key in 0usize..14, value in values()) {
         let specs = All::specs();
         let key = specs.get(key).map_or("none", |spec| spec.key);
         let mut all = All::default();

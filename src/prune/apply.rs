@@ -6,6 +6,7 @@ use super::{
     depth,
     error::PruneError,
     groups::{ChannelId, Groups},
+    kept::kept_filters,
     masks::{hold, sparsity_step},
     plan::Plan,
     removal::Removal,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     exec,
     graph::{Axis, Graph, NodeId},
-    model::{Model, Tensors},
+    model::{Model, Provenance, Tensors},
 };
 
 /// A new model without the plan's channels and branches, and with its masks. The model given is not changed.
@@ -42,7 +43,8 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
         let tensor = sliced(&model.tensors()[&name])?;
         tensors.insert(name, tensor);
     }
-    let pruned = Model::new(graph, tensors, model.detector().clone(), model.provenance().clone())?;
+    let provenance = Provenance { kept: kept_filters(model, &groups, &removal), ..model.provenance().clone() };
+    let pruned = Model::new(graph, tensors, model.detector().clone(), provenance)?;
     let pruned = depth::without(&pruned.with_masks(masks)?, &plan.branches)?;
     let step = match plan.masks.is_empty() {
         true => step(model, pruned.graph(), plan)?,

@@ -45,12 +45,15 @@ impl CostModel {
         Ok(Self { widths, terms })
     }
 
+    /// Channels of a value when group `g` keeps `kept[g]` coupled channels.
+    pub(super) fn channels(&self, value: NodeId, kept: &[usize]) -> usize {
+        let Width { pinned, parts } = &self.widths[value];
+        pinned + parts.iter().map(|&(group, times)| times * kept[group]).sum::<usize>()
+    }
+
     /// Cost of the network when group `g` keeps `kept[g]` coupled channels.
     pub(super) fn cost(&self, kept: &[usize]) -> Cost {
-        let width = |id: &NodeId| {
-            let Width { pinned, parts } = &self.widths[*id];
-            (pinned + parts.iter().map(|&(group, times)| times * kept[group]).sum::<usize>()) as u64
-        };
+        let width = |&id: &NodeId| self.channels(id, kept) as u64;
         let of = |term: &Term| {
             let params = term.fixed * term.widths.iter().map(width).product::<u64>();
             Cost { params, macs: params * term.positions }

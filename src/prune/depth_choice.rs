@@ -6,9 +6,12 @@ use super::{
     depth::{Branch, Rewrite, branches},
     error::PruneError,
     layers::Pattern,
-    options::{Amount, PruneOptions},
+    options::{Amount, Order, PruneOptions},
 };
-use crate::graph::{Cost, Graph, Role};
+use crate::{
+    graph::{Cost, Graph, Role},
+    options::OptionError,
+};
 
 /// A gap to the target, as a share of the whole, that is an error.
 const TOO_FAR: f64 = 0.1;
@@ -34,6 +37,9 @@ pub(super) fn choose(graph: &Graph, scores: &[f64], options: &PruneOptions) -> R
     let (all, ignored) = (branches(graph), kept(options, graph)?);
     let mut order: Vec<usize> = (0..all.len()).filter(|&at| !ignored[at]).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
+    if options.order == Order::Highest {
+        order.reverse();
+    }
     if order.is_empty() {
         return Err(PruneError::NoBranches { ignored: all.len() });
     }
@@ -49,6 +55,10 @@ pub(super) fn choose(graph: &Graph, scores: &[f64], options: &PruneOptions) -> R
         Amount::Ratio(ratio) => return Ok(first((order.len() as f64 * ratio).round() as usize)),
         Amount::Macs(asked) => ("MACs", asked, share_of(|cost| cost.macs)?),
         Amount::Params(asked) => ("parameters", asked, share_of(|cost| cost.params)?),
+        Amount::Latency(_) | Amount::Ratios => {
+            let expected = "nothing of granularity \"depth\", which takes macs, params or ratio";
+            return Err(OptionError::value(options.amount.key(), expected, options.amount).into());
+        }
     };
     let gap = |count: &usize| (shares[*count] - asked).abs();
     let best = (0..shares.len()).min_by(|a, b| gap(a).total_cmp(&gap(b))).unwrap_or(0);

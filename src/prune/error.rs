@@ -45,6 +45,25 @@ pub enum PruneError {
         /// What may have been meant, or nothing.
         hint: String,
     },
+    /// What an option says of layers.
+    #[error("option \"{key}\": {source}")]
+    Of {
+        /// The option.
+        key: &'static str,
+        /// What is wrong with it.
+        source: Box<PruneError>,
+    },
+    /// Two patterns of one option that fit the same layers and say different things.
+    #[error(
+        "\"{}\" and \"{}\" both fit `{layer}` or what is tied to it, are equally specific, and give different values; \
+         make one of them longer", patterns[0], patterns[1]
+    )]
+    Ambiguous {
+        /// The group's layer.
+        layer: String,
+        /// The patterns.
+        patterns: [String; 2],
+    },
     /// A target below what the limits allow.
     #[error(
         "cannot keep only {asked:.1} % of the {what}: with these limits at least {least:.1} % stay; ask for more, raise \
@@ -57,6 +76,19 @@ pub enum PruneError {
         asked: f64,
         /// The least share that can be reached, in percent.
         least: f64,
+    },
+    /// A target above what single layers were said to leave.
+    #[error(
+        "cannot keep as much as {asked:.1} % of the {what}: `ratios` alone leave at most {most:.1} %; lower them, or ask \
+         for less"
+    )]
+    Overshot {
+        /// What was to be kept, such as MACs.
+        what: &'static str,
+        /// The share asked for, in percent.
+        asked: f64,
+        /// The largest share that can be reached, in percent.
+        most: f64,
     },
     /// A target between two steps that are far apart.
     #[error(
@@ -71,6 +103,27 @@ pub enum PruneError {
         /// The nearest share, in percent.
         nearest: f64,
     },
+    /// A share of time asked for on a device that does not say how long single layers take.
+    #[error(
+        "`latency` needs times of single layers, which only the CPU gives; use `macs`, or prune the model on the CPU with \
+         `.to(\"cpu\")`"
+    )]
+    NoLayerTimes,
+    /// A scan that does not say what a group costs.
+    #[error(
+        "option \"scan\": it does not say what channels of {group} cost; scan all layers with unit \"group\", or ignore that \
+         layer"
+    )]
+    NotScanned {
+        /// The group.
+        group: String,
+    },
+    /// An order that a single plan cannot have.
+    #[error(
+        "order \"layers\" scores each layer anew once those before it are pruned and tuned, which a single plan cannot; use \
+         `gradual`, or order \"lowest\""
+    )]
+    LayersAtOnce,
     /// A criterion that a group cannot be scored by.
     #[error("`{layer}` has no {units}, so it has no {importance} score; ignore it or choose another importance")]
     NoUnits {
@@ -151,6 +204,33 @@ pub enum PruneError {
         importance: &'static str,
         /// What it needs.
         needed: &'static str,
+    },
+    /// A reference that the model was not pruned from.
+    #[error("`{layer}` was not pruned from the reference: {reason}; give the model that was pruned first")]
+    NotPrunedFrom {
+        /// The layer in question.
+        layer: String,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// Normal equations that cannot be solved.
+    #[error(
+        "the weights of `{layer}` cannot be fitted: what flows in or out of it is not finite, or says too little about them; raise \
+         `ridge`, or take more images"
+    )]
+    Unsolvable {
+        /// The layer.
+        layer: String,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped after {done} of {total} {what}")]
+    Stopped {
+        /// What was done.
+        what: &'static str,
+        /// How many were done.
+        done: usize,
+        /// How many there are.
+        total: usize,
     },
     /// A score that is not a finite number.
     #[error(
@@ -261,6 +341,9 @@ pub enum PruneError {
     /// A scan could not be made, kept or used.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// A model could not be trained between the steps of gradual pruning.
+    #[error("{0}")]
+    Tune(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -94,7 +94,7 @@ impl Builder {
         self.graph.set_outputs(outputs);
         let tensors = random_tensors(&self.graph, seed);
         let detector = Detector::new(vec!["thing".into()], strides, head);
-        let provenance = Provenance { name: "fixture".into(), history: Vec::new() };
+        let provenance = Provenance { name: "fixture".into(), ..Provenance::default() };
         Model::new(self.graph, tensors, detector, provenance).unwrap()
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     graph::Graph,
-    options::{Field, Kind, OptionValue, Options, Spec, Value, option_names, options},
+    options::{ByPattern, Field, Kind, OptionValue, Options, PerLayer, Spec, Value, option_names, options},
 };
 
 /// Which coupled channels compete with each other.
@@ -37,7 +37,24 @@ pub enum Amount {
     Macs(f64),
     /// Share of the network's parameters that stays.
     Params(f64),
+    /// Share of the time of one image that stays, on this machine.
+    Latency(f64),
+    /// Nothing but what the option `ratios` says of single layers.
+    Ratios,
 }
+
+/// In which order units go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Those of the lowest score first.
+    #[default]
+    Lowest,
+    /// Those of the highest score first: the control that a criterion must beat.
+    Highest,
+    /// Layer by layer from the image on, each scored anew once those before it are done: gradual pruning alone does so.
+    Layers,
+}
+option_names!(Order, "order": Lowest = "lowest", Highest = "highest", Layers = "layers");
 
 options! {
     /// What is asked of a [`Pruner`](super::Pruner). Names that a file or script leaves out take these defaults.
@@ -55,15 +72,20 @@ options! {
         pub scope: Scope = Scope::default();
         /// How much goes; by default half of the MACs stay.
         pub amount: Amount = Amount::Macs(0.5);
-        /// Side of the square images that MACs are counted for, in pixels.
+        /// Share of their channels that single layers lose, by pattern of their names; the most specific pattern counts,
+        /// and limits do not. Where an amount is given as well, the other layers make it up, else they stay whole.
+        pub ratios: ByPattern<f64> = ByPattern::default(), 0.0..=0.999;
+        /// Which units go first: "highest" is a control, "layers" works in gradual pruning alone.
+        pub order: Order = Order::default();
+        /// Side of the square images that MACs are counted and times are measured for, in pixels.
         pub size: usize = 640, 32..=8192;
         /// Groups keep a multiple of this many channels, or all of theirs.
         pub round_to: usize = 1, 1..=1024;
-        /// Groups never keep fewer channels, unless they have fewer.
-        pub min_channels: usize = 4, 1..=65_536;
+        /// Groups never keep fewer channels, unless they have fewer. By pattern, the most specific counts.
+        pub min_channels: PerLayer<usize> = PerLayer::from(4), 1..=65_536;
         /// Largest share of its channels that a group may lose. A ranking of all groups would otherwise empty narrow
-        /// early layers.
-        pub max_ratio: f64 = 0.75, 0.0..=1.0;
+        /// early layers. By pattern, the most specific counts.
+        pub max_ratio: PerLayer<f64> = PerLayer::from(0.75), 0.0..=1.0;
         /// Patterns of layers whose filters all stay: of full names (`model.*.cv3.conv`) or of the modules that hold
         /// them (`model.24`, `model.*.m`).
         pub ignore: Vec<String> = Vec::new();
@@ -83,40 +105,69 @@ impl Amount {
     /// The option that gives it.
     pub(super) fn key(self) -> &'static str {
         match self {
+            Self::Ratios => "ratios",
             Self::Macs(_) => "macs",
             Self::Params(_) => "params",
+            Self::Latency(_) => "latency",
             Self::Ratio(_) => "ratio",
         }
     }
 
-    fn share(self) -> f64 {
+    /// The share that stays in the end.
+    pub(super) fn stays(self) -> f64 {
         match self {
-            Self::Macs(share) | Self::Params(share) | Self::Ratio(share) => share,
+            Self::Macs(share) | Self::Params(share) | Self::Latency(share) => share,
+            Self::Ratio(ratio) => 1.0 - ratio,
+            Self::Ratios => 1.0,
+        }
+    }
+
+    /// The amount where only a share `gone` of all that goes is gone.
+    pub(super) fn partly(self, gone: f64) -> Self {
+        let stays = |share: f64| 1.0 - (1.0 - share) * gone;
+        match self {
+            Self::Macs(share) => Self::Macs(stays(share)),
+            Self::Params(share) => Self::Params(stays(share)),
+            Self::Latency(share) => Self::Latency(stays(share)),
+            Self::Ratio(ratio) => Self::Ratio(ratio * gone),
+            Self::Ratios => Self::Ratios,
+        }
+    }
+
+    fn share(self) -> Option<f64> {
+        match self {
+            Self::Macs(share) | Self::Params(share) | Self::Latency(share) | Self::Ratio(share) => Some(share),
+            Self::Ratios => None,
         }
     }
 
     /// One amount of each kind.
-    const KINDS: [fn(f64) -> Self; 3] = [Self::Macs, Self::Params, Self::Ratio];
+    const KINDS: [fn(f64) -> Self; 4] = [Self::Macs, Self::Params, Self::Latency, Self::Ratio];
 }
 
-/// An amount is given as one of three options.
+/// An amount is given as one of four options.
 impl Field for Amount {
     type Limits = ();
 
     fn declare(&self, _: &'static str, _: &'static str, _: Option<()>, specs: &mut Vec<Spec>) {
-        let docs = ["MACs that stays", "parameters that stays", "prunable coupled channels that goes"];
-        let ranges = [0.001..=1.0, 0.001..=1.0, 0.0..=0.999];
+        let docs = [
+            "MACs that stays",
+            "parameters that stays",
+            "time of one image that stays, as timed on this machine",
+            "prunable coupled channels that goes",
+        ];
+        let ranges = [0.001..=1.0, 0.001..=1.0, 0.05..=1.0, 0.0..=0.999];
         let mut values = Vec::new();
         self.values(&mut values);
         for (((kind, doc), range), default) in Self::KINDS.iter().zip(docs).zip(ranges).zip(values) {
-            let doc = format!("Share of the {doc}; macs, params or ratio, one of them");
+            let doc = format!("Share of the {doc}; macs, params, latency or ratio, one of them");
             specs.push(Spec { key: kind(0.0).key(), kind: Kind::Number(range), default, doc });
         }
     }
 
     fn values(&self, values: &mut Vec<Option<Value>>) {
         let held = |kind: &fn(f64) -> Self| kind(0.0).key() == self.key();
-        values.extend(Self::KINDS.iter().map(|kind| held(kind).then_some(Value::Number(self.share()))));
+        values.extend(Self::KINDS.iter().map(|kind| self.share().filter(|_| held(kind)).map(Value::Number)));
     }
 
     fn assign(&mut self, _: &str, key: &str, value: &Value) -> bool {
@@ -147,7 +198,10 @@ impl PruneOptions {
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.key(), self.share())
+        match self.share() {
+            Some(share) => write!(f, "{} {share}", self.key()),
+            None => f.write_str("single layers"),
+        }
     }
 }
 

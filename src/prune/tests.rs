@@ -4,7 +4,12 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::{fixtures, *};
-use crate::{exec, graph::Activation, model::Model};
+use crate::{
+    exec,
+    graph::Activation,
+    model::Model,
+    options::{ByPattern, PerLayer},
+};
 
 /// Criteria that look at weights alone.
 pub(super) const WITHOUT_DATA: [&str; 6] = ["l1", "l2", "bn_scale", "group_l2", "contribution", "random"];
@@ -37,7 +42,7 @@ pub(super) fn fixture(which: usize, seed: u64) -> Model {
 }
 
 pub(super) fn loose(amount: Amount) -> PruneOptions {
-    PruneOptions { amount, min_channels: 1, max_ratio: 1.0, size: 64, ..PruneOptions::default() }
+    PruneOptions { amount, min_channels: 1.into(), max_ratio: 1.0.into(), size: 64, ..PruneOptions::default() }
 }
 
 proptest! {
@@ -193,8 +198,8 @@ fn limits_hold() {
     let options = PruneOptions {
         scope: Scope::Global,
         round_to: 4,
-        min_channels: 3,
-        max_ratio: 0.6,
+        min_channels: 3.into(),
+        max_ratio: 0.6.into(),
         ignore: vec!["model.0".into(), "model.7.*.conv".into()],
         size: 64,
         amount: Amount::Macs(0.75),
@@ -270,13 +275,16 @@ fn plans_say_what_was_asked() {
         amount: Amount::Ratio(0.25),
         size: 64,
         round_to: 8,
-        min_channels: 2,
-        max_ratio: 0.5,
+        min_channels: PerLayer::from([("*", 2), ("model.0", 6)]),
+        max_ratio: 0.5.into(),
+        ratios: ByPattern::from([("model.4*", 0.25)]),
+        order: Order::Highest,
         ignore: vec!["model.0".into()],
         seed: 7,
     };
-    let all = "global l1, ratio 0.25, granularity \"filter\", size 64, round_to 8, min_channels 2, max_ratio 0.5, ignore \
-               [\"model.0\"], threshold 0.01, pattern \"1:4\", block [2, 2], seed 7";
+    let all = "global l1, ratio 0.25, granularity \"filter\", ratios #{ \"model.4*\": 0.25 }, order \"highest\", size 64, \
+               round_to 8, min_channels #{ \"*\": 2, \"model.0\": 6 }, max_ratio 0.5, ignore [\"model.0\"], threshold 0.01, \
+               pattern \"1:4\", block [2, 2], seed 7";
     assert_eq!(asked(options), all);
     // A former name gives the same plan.
     let model = fixtures::anchored(1);
@@ -328,7 +336,7 @@ fn bad_options_are_named() {
         assert!(error(loose(amount)).contains("takes a number from"));
     }
     assert!(error(PruneOptions { round_to: 0, ..PruneOptions::default() }).contains("round_to"));
-    assert!(error(PruneOptions { max_ratio: 1.5, ..PruneOptions::default() }).contains("max_ratio"));
+    assert!(error(PruneOptions { max_ratio: 1.5.into(), ..PruneOptions::default() }).contains("max_ratio"));
     assert!(error(PruneOptions { importance: Some("l3".into()), ..loose(Amount::Macs(0.5)) }).contains("bn_scale"));
     let bare = Pruner::new(
         &fixtures::grouped(0),

@@ -214,6 +214,10 @@ fn plain(value: &Dynamic) -> Option<Value> {
             || items.iter().map(|item| item.clone().into_string().ok()).collect::<Option<_>>().map(Value::Texts);
         return texts().or_else(|| items.iter().map(number).collect::<Option<_>>().map(Value::Numbers));
     }
+    if let Some(entries) = value.read_lock::<Map>() {
+        let read = entries.iter().map(|(key, value)| Some((key.to_string(), plain(value)?)));
+        return read.collect::<Option<_>>().map(Value::Map);
+    }
     let number = value.as_int().map(Value::Int).or_else(|_| value.as_float().map(Value::Number));
     let flag = || value.as_bool().map(Value::Flag);
     let text = || value.clone().into_string().map(Value::Text);
@@ -246,6 +250,8 @@ mod tests {
             pub seed: u64 = 0;
             /// share that stays
             pub macs: Option<f64> = None, 0.01..=1.0;
+            /// shares by layer
+            pub shares: options::ByPattern<f64> = options::ByPattern::default(), 0.0..=1.0;
         }
     }
 
@@ -271,6 +277,8 @@ mod tests {
         let passes = read(map(r#"#{ lr: 1, ignore: ["a", "b"], mosaic: false }"#)).unwrap();
         assert_eq!((passes.lr, passes.epochs, passes.mosaic, passes.macs), (1.0, 30, false, None));
         assert_eq!((passes.split.as_str(), passes.seed, passes.ignore), ("val", 5, vec!["a".into(), "b".into()]));
+        let passes = read(map(r##"#{ shares: #{ "model.4*": 0.3, b: 1 } }"##)).unwrap();
+        assert_eq!(passes.shares, options::ByPattern::from([("model.4*", 0.3), ("b", 1.0)]));
         let passes = read(map(r#"#{ ignore: "a", seed: 7 }"#)).unwrap();
         assert_eq!((passes.ignore, passes.seed), (vec!["a".into()], 7));
     }
@@ -280,7 +288,7 @@ mod tests {
         assert_eq!(
             read(map("#{ epoch: 3 }")).unwrap_err(),
             "fit has no option \"epoch\" (did you mean \"epochs\"?); its options are epochs, lr, mosaic, split, ignore, \
-             seed, macs"
+             seed, macs, shares"
         );
     }
 
@@ -295,6 +303,9 @@ mod tests {
             error("#{ ignore: [1] }"),
             "option \"ignore\" of fit takes a string or an array of strings, not [1]"
         );
+        let shares = error("#{ shares: #{ a: \"b\" } }");
+        assert!(shares.ends_with("patterns of layers to a number from 0 to 1, not #{ \"a\": \"b\" }"), "{shares}");
+        assert!(error("#{ shares: #{ a: [] } }").contains("\"shares\""));
         let choice = error("#{ split: \"vla\" }");
         assert!(choice.ends_with("\"test\", not \"vla\" (did you mean \"val\"?)"), "{choice}");
     }
@@ -332,7 +343,7 @@ mod tests {
         /// Whatever map is given, it is read into options in their ranges or refused with a word about a key of it.
         #[test]
         fn any_map_is_read_or_refused(
-            given in prop::collection::vec((prop::sample::select(vec!["epochs", "lr", "mosaic", "split", "ignore", "seed", "macs", "x"]), anything()), 0..4)
+            given in prop::collection::vec((prop::sample::select(vec!["epochs", "lr", "mosaic", "split", "ignore", "seed", "macs", "shares", "x"]), anything()), 0..4)
         ) {
             let map: Map = given.into_iter().map(|(key, value)| (key.into(), value)).collect();
             let keys: Vec<String> = map.keys().map(ToString::to_string).collect();

@@ -11,7 +11,7 @@ use super::{
     run::{Epoch, results_csv},
 };
 use crate::{
-    io::{self, Precision, atomic_write},
+    io::{self, Precision, atomic_write, new_folder},
     model::Model,
 };
 
@@ -24,27 +24,10 @@ pub(super) struct RunFolder {
 impl RunFolder {
     /// Makes a new folder: `wanted`, or `wanted2`, `wanted3` and so on where that exists.
     pub fn create(wanted: &Path) -> Result<Self, TrainError> {
-        let failed = |path: &Path, source| TrainError::Write { path: path.into(), source };
-        if let Some(parent) = wanted.parent() {
-            fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
-        }
-        let mut number = 1;
-        loop {
-            let mut name = wanted.as_os_str().to_os_string();
-            if number > 1 {
-                name.push(number.to_string());
-            }
-            let path = PathBuf::from(name);
-            match fs::create_dir(&path) {
-                Ok(()) => {
-                    let weights = path.join("weights");
-                    fs::create_dir(&weights).map_err(|source| failed(&weights, source))?;
-                    return Ok(Self { path });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-                Err(source) => return Err(failed(&path, source)),
-            }
-        }
+        let path = new_folder(wanted)?;
+        let weights = path.join("weights");
+        fs::create_dir(&weights).map_err(|source| TrainError::Write { path: weights, source })?;
+        Ok(Self { path })
     }
 
     /// The folder of a run that exists.

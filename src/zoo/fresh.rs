@@ -60,7 +60,8 @@ pub fn yolo(variant: &str, fresh: &Fresh) -> Result<Model, ZooError> {
     };
     let detector = Detector::new(fresh.classes.clone(), variant::STRIDES.to_vec(), head);
     let tensors = init::tensors(&graph, &detector, fresh.seed)?;
-    let provenance = Provenance { name: variant.into(), history: vec![format!("fresh, seed {}", fresh.seed)] };
+    let history = vec![format!("fresh, seed {}", fresh.seed)];
+    let provenance = Provenance { name: variant.into(), history, ..Provenance::default() };
     Ok(Model::new(graph, tensors, detector, provenance)?)
 }
 

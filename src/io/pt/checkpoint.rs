@@ -39,7 +39,7 @@ pub(in crate::io) fn load(path: &Path) -> Found<Model> {
     let detector = detector(&network, &list, &layers, &mut archive, &pickle)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let step = format!("opened {}{}", path.file_name().unwrap_or_default().to_string_lossy(), origin(&network));
-    Ok(Model::new(graph, tensors, detector, Provenance { name, history: vec![step] })?)
+    Ok(Model::new(graph, tensors, detector, Provenance { name, history: vec![step], ..Provenance::default() })?)
 }
 
 /// The numbers of all tensors. Those of one storage are read in a row, so that it is unpacked once.

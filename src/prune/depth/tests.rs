@@ -140,7 +140,7 @@ fn a_value_that_a_network_concatenates_twice_stays_twice() {
 #[test]
 fn channels_and_branches_go_together_and_in_turn() {
     for model in [anchored(2), towers(2, Activation::Silu)] {
-        let options = PruneOptions { amount: Amount::Ratio(0.3), min_channels: 1, ..PruneOptions::default() };
+        let options = PruneOptions { amount: Amount::Ratio(0.3), min_channels: 1.into(), ..PruneOptions::default() };
         let channels = Pruner::new(&model, options.clone()).unwrap().plan().unwrap();
         let both = Plan { branches: names(&model).into_iter().take(2).collect(), ..channels };
         let (slim, zeroed) = (apply(&model, &both).unwrap(), zero(&model, &both).unwrap());

@@ -5,7 +5,7 @@ use super::{
         error::PruneError,
         granularity::Granularity,
         layers::Pattern,
-        options::{Amount, PruneOptions, Scope},
+        options::{Amount, Order, PruneOptions, Scope},
     },
     unit::Unit,
 };
@@ -60,6 +60,10 @@ fn amount(options: &PruneOptions) -> Result<MaskAmount, PruneError> {
             Err(OptionError::value(amount.key(), expected, amount).into())
         }
         (_, Some(Amount::Ratio(ratio)), _) => Ok(MaskAmount::Ratio(ratio)),
+        (_, None, Some(_)) if options.order == Order::Highest => {
+            let expected = "\"lowest\" beside threshold, below which weights go whatever they score";
+            Err(OptionError::value("order", expected, "\"highest\"").into())
+        }
         (_, None, Some(threshold)) => Ok(MaskAmount::Below(threshold)),
         (granularity, Some(amount), _) => Err(PruneError::SavesNothing { granularity, found: amount.to_string() }),
         (granularity, None, None) => {

@@ -1,8 +1,12 @@
 //! Tables of pruning: criteria, scores, plans.
 
-use crate::prune::{About, BranchScore, CRITERIA, Form, MaskRow, MaskScoreRow, Plan, PlanReport, ScoreRow};
+use crate::prune::{
+    About, BranchScore, CRITERIA, DiffRow, Form, Gradual, GradualStep, MaskRow, MaskScoreRow, Plan, PlanReport,
+    ScoreRow,
+};
 use crate::report::{
     cell::Cell,
+    plot::{Panel, Series},
     table::{Column, Table},
 };
 
@@ -161,6 +165,93 @@ pub fn branch_scores(title: &str, rows: &[BranchScore]) -> Table {
         table.push([row.branch.as_str().into(), Cell::Float(row.score), row.ignored.into()].into_iter().chain(cost));
     }
     table
+}
+
+/// A row for each layer of which two plans remove different channels.
+pub fn plan_diff(title: &str, rows: &[DiffRow]) -> Table {
+    let columns = [
+        Column::from("layer"),
+        Column::from("channels"),
+        Column::new("here", "go here").sum(),
+        Column::new("there", "go there").sum(),
+        Column::new("both", "go in both").sum(),
+        Column::new("only_here", "only here"),
+        Column::new("only_there", "only there"),
+    ];
+    let mut table = Table::new(title, columns);
+    let list = |channels: &[usize]| {
+        let shown = channels.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        if channels.len() > SHOWN { shown + " …" } else { shown }
+    };
+    for row in rows {
+        table.push([
+            row.layer.as_str().into(),
+            row.channels.into(),
+            row.go[0].into(),
+            row.go[1].into(),
+            row.both.into(),
+            list(&row.only_here).into(),
+            list(&row.only_there).into(),
+        ]);
+    }
+    table
+}
+
+/// Channels that a comparison of plans lists.
+const SHOWN: usize = 24;
+
+/// A row for each step of a gradual pruning.
+pub fn gradual_steps(found: &Gradual) -> Table {
+    let columns = [
+        Column::from("step"),
+        Column::new("macs", "MACs"),
+        Column::new("params", "parameters"),
+        Column::from("zeros"),
+        Column::from("pruned"),
+        Column::from("recalibrated"),
+        Column::from("tuned"),
+        Column::new("seconds", "time").sum(),
+    ];
+    let stopped = if found.stopped { " · stopped early" } else { "" };
+    let title = format!("gradual pruning · {} · mAP50-95 {:.3} before{stopped}", found.asked, found.base);
+    let mut table = Table::new(title, columns);
+    for step in &found.steps {
+        table.push([
+            step.step.map_or_else(|| "end".into(), Cell::from),
+            Cell::Percent(step.macs),
+            Cell::Percent(step.params),
+            Cell::Percent(step.zeros),
+            Cell::Float(step.pruned),
+            step.recalibrated.into(),
+            step.tuned.into(),
+            Cell::Seconds(step.seconds),
+        ]);
+    }
+    table
+}
+
+/// What the picture of a gradual pruning shows: accuracy over steps, and over the MACs that stay.
+pub fn gradual_panels(found: &Gradual) -> Vec<Panel> {
+    let steps = || found.steps.iter().enumerate();
+    let series = |name: &str, value: &dyn Fn(&GradualStep) -> Option<f64>| Series {
+        name: name.to_owned(),
+        points: steps().filter_map(|(at, step)| Some((at as f64 + 1.0, value(step)?))).collect(),
+    };
+    let panel = |title: &str, x: &str, series| Panel { title: title.into(), x: x.into(), series };
+    let before =
+        Series { name: "before".into(), points: steps().map(|(at, _)| (at as f64 + 1.0, found.base)).collect() };
+    let accuracy = vec![
+        before,
+        series("pruned", &|step| Some(step.pruned)),
+        series("recalibrated", &|step| step.recalibrated),
+        series("tuned", &|step| step.tuned),
+    ];
+    let shares = vec![
+        series("MACs", &|step| Some(step.macs)),
+        series("parameters", &|step| Some(step.params)),
+        series("zeros", &|step| Some(step.zeros)),
+    ];
+    vec![panel("mAP50-95", "step", accuracy), panel("shares", "step", shares)]
 }
 
 /// A row for each formula of each criterion.

@@ -7,6 +7,7 @@ mod detections;
 mod distiller;
 mod fit;
 mod general;
+mod gradual;
 mod metrics;
 mod model;
 mod pruner;
@@ -29,6 +30,7 @@ pub fn bind(api: &mut Api) {
     compare::bind(api);
     pruner::bind(api);
     scan::bind(api);
+    gradual::bind(api);
     fit::bind(api);
     run::bind(api);
     distiller::bind(api);

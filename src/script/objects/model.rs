@@ -14,7 +14,7 @@ use crate::eval::{ActivationOptions, PredictOptions};
 use crate::io::{self, Precision};
 use crate::model::Model;
 use crate::options::options;
-use crate::prune::{self, RecalibrateOptions};
+use crate::prune::{self, RecalibrateOptions, RefitOptions};
 use crate::report::{Extras, Table, View, filters, headline, histogram, layers, summary};
 use crate::script::api::Api;
 use crate::script::device::{device_name, parse_device};
@@ -27,7 +27,7 @@ use crate::zoo::{self, Fresh, Redraw};
 
 pub fn bind(api: &mut Api) {
     api.object::<Model>().object::<Layer>();
-    for set in [&YOLO, &FRESH, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE] {
+    for set in [&YOLO, &FRESH, &SAVE, &LAYERS, &PREDICT, &RECALIBRATE, &REFIT] {
         api.options(set);
     }
     api.functions(exported_manifest!(functions));
@@ -60,6 +60,8 @@ static PREDICT: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model
 
 static RECALIBRATE: LazyLock<OptionSet> =
     LazyLock::new(|| OptionSet::method::<Model>("recalibrate").group::<RecalibrateOptions>());
+
+static REFIT: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model>("refit").group::<RefitOptions>());
 
 const CLASSES: &str = "a number of classes, an array of names or a Dataset";
 
@@ -300,6 +302,21 @@ mod functions {
         let state = State::of(&context);
         let options = RECALIBRATE.read(options, state.seed())?.group();
         prune::recalibrate(model, &data, &options, state.progress.as_ref()).map_err(raise)
+    }
+
+    /// The same model with weights fitted, layer by layer, to what the model gives that it was pruned from, without
+    /// training: least squares on some images. What pruning cost is made good in part; see also `recalibrate`.
+    #[rhai_fn(pure, return_raw)]
+    pub fn refit(
+        context: NativeCallContext,
+        model: &mut Model,
+        unpruned: Model,
+        data: Dataset,
+        options: Map,
+    ) -> ScriptResult<Model> {
+        let state = State::of(&context);
+        let options = REFIT.read(options, state.seed())?.group();
+        prune::refit(model, &unpruned, &data, &options, state.progress.as_ref()).map_err(raise)
     }
 
     /// The boxes in an image file, most confident first.

@@ -12,8 +12,11 @@ use crate::data::Dataset;
 use crate::eval::ActivationOptions;
 use crate::model::Model;
 use crate::options::{SPLITS, options};
-use crate::prune::{Granularity, Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, apply};
-use crate::report::{Table, View, branch_scores, criteria as criteria_table, mask_scores, plan as plan_table, scores};
+use crate::prune::{Amount, Granularity, Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, Scan, apply};
+use crate::report::{
+    Table, View, branch_scores, criteria as criteria_table, mask_scores, plan as plan_table, plan_diff as diff_table,
+    scores,
+};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
@@ -29,7 +32,8 @@ static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
     let data =
         "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
     let set = OptionSet::function("pruner").group::<PruneOptions>();
-    set.object::<Dataset>("data", data).group::<ImageOptions>()
+    let scan = "a Scan of the model: the amount is spent where it says that costs least; see sensitivity";
+    set.object::<Dataset>("data", data).group::<ImageOptions>().object::<Scan>("scan", scan)
 });
 
 options! {
@@ -85,19 +89,30 @@ mod functions {
     #[rhai_fn(return_raw)]
     pub fn pruner(context: NativeCallContext, model: Model, options: Map) -> ScriptResult<Pruner> {
         let given = PRUNER.read(options, State::of(&context).seed())?;
-        if ["macs", "params", "ratio"].into_iter().filter(|key| given.value(key).is_some()).count() > 1 {
+        let amounts =
+            ["macs", "params", "latency", "ratio"].into_iter().filter(|key| given.value(key).is_some()).count();
+        if amounts > 1 {
             return Err(raise_text(
-                "pruner takes one amount: macs, params (shares that stay) or ratio (a share that goes)",
+                "pruner takes one amount: macs, params, latency (shares that stay) or ratio (a share that goes)",
             ));
         }
-        let options: PruneOptions = given.group();
+        let mut options: PruneOptions = given.group();
+        if amounts == 0 && !options.ratios.is_empty() {
+            options.amount = Amount::Ratios;
+        }
         let granularity = options.granularity;
-        if let Some(key) = ["macs", "params"].into_iter().find(|key| granularity.masks() && given.value(key).is_some())
+        if let Some(key) = ["macs", "params", "latency", "ratios"]
+            .into_iter()
+            .find(|key| granularity.masks() && given.value(key).is_some())
         {
             return Err(raise(PruneError::SavesNothing { granularity, found: key.to_owned() }));
         }
         let size = options.size;
         let pruner = Pruner::new(&model, options).map_err(raise)?;
+        let pruner = match given.object::<Scan>("scan") {
+            Some(scan) => pruner.with_scan(&scan).map_err(raise)?,
+            None => pruner,
+        };
         let ImageOptions { split, images, batch } = given.group();
         Ok(match given.object::<Dataset>("data") {
             Some(dataset) => {
@@ -130,17 +145,23 @@ mod functions {
     /// What would go, layer by layer. Nothing is changed.
     #[rhai_fn(name = "plan", pure, return_raw)]
     pub fn pruner_plan(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<ShownPlan> {
-        measure(&context, pruner)?;
-        let plan = pruner.plan().map_err(raise)?;
+        let plan = pruner.plan_with(State::of(&context).progress.as_ref()).map_err(raise)?;
         let report = plan.report(pruner.model()).map_err(raise)?;
         Ok(ShownPlan { plan, report })
+    }
+
+    /// What is tied to the channels of a layer, or of each in a module, and by which nodes: a tree.
+    #[rhai_fn(pure, return_raw)]
+    pub fn explain(pruner: &mut Pruner, layer: ImmutableString) -> ScriptResult<ImmutableString> {
+        let found = pruner.explain(&layer).map_err(raise)?;
+        Ok(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into())
     }
 
     /// A new model, physically smaller or with masks that hold weights at zero; the pruner's own is untouched.
     #[rhai_fn(pure, return_raw)]
     pub fn prune(context: NativeCallContext, pruner: &mut Pruner) -> ScriptResult<Model> {
-        measure(&context, pruner)?;
-        pruner.prune().map_err(raise)
+        let plan = pruner.plan_with(State::of(&context).progress.as_ref()).map_err(raise)?;
+        apply(pruner.model(), &plan).map_err(raise)
     }
 
     /// Opens a plan that `plan.save` wrote, for a model that it fits.
@@ -155,6 +176,13 @@ mod functions {
     #[rhai_fn(name = "table", pure)]
     pub fn plan_as_table(plan: &mut ShownPlan) -> Table {
         plan_table(&plan.plan, &plan.report)
+    }
+
+    /// A row for each layer of which this plan and another remove different channels.
+    #[rhai_fn(name = "diff", pure)]
+    pub fn plan_diff(plan: &mut ShownPlan, other: ShownPlan) -> Table {
+        let title = format!("here: {} · there: {}", plan.plan.asked, other.plan.asked);
+        diff_table(&title, &plan.plan.diff(&other.plan))
     }
 
     /// Share of the MACs that stays.

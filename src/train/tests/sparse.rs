@@ -120,7 +120,7 @@ fn a_lasso_of_groups_zeroes_whole_channels_that_can_then_go() {
 /// A tiny network, a plan for it, and the options that let grow what shrinks the plan's channels.
 fn growing(strength: f32) -> (Model, FitOptions) {
     let model = tiny("yolov5n");
-    let plan = PruneOptions { amount: Amount::Ratio(0.3), min_channels: 1, ..PruneOptions::default() };
+    let plan = PruneOptions { amount: Amount::Ratio(0.3), min_channels: 1.into(), ..PruneOptions::default() };
     let plan = Pruner::new(&model, plan).unwrap().plan().unwrap();
     let rows = planned_rows(&model, &plan).unwrap();
     (model, FitOptions { rows: Some(rows), ..sparse(Sparsity::Growing, strength) })

@@ -1,0 +1,102 @@
+//! Plans by time: a share of the time of one image that stays.
+//!
+//! How long a network of certain widths takes is predicted from times of its nodes at several widths. The plan that the
+//! prediction asks for is then applied and timed in turn with the whole network, and the aim corrected by what that shows.
+
+mod profile;
+
+use self::profile::Profile;
+use super::{apply::apply, cost::CostModel, error::PruneError, groups::Groups, plan::Plan};
+use crate::{
+    eval::{BenchOptions, EvalError, noise, time_runs},
+    exec::Inference,
+    model::Model,
+    progress::Progress,
+};
+
+/// How often the aim is corrected, at most.
+const CORRECTIONS: usize = 3;
+
+/// A timed share this near to the one asked for, relative to it, needs no correction.
+const NEAR: f64 = 0.015;
+
+/// Runs of the plan and the whole network, in turn.
+const RUNS: usize = 31;
+
+/// Predicts how long a network takes by how many coupled channels its groups keep.
+#[derive(Clone, Debug)]
+pub(super) struct Clock<'a> {
+    model: &'a Model,
+    costs: &'a CostModel,
+    profile: Profile,
+    size: usize,
+}
+
+impl<'a> Clock<'a> {
+    /// Measures times by width, unless they are known from before.
+    ///
+    /// # Errors
+    /// A model on another device than the CPU, a network that does not run at that size, or a listener that asks to stop.
+    pub(super) fn new(
+        model: &'a Model,
+        groups: &Groups,
+        costs: &'a CostModel,
+        size: usize,
+        progress: &dyn Progress,
+    ) -> Result<Self, PruneError> {
+        if !model.device().is_cpu() {
+            return Err(PruneError::NoLayerTimes);
+        }
+        Ok(Self { model, costs, profile: Profile::of(model, groups, size, progress)?, size })
+    }
+
+    /// Seconds of one image, predicted.
+    pub(super) fn seconds(&self, kept: &[usize]) -> f64 {
+        self.profile.seconds(self.model.graph(), |value| self.costs.channels(value, kept))
+    }
+
+    /// Looks for the plan with which a share `asked` of the time of `whole` stays. `plan` gives the plan for a predicted
+    /// share.
+    ///
+    /// # Errors
+    /// Those of `plan` and [`apply`], or a listener that asks to stop.
+    pub(super) fn plan(
+        &self,
+        asked: f64,
+        whole: &Model,
+        plan: impl Fn(f64) -> Result<Plan, PruneError>,
+        progress: &dyn Progress,
+    ) -> Result<Plan, PruneError> {
+        let mut aim = asked;
+        let mut best: Option<(f64, Plan)> = None;
+        for _ in 0..=CORRECTIONS {
+            let found = plan(aim)?;
+            let share = self.timed(whole, &apply(self.model, &found)?, progress)?;
+            progress.note(&format!(
+                "timed in turn with the whole model: {:.1} % of the time stays, {:.1} % asked for",
+                100.0 * share,
+                100.0 * asked
+            ));
+            let off = (share / asked - 1.0).abs();
+            if best.as_ref().is_none_or(|(least, _)| off < *least) {
+                best = Some((off, found));
+            }
+            if off <= NEAR {
+                break;
+            }
+            aim = (aim * asked / share).clamp(1e-3, 1.0);
+        }
+        best.map(|(_, plan)| plan).ok_or(PruneError::NoLayerTimes)
+    }
+
+    /// The share of the whole model's time that a part takes.
+    fn timed(&self, whole: &Model, part: &Model, progress: &dyn Progress) -> Result<f64, PruneError> {
+        let options = BenchOptions { size: self.size, batch: 1, runs: RUNS, warm_up: 3, threads: None };
+        let images = noise(whole, &options)?;
+        let (whole, part) = (Inference::new(whole, &[])?, Inference::new(part, &[])?);
+        let run = |network: &Inference| network.run(&images).map(|_| ()).map_err(EvalError::from);
+        let timings = time_runs(options.warm_up, RUNS, progress, &mut [&mut || run(&whole), &mut || run(&part)])?;
+        // What disturbs the machine only ever makes a run longer.
+        Ok(timings[1].quantile(0.25) / timings[0].quantile(0.25))
+    }
+}
