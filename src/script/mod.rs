@@ -38,4 +38,6 @@ pub use state::Output;
 #[cfg(test)]
 mod shown;
 #[cfg(test)]
+mod sparse_tests;
+#[cfg(test)]
 mod tests;
