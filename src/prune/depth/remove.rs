@@ -45,13 +45,13 @@ impl Rewrite {
             let inputs = node.inputs.iter().map(|&input| place[input].ok_or_else(|| missing(id)));
             let mut inputs = inputs.collect::<Result<Vec<NodeId>, _>>()?;
             let moved: Vec<bool> = node.inputs.iter().map(|input| sums.contains_key(input)).collect();
-            if node.op == Op::Concat && columns_add(graph, &consumers[id], id) {
-                if let Some((kept, map)) = merged(&inputs, &moved, &node.inputs, &channels) {
-                    inputs = kept;
-                    for &reader in &consumers[id] {
-                        columns.insert(graph.node(reader).tensor_name("weight"), map.clone());
-                    }
-                }
+            let joined = (node.op == Op::Concat && columns_add(graph, &consumers[id], id))
+                .then(|| merged(&inputs, &moved, &node.inputs, &channels))
+                .flatten();
+            if let Some((kept, map)) = joined {
+                inputs = kept;
+                let weights = consumers[id].iter().map(|&reader| graph.node(reader).tensor_name("weight"));
+                columns.extend(weights.map(|weight| (weight, map.clone())));
             }
             let mut op = node.op.clone();
             if let (Op::Conv(conv), Some(map)) = (&mut op, columns.get(&node.tensor_name("weight"))) {
