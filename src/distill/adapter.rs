@@ -4,10 +4,8 @@ use espalier_kernels::{
     conv::{self, ConvShape, Epilogue, PackedBackward, PackedWeight},
     scratch::{self, Scratch},
 };
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-use crate::exec::ComputeDtype;
+use super::convolve;
 
 /// A matrix (teacher's channels, student's channels) applied at every place.
 pub(super) struct Adapter {
@@ -16,36 +14,14 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// A start for the matrix: random, of a scale that keeps the variance (He et al. 2015), the same for the same seed.
-    pub(super) fn initial(&self, seed: u64) -> Vec<f32> {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let reach = (3.0 / self.student as f32).sqrt();
-        (0..self.student * self.teacher).map(|_| random.random_range(-reach..reach)).collect()
-    }
-
     /// The matrix's shape as a convolution's weight.
     pub(super) fn dims(&self) -> (usize, usize, usize, usize) {
         (self.teacher, self.student, 1, 1)
     }
 
-    fn shape(&self, [height, width]: [usize; 2]) -> ConvShape {
-        ConvShape {
-            dtype: ComputeDtype::Fp32,
-            batch: 1,
-            in_channels: self.student,
-            out_channels: self.teacher,
-            in_hw: [height, width],
-            kernel: [1; 2],
-            stride: [1; 2],
-            padding: [0; 2],
-            dilation: [1; 2],
-            groups: 1,
-        }
-    }
-
     /// With its matrix, for features of one size.
     pub(super) fn prepare(&self, size: [usize; 2], matrix: &[f32]) -> Prepared {
-        let shape = self.shape(size);
+        let shape = convolve::shape(1, [self.student, self.teacher], size, 1);
         Prepared { shape, widen: PackedWeight::new(&shape, matrix), narrow: PackedBackward::new(&shape, matrix) }
     }
 }

@@ -2,46 +2,98 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{
+    balance::{Balance, Keeper, Weighed},
     error::DistillError,
-    options::DistillOptions,
+    features::{self, FeaturePair},
+    options::{DistillOptions, decimal},
     pair::{Pair, check},
-    terms::{self, Compares, TERMS},
+    terms::{Made, TermInfo, wanted},
+    timing::Timed,
 };
 use crate::{
     data::Dataset,
     eval::{BenchOptions, BenchReport},
     exec::ComputeDtype,
     model::Model,
+    options::Options as _,
     progress::Progress,
-    train::{DetectionTerm, FitOptions, Objective, Run, Term, bench, effective_options, fit_with, loss::Gains},
+    train::{DetectionTerm, FitOptions, Hook, Objective, Run, Term, bench, effective_options, fit_with, loss::Gains},
 };
 
-/// What a distillation step minimises: the detection loss with these weights, and every term of [`TERMS`] whose weight
-/// is above 0. The teacher is run once a batch for all of them.
+/// What a distillation step minimises: the detection loss with these weights, and every term of
+/// [`TERMS`](super::TERMS) whose weight is above 0. The teacher is run once a batch for all of them.
 ///
 /// # Errors
-/// Where the two do not detect the same things in the same way, or an option is out of its range.
+/// Where teacher and student have nothing to compare, or an option is out of its range.
 pub fn objective(
     teacher: &Model,
     student: &Model,
     options: &DistillOptions,
     gains: &Gains,
 ) -> Result<Objective, DistillError> {
-    validate(teacher, student, options)?;
-    let wanted = || TERMS.iter().filter(|term| options.weights.of(term.name) > 0.0);
-    let features = wanted().any(|term| term.compares == Compares::Features);
-    let pair = Pair::new(teacher, student, options, gains, features)?;
-    let mut terms: Vec<Arc<dyn Term>> = vec![Arc::new(DetectionTerm::new(student.detector(), gains)?)];
-    for term in wanted() {
-        terms.push((term.make)(&pair, options.weights.of(term.name))?);
-    }
-    Ok(Objective::new(terms))
+    Ok(Task::new(teacher, student, options, gains)?.objective)
 }
 
-fn validate(teacher: &Model, student: &Model, options: &DistillOptions) -> Result<(), DistillError> {
-    terms::validate(options)?;
-    check(teacher, student)
+/// What is minimised, and the balance of its terms where there is one.
+struct Task {
+    objective: Objective,
+    balance: Option<Arc<Balance>>,
+}
+
+impl Task {
+    fn new(teacher: &Model, student: &Model, options: &DistillOptions, gains: &Gains) -> Result<Self, DistillError> {
+        options.check()?;
+        let wanted = wanted(options)?;
+        check(teacher, student)?;
+        let levels = wanted.iter().map(|(_, _, made)| match made.recipe.taps() {
+            Some(taps) => features::choose(teacher, student, taps),
+            None => Ok(Vec::new()),
+        });
+        let levels = levels.collect::<Result<Vec<Vec<FeaturePair>>, _>>()?;
+        let mut taps: Vec<_> = levels.iter().flatten().map(|level| level.teacher).collect();
+        taps.sort_unstable();
+        taps.dedup();
+        let pair = Pair::new(teacher, student, options, gains, &taps)?;
+        let names = || wanted.iter().map(|(info, ..)| format!("distill_{}", info.name)).collect();
+        let balance = options.balance.map(|share| Arc::new(Balance::new(share, names())));
+        let detection = DetectionTerm::new(student.detector(), gains)?;
+        let mut terms: Vec<Arc<dyn Term>> = vec![match &balance {
+            Some(balance) => Arc::new(Weighed { term: detection, balance: Arc::clone(balance) }),
+            None => Arc::new(detection),
+        }];
+        for (place, ((info, weight, made), levels)) in wanted.iter().zip(&levels).enumerate() {
+            terms.push(Arc::new(Timed {
+                term: made.recipe.make(&pair, levels, *weight)?,
+                timing: made.timing,
+                balance: balance.as_ref().map(|balance| (Arc::clone(balance), place)),
+                settings: settings(info, *weight, made, &pair),
+            }));
+        }
+        Ok(Self { objective: Objective::new(terms), balance })
+    }
+
+    fn hooks(&self) -> Vec<Box<dyn Hook>> {
+        let keeper = |balance: &Arc<Balance>| -> Box<dyn Hook> {
+            Box::new(Keeper { balance: Arc::clone(balance), shown: false })
+        };
+        self.balance.iter().map(keeper).collect()
+    }
+}
+
+/// All that decides a term: its options, what the distiller's own options give it, the teacher.
+fn settings(info: &TermInfo, weight: f32, made: &Made, pair: &Pair<'_>) -> Value {
+    let mut settings = serde_json::Map::new();
+    settings.insert("weight".into(), decimal(weight).into());
+    for (key, value) in &made.entries {
+        let value = value.clone().or_else(|| info.inherited(key, pair.options));
+        settings.insert((*key).into(), serde_json::to_value(value).unwrap_or(Value::Null));
+    }
+    settings.insert("balance".into(), pair.options.balance.into());
+    settings.insert("teacher (SHA-256)".into(), pair.digest.clone().into());
+    settings.into()
 }
 
 /// A teacher and a student.
@@ -56,9 +108,10 @@ impl Distiller {
     /// Pairs a teacher with a student.
     ///
     /// # Errors
-    /// Where the two do not detect the same things in the same way, or an option is out of its range.
+    /// Where the two have nothing to compare, or an option is out of its range.
     pub fn new(teacher: &Model, student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
-        validate(teacher, student, &options)?;
+        // What does not fit is found now, not when the training begins.
+        objective(teacher, student, &options, &Gains::default())?;
         Ok(Self { teacher: teacher.clone(), student: student.clone(), options })
     }
 
@@ -83,8 +136,8 @@ impl Distiller {
     /// As [`crate::train::fit`].
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
         let options = effective_options(options)?;
-        let objective = self.objective(&options.gains, options.size)?;
-        Ok(fit_with(&self.student, data, &options, &objective, &mut [], progress)?)
+        let task = self.task(&options.gains, options.size)?;
+        Ok(fit_with(&self.student, data, &options, &task.objective, &mut task.hooks(), progress)?)
     }
 
     /// Times steps of the training, as [`crate::train::bench`].
@@ -97,12 +150,12 @@ impl Distiller {
         options: &BenchOptions,
         progress: &dyn Progress,
     ) -> Result<BenchReport, DistillError> {
-        let objective = self.objective(&Gains::default(), options.size)?;
-        Ok(bench(&self.student, &objective, precision, options, progress)?)
+        let task = self.task(&Gains::default(), options.size)?;
+        Ok(bench(&self.student, &task.objective, precision, options, progress)?)
     }
 
-    fn objective(&self, gains: &Gains, size: usize) -> Result<Objective, DistillError> {
+    fn task(&self, gains: &Gains, size: usize) -> Result<Task, DistillError> {
         let gains = gains.for_training(self.student.detector(), size);
-        objective(&self.teacher, &self.student, &self.options, &gains)
+        Task::new(&self.teacher, &self.student, &self.options, &gains)
     }
 }

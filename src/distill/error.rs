@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::{
     exec::ExecError,
     graph::GraphError,
+    model::ModelError,
     options::OptionError,
     train::{TrainError, loss::LossError},
 };
@@ -13,10 +14,8 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DistillError {
-    /// Teacher and student know other classes.
-    #[error(
-        "the teacher detects {teacher:?}, the student {student:?}; distillation needs the same classes in the same order"
-    )]
+    /// Teacher and student have no class in common.
+    #[error("the teacher detects {teacher:?}, the student {student:?}: no class of the same name, so nothing to be taught")]
     Classes {
         /// The teacher's.
         teacher: Vec<String>,
@@ -24,8 +23,13 @@ pub enum DistillError {
         student: Vec<String>,
     },
     /// Teacher and student encode boxes in other ways.
-    #[error("the teacher's head is {teacher}, the student's {student}; their outputs can't be compared")]
+    #[error(
+        "the teacher's head is {teacher}, the student's {student}; `{term}` can't compare them: give it the weight 0, and use \
+         terms that compare features, or `box_iou`"
+    )]
     Heads {
+        /// The term.
+        term: &'static str,
         /// The teacher's.
         teacher: String,
         /// The student's.
@@ -39,16 +43,76 @@ pub enum DistillError {
         /// The student's.
         student: String,
     },
-    /// The heads read another number of features.
+    /// Necks or backbones give another number of features.
     #[error(
-        "the teacher's head reads {teacher} features, the student's {student}, so features can't be compared; use terms \
-         that compare outputs only"
+        "the teacher's {what} gives {teacher} features, the student's {student}; name those to compare: `taps`, a map of the \
+         teacher's layers to the student's"
     )]
     Necks {
+        /// Neck or backbone.
+        what: &'static str,
         /// The teacher's.
         teacher: usize,
         /// The student's.
         student: usize,
+    },
+    /// No features at all.
+    #[error("taps {taps} gives no features to compare in these networks; name layers")]
+    NoTaps {
+        /// What was asked for.
+        taps: String,
+    },
+    /// A pattern that cannot be read.
+    #[error("the pattern `{pattern}` can't be read: {reason}")]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// Why.
+        reason: String,
+    },
+    /// A name that no layer or module has.
+    #[error("the {of} has no layer or module `{name}`{hint}")]
+    NoSuchLayer {
+        /// Teacher or student.
+        of: &'static str,
+        /// As given.
+        name: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// Features of different sizes.
+    #[error(
+        "`{teacher}` of the teacher has a place for every {} pixels, `{student}` of the student for every {}; of the \
+         student's modules {fitting}", strides[0], strides[1]
+    )]
+    Sizes {
+        /// The teacher's layer.
+        teacher: String,
+        /// The student's layer.
+        student: String,
+        /// Pixels a place, of both.
+        strides: [usize; 2],
+        /// What would fit.
+        fitting: String,
+    },
+    /// Features of places for which the teacher has no scores.
+    #[error(
+        "`score_l2` weighs places by the teacher's scores, which it has for every {strides:?} pixels; `{layer}` has a place \
+         for every {stride}"
+    )]
+    NoScores {
+        /// The student's layer.
+        layer: String,
+        /// Pixels a place.
+        stride: usize,
+        /// Those of the teacher's levels.
+        strides: Vec<usize>,
+    },
+    /// Features that no single level of the head reads.
+    #[error("`{layer}` of the teacher does not feed one level of its head alone, which `crosskd` needs")]
+    NoLevel {
+        /// The teacher's layer.
+        layer: String,
     },
     /// A weight for a term that there is not.
     #[error("there is no term `{name}`; the terms are {known}")]
@@ -64,6 +128,9 @@ pub enum DistillError {
     /// A graph that does not fit together.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A part of the teacher that is no model.
+    #[error("the teacher's head: {0}")]
+    Head(#[from] ModelError),
     /// The teacher could not be run.
     #[error("the teacher: {0}")]
     Teacher(#[from] ExecError),

@@ -1,25 +1,36 @@
 //! Distillation: a student learns from the labels and from a teacher that looks at the same images.
 //!
-//! What is compared is a list, [`TERMS`]: outputs softened by a temperature, boxes where the teacher sees an object, and
-//! the features that the neck hands to the head, channel by channel (through learned 1×1 adapters where the widths
-//! differ) or as maps of attention.
+//! What is compared is a list, [`TERMS`]: outputs, boxes, the features that the neck hands to the head or any others
+//! (through trained adapters where their widths differ), relations between images. Each term has a weight and options of
+//! its own, acts over a part of the run, and may be balanced against the detection loss.
 
 mod adapter;
-mod attention;
-mod channelwise;
+mod adapters;
+mod balance;
+mod by_level;
+mod comparison;
+mod confidence;
+mod convolve;
 mod distiller;
 mod divergence;
 mod error;
+mod features;
+mod head;
+mod normalise;
 mod options;
 mod outputs;
 mod pair;
+mod places;
+mod pointwise;
+mod recipe;
 mod terms;
+mod timing;
 mod tuner;
 
 pub use distiller::{Distiller, objective};
 pub use error::DistillError;
-pub use options::{DistillOptions, Weights};
-pub use terms::{Compares, TERMS, TermInfo};
+pub use options::{DistillOptions, Terms};
+pub use terms::{TERMS, TermInfo};
 pub use tuner::Imitation;
 
 #[cfg(test)]

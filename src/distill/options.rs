@@ -4,44 +4,121 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::options::options;
+use crate::options::{Value, options};
 
 options! {
-    /// Weights and temperatures of the terms beside the detection loss.
+    /// The terms beside the detection loss, and what they share.
     #[serde(default)]
     pub struct DistillOptions {
-        /// Weights of the terms.
+        /// The terms.
         #[serde(flatten)]
-        pub weights: Weights = Weights::default();
-        /// Softens objectness and class scores.
+        pub terms: Terms = Terms::default();
+        /// Softens objectness and class scores of terms that are given no temperature of their own.
         pub temperature: f32 = 2.0, 0.1..=100.0;
-        /// Softens the features' distributions over places.
+        /// Softens the features' distributions over places, unless `cwd` is given a temperature of its own.
         pub cwd_temperature: f32 = 4.0, 0.1..=100.0;
-        /// Seed of the adapters' first weights.
+        /// Scales each term, by what it comes to in the first 20 steps, to this share of the detection loss; its weight is then
+        /// beside that.
+        pub balance: Option<f64> = None, 1e-3..=100.0;
+        /// Seed of what the terms train along, and of what they draw.
         pub seed: u64 = 0;
     }
 }
 
-/// The weight of each term of [`TERMS`](super::TERMS), by its name; a weight of 0 leaves a term out.
+/// The terms that count, by their names in [`TERMS`](super::TERMS): weights, and the options of each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Weights(pub(super) BTreeMap<String, f32>);
+#[serde(into = "BTreeMap<String, Value>", try_from = "BTreeMap<String, Value>")]
+pub struct Terms(pub(super) BTreeMap<String, Given>);
 
-impl Weights {
+/// What is given for a term.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Given {
+    pub weight: f32,
+    pub options: BTreeMap<String, Value>,
+}
+
+impl Terms {
     /// No term at all.
     pub fn none() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// The same with another weight for one term. A name that is not in [`TERMS`](super::TERMS) is an error of
-    /// [`Distiller::new`](super::Distiller::new).
+    /// The same with another weight for one term; a weight of 0 leaves it out. A name that is not in
+    /// [`TERMS`](super::TERMS) is an error of [`Distiller::new`](super::Distiller::new).
     pub fn with(mut self, term: &str, weight: f32) -> Self {
-        self.0.insert(term.to_owned(), weight);
+        self.given(term).weight = weight;
+        self
+    }
+
+    /// The same with an option of one term: what a script gives in the term's map. What the term does not take is an error
+    /// of [`Distiller::new`](super::Distiller::new).
+    pub fn with_option(mut self, term: &str, option: &str, value: Value) -> Self {
+        self.given(term).options.insert(option.to_owned(), value);
         self
     }
 
     /// The weight of a term.
     pub fn of(&self, term: &str) -> f32 {
-        self.0.get(term).copied().unwrap_or(0.0)
+        self.0.get(term).map_or(0.0, |given| given.weight)
+    }
+
+    fn given(&mut self, term: &str) -> &mut Given {
+        self.0.entry(term.to_owned()).or_insert_with(|| Given { weight: 0.0, options: BTreeMap::new() })
+    }
+}
+
+/// The key of a weight in a term's map.
+pub(super) const WEIGHT: &str = "weight";
+
+impl Given {
+    /// A number, or a map where there is more than a weight.
+    pub fn value(&self) -> Value {
+        let weight = Value::Number(decimal(self.weight));
+        if self.options.is_empty() {
+            return weight;
+        }
+        let mut map = self.options.clone();
+        map.insert(WEIGHT.into(), weight);
+        Value::Map(map)
+    }
+
+    /// From a number, or a map whose weight is `usual` where it has none.
+    pub fn read(value: &Value, usual: f32) -> Option<Self> {
+        let number = |value: &Value| match value {
+            Value::Int(number) => Some(*number as f32),
+            Value::Number(number) => Some(*number as f32),
+            _ => None,
+        };
+        match value {
+            Value::Map(map) => {
+                let mut options = map.clone();
+                let weight = options.remove(WEIGHT).map_or(Some(usual), |weight| number(&weight))?;
+                Some(Self { weight, options })
+            }
+            other => number(other).map(|weight| Self { weight, options: BTreeMap::new() }),
+        }
+    }
+}
+
+/// The number that is written as the fp32 number is.
+pub(super) fn decimal(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
+
+impl From<Terms> for BTreeMap<String, Value> {
+    fn from(terms: Terms) -> Self {
+        terms.0.into_iter().map(|(name, given)| (name, given.value())).collect()
+    }
+}
+
+impl TryFrom<BTreeMap<String, Value>> for Terms {
+    type Error = String;
+
+    fn try_from(terms: BTreeMap<String, Value>) -> Result<Self, String> {
+        let term = |(name, value): (String, Value)| {
+            let given = Given::read(&value, 1.0).ok_or_else(|| format!("{name}: a weight or a map, not {value}"))?;
+            Ok((name, given))
+        };
+        terms.into_iter().map(term).collect::<Result<_, String>>().map(Self)
     }
 }

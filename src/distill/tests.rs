@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::*;
 use crate::{
-    data::{Augment, Dataset, ShapesOptions, shapes},
+    data::{Augment, BatchOptions, Batches, Dataset, ShapesOptions, shapes},
     exec,
     model::Model,
     progress::Silent,
@@ -23,19 +23,43 @@ pub(super) fn model(variant: &str, width: f64, seed: u64) -> Model {
     fresh.with_tensors(fresh.tensors().iter().map(louder).collect()).unwrap()
 }
 
+/// A fresh network whose normalisations know their inputs, so that its features are of the size that training gives them.
+pub(super) fn settled(variant: &str, width: f64, seed: u64) -> Model {
+    let classes = ["circle", "square"].map(String::from).to_vec();
+    let fresh = zoo::yolo(variant, &zoo::Fresh { classes, width: Some(width), depth: Some(0.1), seed }).unwrap();
+    let moved = exec::train(&fresh, &pictures(8), &[]).unwrap().running;
+    let momentum = 0.03;
+    let graph = fresh.graph();
+    let last: Vec<String> = graph.outputs().iter().map(|&id| graph.node(id).tensor_name("weight")).collect();
+    let statistic = |(name, tensor): (&String, &Tensor)| match moved.get(name) {
+        // What the batch had, from the average before and after it.
+        Some(after) => (name.clone(), ((after - (tensor * (1.0 - momentum)).unwrap()).unwrap() / momentum).unwrap()),
+        // A fresh head says the same everywhere.
+        None if last.contains(name) => (name.clone(), (tensor * 3.0).unwrap()),
+        None => (name.clone(), tensor.clone()),
+    };
+    fresh.with_tensors(fresh.tensors().iter().map(statistic).collect()).unwrap()
+}
+
+/// The first pictures of the data.
+pub(super) fn pictures(count: usize) -> Tensor {
+    let options = BatchOptions { size: 64, batch: count, augment: Augment::none(), ..BatchOptions::default() };
+    Batches::train(data().split("train").unwrap(), &options).unwrap().next().unwrap().unwrap().images
+}
+
 pub(super) fn data() -> Dataset {
     let classes = ["circle", "square"].map(String::from).to_vec();
     shapes(&ShapesOptions { train: 8, val: 2, size: 64, seed: 3, classes }).unwrap()
 }
 
-fn images() -> Tensor {
+pub(super) fn images() -> Tensor {
     let pixels = (0..2 * 3 * 64 * 64).map(|index| 0.5 + 0.5 * (index as f32 * 0.37).sin()).collect();
     Tensor::from_vec(pixels, (2, 3, 64, 64), &candle_core::Device::Cpu).unwrap()
 }
 
 pub(super) fn weights(weights: &[(&str, f32)]) -> DistillOptions {
-    let weights = weights.iter().fold(Weights::none(), |all, (term, weight)| all.with(term, *weight));
-    DistillOptions { weights, ..DistillOptions::default() }
+    let terms = weights.iter().fold(Terms::none(), |all, (term, weight)| all.with(term, *weight));
+    DistillOptions { terms, ..DistillOptions::default() }
 }
 
 /// The parts of the distillation terms, after the three of the detection loss.
@@ -152,19 +176,20 @@ fn distances_shrink_and_are_reported() {
 #[test]
 fn pairs_that_do_not_fit_are_refused() {
     let teacher = model("yolov5n", 0.0625, 1);
-    let classes = ["circle", "ring"].map(String::from);
+    let classes = ["ring", "star"].map(String::from);
     let other = crate::train::with_classes(&teacher, &classes, 0).unwrap();
     let error = Distiller::new(&teacher, &other, DistillOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("ring") && error.contains("square") && error.contains("same classes"), "{error}");
+    assert!(error.contains("ring") && error.contains("square") && error.contains("no class of the same"), "{error}");
     let other = model("yolov8n", 0.0625, 1);
     let error = Distiller::new(&teacher, &other, DistillOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("head"), "{error}");
+    assert!(error.contains("head") && error.contains("`logits`") && error.contains("`box_iou`"), "{error}");
+    Distiller::new(&teacher, &other, weights(&[("cwd", 1.0), ("box_iou", 1.0)])).unwrap();
     let cold = DistillOptions { temperature: 0.0, ..DistillOptions::default() };
     let error = Distiller::new(&teacher, &teacher, cold).unwrap_err().to_string();
     assert!(error.contains("temperature") && error.contains("0.1"), "{error}");
     let unknown = weights(&[("logit", 1.0)]);
     let error = Distiller::new(&teacher, &teacher, unknown).unwrap_err().to_string();
-    assert!(error.contains("`logit`") && error.contains("logits, boxes, cwd, at"), "{error}");
+    assert!(error.contains("`logit`") && error.contains("logits, quality, boxes, box_iou, hint"), "{error}");
 }
 
 /// Asks to stop after the first step.
@@ -207,9 +232,9 @@ fn a_distillation_is_resumed_only_as_it_began_and_keeps_masks() {
     refused(&model("yolov5n", 0.125, 3), options.clone(), &["distill_logits", "teacher"]);
     let other = DistillOptions { temperature: 3.0, ..options.clone() };
     refused(&teacher, other, &["distill_logits", "temperature = 2.0, not 3.0"]);
-    let other = DistillOptions { weights: options.weights.clone().with("cwd", 0.5), ..options.clone() };
+    let other = DistillOptions { terms: options.terms.clone().with("cwd", 0.5), ..options.clone() };
     refused(&teacher, other, &["distill_cwd", "weight = 0.03, not 0.5"]);
-    let other = DistillOptions { weights: options.weights.clone().with("at", 1.0), ..options.clone() };
+    let other = DistillOptions { terms: options.terms.clone().with("at", 1.0), ..options.clone() };
     refused(&teacher, other, &["distill_cwd, distill_at"]);
     let resumed = distiller(&teacher, &options).fit(&data(), &resume, &Silent).unwrap();
     let numbers = |model: &Model| model.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -218,4 +243,31 @@ fn a_distillation_is_resumed_only_as_it_began_and_keeps_masks() {
         assert_eq!(*number == 0.0, held == 0.0);
     }
     assert!(resumed.last.masks().contains_key(name));
+}
+
+/// Each term is its share of the detection loss times its weight, also after a run was interrupted while it was measured.
+#[test]
+fn balanced_terms_are_shares_of_the_detection_loss() {
+    let (teacher, student) = (settled("yolov5n", 0.125, 1), settled("yolov5n", 0.0625, 2));
+    let terms = Terms::none().with("hint", 1.0).with("logits", 2.0);
+    let options = DistillOptions { terms, balance: Some(0.3), ..DistillOptions::default() };
+    let fit = FitOptions { epochs: 3, batch: 1, size: 64, lr: 1e-4, validate: false, ..FitOptions::default() };
+    let distiller = Distiller::new(&teacher, &student, options).unwrap();
+    let whole = distiller.fit(&data(), &fit, &Silent).unwrap();
+    assert_eq!(whole.parts[3..], ["distill_logits", "distill_hint"]);
+    let first = &whole.history[0].losses;
+    let detection: f64 = first[..3].iter().sum();
+    for (found, share) in first[3..].iter().zip([0.6, 0.3]) {
+        // The first epoch is within the steps that are measured; single images differ.
+        assert!((found / detection / share - 1.0).abs() < 0.5, "{found} of {detection}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let kept = FitOptions { folder: Some(folder.path().join("run")), ..fit };
+    let stopped = distiller.fit(&data(), &kept, &StopAtOnce(false.into())).unwrap();
+    let resume = FitOptions { resume: stopped.folder, ..FitOptions::default() };
+    let resumed = distiller.fit(&data(), &resume, &Silent).unwrap();
+    for (name, tensor) in whole.last.tensors() {
+        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(numbers(tensor), numbers(&resumed.last.tensors()[name]), "{name}");
+    }
 }

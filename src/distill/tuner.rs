@@ -4,7 +4,6 @@ use super::{distiller::Distiller, error::DistillError, options::DistillOptions};
 use crate::{
     data::Dataset,
     model::Model,
-    options::Options,
     progress::Progress,
     prune::{TuneError, Tuner},
     train::{FitOptions, Run},
@@ -30,9 +29,7 @@ impl Imitation {
 
 impl Tuner for Imitation {
     fn name(&self) -> String {
-        let options: Vec<String> =
-            self.options.entries().into_iter().filter_map(|(key, value)| Some(format!("{key} {}", value?))).collect();
-        format!("distillation of {}: {}", self.teacher.provenance().name, options.join(", "))
+        format!("distillation of {}: {}", self.teacher.provenance().name, self.options.shown().join(", "))
     }
 
     fn tune(

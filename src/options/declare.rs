@@ -43,7 +43,7 @@ macro_rules! options {
                 $(
                     let doc = concat!($($doc),+);
                     let limits = None $(.or(Some($limits)))?;
-                    $crate::options::Field::declare(&self.$field, stringify!($field), doc, limits, specs);
+                    $crate::options::Field::declare(&self.$field, $crate::options::key(stringify!($field)), doc, limits, specs);
                 )+
             }
 
@@ -52,7 +52,7 @@ macro_rules! options {
             }
 
             fn assign(&mut self, _: &str, key: &str, value: &$crate::options::Value) -> bool {
-                $($crate::options::Field::assign(&mut self.$field, stringify!($field), key, value))||+
+                $($crate::options::Field::assign(&mut self.$field, $crate::options::key(stringify!($field)), key, value))||+
             }
         }
 

@@ -53,6 +53,16 @@ impl OptionError {
 
     /// A value that is not of the kind that an option takes.
     pub fn refused(key: &str, kind: &Kind, value: &Value) -> Self {
+        if let (Kind::OrOptions(_, specs), Value::Map(values)) = (kind, value) {
+            // What is wrong is one of the options in the map.
+            for (inner, value) in values {
+                match specs.iter().find(|spec| spec.key == inner) {
+                    Some(spec) if spec.kind.accepts(value) => {}
+                    Some(spec) => return Self::refused(inner, &spec.kind, value).of(key),
+                    None => return Self::unknown(inner, specs.iter().map(|spec| spec.key).collect()).of(key),
+                }
+            }
+        }
         let meant = match value {
             Value::Text(word) => did_you_mean(word, kind.choices().iter().copied()),
             _ => String::new(),
@@ -65,11 +75,11 @@ impl OptionError {
         Self::Unknown { call: String::new(), key: key.into(), known }
     }
 
-    /// The same, of options given to a call such as `Model.fit`.
+    /// The same, of options given to a call such as `Model.fit`, or given in an option's map.
     pub fn of(mut self, name: &str) -> Self {
         match &mut self {
             Self::Unknown { call, .. } | Self::Value { call, .. } | Self::Needed { call, .. } => {
-                name.clone_into(call);
+                *call = if call.is_empty() { name.to_owned() } else { format!("{call} of {name}") };
             }
         }
         self

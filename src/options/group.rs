@@ -1,8 +1,7 @@
 //! Structs of options.
 
 use super::error::OptionError;
-use super::kind::Value;
-use super::spec::Spec;
+use super::kind::{Spec, Value};
 use super::value::OptionValue;
 
 /// What a struct of options is made of: a value, or another such struct.

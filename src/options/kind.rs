@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 /// The value of an option, as a script or a file gives it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Value {
     /// `true` or `false`.
     Flag(bool),
@@ -46,6 +49,21 @@ pub enum Kind {
     Map(Box<Kind>),
     /// A value of a kind, or several by pattern of layers' names.
     OrMap(Box<Kind>),
+    /// A value of a kind, or a map of options.
+    OrOptions(Box<Kind>, Vec<Spec>),
+}
+
+/// One option.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Its key.
+    pub key: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// The value when it isn't given, if there is one.
+    pub default: Option<Value>,
+    /// What it does.
+    pub doc: String,
 }
 
 /// As it would be written in a script.
@@ -93,7 +111,10 @@ impl Kind {
             (Self::Map(kind) | Self::OrMap(kind), Value::Map(values)) => {
                 values.values().all(|value| kind.accepts(value))
             }
-            (Self::OrMap(kind), value) => kind.accepts(value),
+            (Self::OrOptions(_, specs), Value::Map(values)) => values
+                .iter()
+                .all(|(key, value)| specs.iter().any(|spec| spec.key == key && spec.kind.accepts(value))),
+            (Self::OrMap(kind) | Self::OrOptions(kind, _), value) => kind.accepts(value),
             _ => false,
         }
     }
@@ -102,7 +123,7 @@ impl Kind {
     pub fn choices(&self) -> &'static [&'static str] {
         match self {
             Self::Choice(choices) | Self::Texts(choices) => choices,
-            Self::Map(kind) | Self::OrMap(kind) => kind.choices(),
+            Self::Map(kind) | Self::OrMap(kind) | Self::OrOptions(kind, _) => kind.choices(),
             Self::Flag | Self::Int(_) | Self::Number(_) | Self::Text | Self::Numbers(_) | Self::Ints(_) => &[],
         }
     }
@@ -136,6 +157,10 @@ impl fmt::Display for Kind {
             Self::Ints(range) => write!(f, "{} or an array of such", Self::Int(range.clone())),
             Self::Map(kind) => write!(f, "a map from patterns of layers to {kind}"),
             Self::OrMap(kind) => write!(f, "{kind}, or a map from patterns of layers to such"),
+            Self::OrOptions(kind, specs) => {
+                let keys: Vec<&str> = specs.iter().map(|spec| spec.key).collect();
+                write!(f, "{kind}, or a map of {}", keys.join(", "))
+            }
         }
     }
 }

@@ -25,10 +25,17 @@ pub use by_pattern::{ByPattern, PerLayer};
 pub(crate) use declare::options;
 pub use error::OptionError;
 pub use group::{Field, Options};
-pub use kind::{Kind, Value};
+pub use kind::{Kind, Spec, Value};
 pub(crate) use names::option_names;
-pub use spec::Spec;
 pub use value::OptionValue;
+
+/// A field's name as an option's: `where` for `r#where`.
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
 
 /// The splits that a dataset may have.
 pub const SPLITS: &[&str] = &["train", "val", "test"];

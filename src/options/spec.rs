@@ -1,20 +1,7 @@
-//! The declaration of an option as data.
+//! Checking a value against its option.
 
 use super::error::OptionError;
-use super::kind::{Kind, Value};
-
-/// One option.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
-    /// Its key.
-    pub key: &'static str,
-    /// What values it takes.
-    pub kind: Kind,
-    /// The value when it isn't given, if there is one.
-    pub default: Option<Value>,
-    /// What it does.
-    pub doc: String,
-}
+use super::kind::{Spec, Value};
 
 impl Spec {
     /// Checks a value.

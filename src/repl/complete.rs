@@ -84,8 +84,8 @@ fn word_candidates(session: &Session, before: &str, start: usize) -> Vec<Candida
         && let Some(options) = call.options.as_ref().filter(|options| options.value_of.is_none())
         && let Some(set) = option_set(session, before, &call)
     {
-        let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
-        let candidate = |spec: &Spec| Candidate { display: spec.key.into(), replacement: format!("{}: ", spec.key) };
+        let open = set.inside(&options.within).into_iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
+        let candidate = |spec: Spec| Candidate { display: spec.key.into(), replacement: format!("{}: ", spec.key) };
         return open.filter(|spec| spec.key.starts_with(word)).map(candidate).collect();
     }
     if word.is_empty() {
@@ -123,10 +123,10 @@ fn in_string(session: &Session, before: &str, start: usize) -> (usize, Vec<Candi
     let outside = &before[..start - 1];
     let mut known: Vec<String> = Vec::new();
     if let Some(call) = scan::open_call(outside) {
-        if let Some(key) = call.options.as_ref().and_then(|options| options.value_of.clone()) {
-            let spec =
-                option_set(session, outside, &call).and_then(|set| set.specs.iter().find(|spec| spec.key == key));
-            if let Some(OptionKind::Plain(kind)) = spec.map(|spec| &spec.kind) {
+        let options = call.options.clone().unwrap_or_default();
+        if let Some(key) = options.value_of {
+            let specs = option_set(session, outside, &call).map(|set| set.inside(&options.within)).unwrap_or_default();
+            if let Some(OptionKind::Plain(kind)) = specs.iter().find(|spec| spec.key == key).map(|spec| &spec.kind) {
                 known.extend(kind.choices().iter().map(|&choice| choice.to_owned()));
             }
         } else if let Some(object) = before[..call.at].trim_end().strip_suffix('.') {
@@ -227,6 +227,8 @@ mod tests {
         assert!(!found(&session, "pruner(net, #{ macs: 0.5, ").contains(&"macs: ".to_owned()));
         assert_eq!(found(&session, "pruner(net, #{ importance: \"bn"), ["bn_scale"]);
         assert_eq!(found(&session, "net.fit(data, #{ optim"), ["optimizer: "]);
+        assert_eq!(found(&session, "distiller(a, b, #{ cwd: #{ temp"), ["temperature: "]);
+        assert_eq!(found(&session, "distiller(a, b, #{ at: 1, cwd: #{ weight: 1, schedule: \"co"), ["constant", "cosine"]);
         assert_eq!(found(&session, "table.sort(\"macs_"), ["macs_share"]);
         assert_eq!(found(&session, "help(\"recali"), ["recalibrate"]);
     }

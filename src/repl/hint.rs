@@ -30,14 +30,14 @@ pub fn hint(session: &Session, before: &str) -> Option<Hint> {
     let call = scan::open_call(before).filter(|_| !in_string && before.ends_with(['(', ',', ' ', '{']))?;
     let display = match &call.options {
         Some(options) => {
-            let set = option_set(session, before, &call)?;
+            let specs = option_set(session, before, &call)?.inside(&options.within);
             match &options.value_of {
                 Some(key) => {
-                    let spec = set.specs.iter().find(|spec| spec.key == key)?;
+                    let spec = specs.iter().find(|spec| spec.key == key)?;
                     format!("{}  ({})", spec.kind, spec.summary())
                 }
                 None => {
-                    let open = set.specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
+                    let open = specs.iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
                     open.map(|spec| spec.key).collect::<Vec<_>>().join(", ")
                 }
             }

@@ -20,7 +20,7 @@ pub struct OptionSet {
 }
 
 /// One option of a call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Spec {
     /// The key in the object map.
     pub key: &'static str,
@@ -33,7 +33,7 @@ pub struct Spec {
 }
 
 /// What values an option of a call takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum OptionKind {
     /// Plain values.
     Plain(options::Kind),
@@ -114,6 +114,16 @@ impl OptionSet {
             .iter()
             .find(|spec| spec.key == key)
             .ok_or_else(|| OptionError::unknown(key, self.specs.iter().map(|spec| spec.key).collect()).of(&self.name()))
+    }
+
+    /// The options that may be written inside the maps of these keys, the outermost first; those of the call for none.
+    pub fn inside(&self, within: &[String]) -> Vec<Spec> {
+        within.iter().fold(self.specs.clone(), |specs, key| {
+            let inner = specs.into_iter().find(|spec| spec.key == key).map(|spec| spec.kind);
+            let Some(OptionKind::Plain(options::Kind::OrOptions(_, inner))) = inner else { return Vec::new() };
+            let spec = |options::Spec { key, kind, default, doc }| Spec { key, kind: OptionKind::Plain(kind), default, doc };
+            inner.into_iter().map(spec).collect()
+        })
     }
 
     /// The key and the plain value that are given for it; none, if the option takes objects.

@@ -89,6 +89,8 @@ pub struct OpenCall {
 /// Options being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
+    /// The keys whose maps the end is inside of, the outermost first.
+    pub within: Vec<String>,
     /// The keys already there.
     pub keys: Vec<String>,
     /// The key whose value is being written; otherwise a key is.
@@ -102,12 +104,17 @@ pub fn open_call(before: &str) -> Option<OpenCall> {
     if tokens.last().is_some_and(|last| last.kind == TokenKind::Comment) {
         return None;
     }
-    let open = last_open(tokens.len(), &word)?;
-    let (paren, options) = match word(open) {
-        "(" => (open, None),
-        "#{" => (last_open(open, &word)?, Some(options_after(open, tokens.len(), &word))),
-        _ => return None,
-    };
+    let mut open = last_open(tokens.len(), &word)?;
+    let options = (word(open) == "#{").then(|| options_after(open, tokens.len(), &word));
+    let mut within = Vec::new();
+    while word(open) == "#{" {
+        let outer = last_open(open, &word)?;
+        if word(outer) == "#{" {
+            within.insert(0, options_after(outer, open, &word).value_of?);
+        }
+        open = outer;
+    }
+    let (paren, options) = (open, options.map(|options| OpenOptions { within, ..options }));
     let is_call = word(paren) == "(" && paren > 0 && tokens[paren - 1].kind == TokenKind::Word;
     let name = is_call.then(|| word(paren - 1)).filter(|name| !KEYWORDS.contains(name))?;
     Some(OpenCall { name: name.into(), at: tokens[paren - 1].range.start, options })
@@ -221,6 +228,16 @@ mod tests {
         assert!(!ends_in_semicolon("f() // done;"));
         assert!(!ends_in_semicolon("\"a;\""));
         assert!(!ends_in_semicolon(""));
+    }
+
+    #[test]
+    fn finds_the_maps_that_are_open() {
+        let within = |before: &str| open_call(before).and_then(|call| call.options).map(|options| (options.within, options.keys));
+        let one = |key: &str| vec![key.to_owned()];
+        assert_eq!(within("d(a, b, #{ at: 1, cwd: #{ weight: 2, "), Some((one("cwd"), one("weight"))));
+        assert_eq!(within("d(#{ a: #{ b: #{ "), Some((vec!["a".into(), "b".into()], vec![])));
+        assert_eq!(within("d(#{ cwd: #{ weight: 2 }, "), Some((vec![], one("cwd"))));
+        assert_eq!(within("d(#{ #{ "), None);
     }
 
     fn options(before: &str) -> Option<(String, Vec<String>, Option<String>)> {

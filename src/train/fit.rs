@@ -324,7 +324,7 @@ impl<'a> Session<'a> {
 
     fn call_after_epoch(&mut self, row: &Epoch, progress: &dyn Progress) -> Result<Option<Ended>, TrainError> {
         let best = self.state.best.map(|(_, epoch)| epoch);
-        let mut context = EpochContext { row, best, trainer: &mut self.trainer };
+        let mut context = EpochContext { row, best, notes: Vec::new(), trainer: &mut self.trainer };
         let mut ended = None;
         self.hooks.call(|hook| {
             if let Flow::Stop(reason) = hook.after_epoch(&mut context)? {
@@ -333,6 +333,7 @@ impl<'a> Session<'a> {
             }
             Ok(())
         })?;
+        context.notes.iter().for_each(|note| progress.note(note));
         Ok(ended)
     }
 

@@ -94,6 +94,8 @@ pub struct EpochContext<'a> {
     pub row: &'a Epoch,
     /// The epoch of the best validation so far, from 1.
     pub best: Option<usize>,
+    /// Lines for the user, below that of the epoch.
+    pub notes: Vec<String>,
     /// Model and parameters.
     pub trainer: &'a mut Trainer,
 }

@@ -262,6 +262,20 @@ impl LossGradients {
         Ok(result)
     }
 
+    /// Adds all of another objective's gradients for the same values, times a factor.
+    ///
+    /// # Errors
+    /// Where they do not fit what is there.
+    pub fn add_scaled(&mut self, other: Self, factor: f64) -> Result<()> {
+        let Self { values, tensors, apart } = other;
+        let outputs = values.outputs.into_iter().enumerate();
+        let outputs = outputs.filter_map(|(index, gradient)| Some((Leaf::Output(index), gradient?)));
+        let taps = values.taps.into_iter().map(|(node, gradient)| (Leaf::Tap(node), gradient));
+        let tensors = tensors.into_iter().map(|(name, gradient)| (Leaf::Tensor(name), gradient));
+        let mut all = outputs.chain(taps).chain(tensors).chain(apart);
+        all.try_for_each(|(leaf, gradient)| self.add(leaf, (gradient * factor)?))
+    }
+
     /// Adds a gradient.
     pub(super) fn add(&mut self, leaf: Leaf, gradient: Tensor) -> Result<()> {
         let sum = match self.take(&leaf)? {

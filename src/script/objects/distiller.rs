@@ -11,7 +11,6 @@ use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller};
 use crate::model::Model;
-use crate::options::Options as _;
 use crate::report::{View, headline};
 use crate::script::api::Api;
 use crate::script::failure::raise;
@@ -33,8 +32,7 @@ impl Object for Distiller {
     const NAME: &'static str = "Distiller";
 
     fn show(&self, _: View) -> String {
-        let entries = self.options().entries().into_iter();
-        let options: Vec<String> = entries.filter_map(|(key, value)| Some(format!("{key} {}", value?))).collect();
+        let options = self.options().shown();
         let [teacher, student] = [self.teacher(), self.student()].map(headline);
         format!("teacher  {teacher}\nstudent  {student}\n{}", options.join(" · "))
     }
@@ -83,8 +81,9 @@ mod tests {
     fn all_that_decides_it_is_shown() {
         let (net, options) = (tiny_detector(2), DistillOptions { cwd_temperature: 7.5, ..DistillOptions::default() });
         let text = Distiller::new(&net, &net, options).unwrap().show(View { width: None, styled: false });
-        for option in ["logits 0.3", "boxes 0.5", "cwd 0.03", "at 0", "temperature 2", "cwd_temperature 7.5"] {
+        for option in ["logits 0.3", "boxes 0.5", "cwd 0.03", "temperature 2", "cwd_temperature 7.5"] {
             assert!(text.contains(option), "{text}");
         }
+        assert!(!text.contains("rkd"), "{text}");
     }
 }

@@ -1,17 +1,23 @@
-//! Channel-wise distillation of the neck's features (Shu et al. 2021, <https://arxiv.org/abs/2011.13256>).
+//! Channel-wise distillation of features (Shu et al. 2021, <https://arxiv.org/abs/2011.13256>).
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
+use candle_nn::ops::log_softmax;
 use espalier_kernels::{elementwise, scratch};
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::{
+use super::super::{
     adapter::Adapter,
+    adapters::initial,
+    by_level::sum_over_adapted,
     divergence::over_places,
     error::DistillError,
-    pair::{FeaturePair, Pair},
+    features::{FeaturePair, Taps},
+    normalise::standardise,
+    pair::Pair,
+    recipe::{AdapterKind, Features, Recipe},
 };
 use crate::{
     exec::{
@@ -20,39 +26,81 @@ use crate::{
     },
     graph::NodeId,
     model::Tensors,
+    options::options,
     train::{LossGradients, Term, TermError, TermInput},
 };
 
-/// Compares where each channel looks, level by level, through an adapter where the widths differ.
-struct ChannelWise {
+options! {
+    /// Where each channel looks.
+    pub(in super::super) struct ChannelWise {
+        /// What is compared.
+        pub features: Features = Features::default();
+        /// Softens the distributions over places; that of the distiller unless given.
+        pub temperature: Option<f32> = None, 0.1..=100.0;
+        /// Whether each channel is brought to mean 0 and variance 1 first.
+        pub normalize: bool = false;
+    }
+}
+
+impl Recipe for ChannelWise {
+    fn taps(&self) -> Option<&Taps> {
+        Some(&self.features.taps)
+    }
+
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+        let temperature = self.temperature.unwrap_or(pair.options.cwd_temperature);
+        if self.normalize || self.features.adapter != AdapterKind::Linear {
+            return self.in_candle(pair, levels, weight, temperature.into());
+        }
+        Ok(Arc::new(Direct {
+            teacher: Arc::clone(&pair.teacher),
+            levels: levels.to_vec(),
+            weight,
+            temperature,
+            seed: pair.options.seed,
+        }))
+    }
+}
+
+impl ChannelWise {
+    /// With any adapter and normalisation.
+    fn in_candle(
+        &self,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+        weight: f32,
+        temperature: f64,
+    ) -> Result<Arc<dyn Term>, DistillError> {
+        let normalize = self.normalize;
+        sum_over_adapted(pair, "cwd", (&self.features, levels), weight, move |pair, _, _, _| {
+            let (images, channels, ..) = pair[0].dims4()?;
+            let logarithms = |features: &Tensor| {
+                let features = if normalize { standardise(features)? } else { features.clone() };
+                log_softmax(&(features.flatten_from(2)? / temperature)?, D::Minus1)
+            };
+            let (found, wanted) = (logarithms(&pair[0])?, logarithms(&pair[1])?);
+            let divergence = wanted.exp()?.mul(&(wanted - found)?)?.sum_all()?;
+            Ok((divergence * (temperature * temperature / (channels * images) as f64))?)
+        })
+    }
+}
+
+/// On plain slices: through a linear adapter where the widths differ.
+struct Direct {
     teacher: Arc<Inference>,
     levels: Vec<FeaturePair>,
     weight: f32,
     temperature: f32,
     seed: u64,
-    settings: Value,
 }
 
-/// Channel-wise distillation of a pair's features.
-pub(super) fn term(pair: &Pair<'_>, weight: f32) -> Result<Arc<dyn Term>, DistillError> {
-    let temperature = pair.options.cwd_temperature;
-    Ok(Arc::new(ChannelWise {
-        teacher: Arc::clone(&pair.teacher),
-        levels: pair.features.clone(),
-        weight,
-        temperature,
-        seed: pair.options.seed,
-        settings: pair.settings(weight, Some(temperature)),
-    }))
-}
-
-impl Term for ChannelWise {
+impl Term for Direct {
     fn part_names(&self) -> Vec<String> {
         vec!["distill_cwd".into()]
     }
 
     fn settings(&self) -> Value {
-        self.settings.clone()
+        Value::Null
     }
 
     fn taps(&self) -> Vec<NodeId> {
@@ -63,8 +111,8 @@ impl Term for ChannelWise {
         let mut tensors = Tensors::new();
         for (index, level) in self.levels.iter().enumerate() {
             if let Some(adapter) = adapter(level) {
-                let matrix = adapter.initial(self.seed.wrapping_add(index as u64));
-                tensors.insert(adapter_name(index), Tensor::from_vec(matrix, adapter.dims(), &Device::Cpu)?);
+                let widths = [adapter.student, adapter.teacher];
+                tensors.insert(adapter_name(index), initial(widths, 1, self.seed.wrapping_add(index as u64))?);
             }
         }
         Ok(tensors)
@@ -93,7 +141,7 @@ fn adapter_name(level: usize) -> String {
 /// Numbers of a teacher's features that are worked on at once.
 const CACHED: usize = 1 << 17;
 
-impl ChannelWise {
+impl Direct {
     /// Compares one pair of features; gives the loss for a mean image and adds gradients.
     fn compare_level(
         &self,

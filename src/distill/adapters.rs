@@ -1,0 +1,81 @@
+//! What brings the student's features to the teacher's width, in operations that candle can differentiate.
+
+use candle_core::{Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    convolve::convolve,
+    features::FeaturePair,
+    recipe::{AdapterKind, Features},
+};
+use crate::{
+    exec::{ExecError, Values},
+    model::Tensors,
+    train::{Leaves, TermError},
+};
+
+/// The adapters of a term, a level each.
+pub(super) struct Adapters {
+    /// What its tensors' names begin with.
+    term: &'static str,
+    kind: AdapterKind,
+    levels: Vec<FeaturePair>,
+}
+
+impl Adapters {
+    /// Those of a term's levels.
+    pub fn new(term: &'static str, options: &Features, levels: &[FeaturePair]) -> Self {
+        Self { term, kind: options.adapter, levels: levels.to_vec() }
+    }
+
+
+    /// Their tensors at the start, the same for the same seed.
+    pub fn tensors(&self, seed: u64) -> Result<Tensors, ExecError> {
+        let mut tensors = Tensors::new();
+        for (index, level) in self.levels.iter().enumerate() {
+            let seed = seed.wrapping_add(1000 * index as u64);
+            let (from, to) = (level.student_width, level.teacher_width);
+            for (step, widths) in self.widths(from, to).into_iter().enumerate() {
+                let weight = initial(widths, 1, seed.wrapping_add(step as u64))?;
+                tensors.insert(self.name(index, step), weight);
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// The widths of the steps.
+    fn widths(&self, from: usize, to: usize) -> Vec<[usize; 2]> {
+        match self.kind {
+            AdapterKind::Linear if from == to => Vec::new(),
+            AdapterKind::Linear => vec![[from, to]],
+            AdapterKind::Conv => vec![[from, to], [to, to]],
+        }
+    }
+
+    fn name(&self, level: usize, step: usize) -> String {
+        format!("distill.{}.adapter.{level}.{step}.weight", self.term)
+    }
+
+    /// A level's features as they are compared: the student's (with gradients) at the teacher's width, and the teacher's.
+    pub fn pair(&self, leaves: &Leaves<'_>, wanted: &Values, index: usize) -> Result<[Tensor; 2], TermError> {
+        let level = &self.levels[index];
+        let mut features = leaves.tap(level.student)?;
+        for step in 0..self.widths(level.student_width, level.teacher_width).len() {
+            if step > 0 {
+                features = features.relu()?;
+            }
+            features = convolve(&features, &leaves.tensor(&self.name(index, step))?)?;
+        }
+        Ok([features, wanted.taps[&level.teacher].clone()])
+    }
+}
+
+/// Weights (out, in, k, k) to begin with: random, of a scale that keeps the variance (He et al. 2015).
+pub(super) fn initial([from, to]: [usize; 2], kernel: usize, seed: u64) -> candle_core::Result<Tensor> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let reads = from * kernel * kernel;
+    let reach = (3.0 / reads as f32).sqrt();
+    let weight = (0..to * reads).map(|_| random.random_range(-reach..reach)).collect();
+    Tensor::from_vec(weight, (to, from, kernel, kernel), &Device::Cpu)
+}

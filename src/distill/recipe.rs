@@ -1,0 +1,53 @@
+//! What a term is made from: the options that it has beside its weight.
+
+use std::sync::Arc;
+
+use super::{
+    error::DistillError,
+    features::{FeaturePair, Taps},
+    pair::Pair,
+};
+use crate::{options::options, train::Term};
+
+/// What a term is made from. Its fields are its options.
+pub(super) trait Recipe {
+    /// Which features it compares; none where it compares outputs.
+    fn taps(&self) -> Option<&Taps> {
+        None
+    }
+
+    /// Makes the term, for a weight above 0 and the features that it asked for.
+    ///
+    /// # Errors
+    /// Where teacher and student do not have what it compares.
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError>;
+}
+
+options! {
+    /// Of a term that compares features of any widths.
+    pub(super) struct Places {
+        /// "neck", "backbone", names or patterns of layers in both, or a map of the teacher's to the student's.
+        pub taps: Taps = Taps::Neck;
+    }
+}
+
+options! {
+    /// Of a term that compares features channel by channel.
+    pub(super) struct Features {
+        /// "neck", "backbone", names or patterns of layers in both, or a map of the teacher's to the student's.
+        pub taps: Taps = Taps::Neck;
+        /// What brings the student's features to the teacher's width: a 1×1 convolution where the widths differ; 1×1, ReLU,
+        /// 1×1 at any width.
+        pub adapter: AdapterKind = AdapterKind::Linear;
+    }
+}
+
+/// What brings the student's features to the teacher's width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdapterKind {
+    /// A 1×1 convolution, where the widths differ.
+    Linear,
+    /// 1×1, ReLU, 1×1, at any width.
+    Conv,
+}
+crate::options::option_names!(AdapterKind, "adapter": Linear = "linear", Conv = "conv");

@@ -1,0 +1,50 @@
+//! Attention transfer (Zagoruyko and Komodakis 2017, <https://arxiv.org/abs/1612.03928>).
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::super::{
+    by_level::sum_over,
+    error::DistillError,
+    features::{FeaturePair, Taps},
+    normalise::unit_rows,
+    pair::Pair,
+    recipe::{Places, Recipe},
+};
+use crate::{model::Tensors, options::options, train::Term};
+
+options! {
+    /// Maps of attention.
+    pub(in super::super) struct Attention {
+        /// What is compared.
+        pub features: Places = Places::default();
+    }
+}
+
+/// Compares where teacher and student have large features, level by level: the squared distance of their maps of
+/// attention. Widths may differ, so there are no adapters.
+impl Recipe for Attention {
+    fn taps(&self) -> Option<&Taps> {
+        Some(&self.features.taps)
+    }
+
+    fn make(
+        &self,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+        weight: f32,
+    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
+        let nodes = levels.to_vec();
+        Ok(sum_over(pair, "at", levels, weight, Tensors::new(), move |leaves, wanted, level| {
+            let level = &nodes[level];
+            let apart = (attention(&leaves.tap(level.student)?)? - attention(&wanted.taps[&level.teacher])?)?;
+            Ok(apart.sqr()?.sum(1)?.mean(0)?)
+        }))
+    }
+}
+
+/// The mean square over the channels of features (n, c, h, w), as vectors (n, h·w) of length 1.
+fn attention(features: &Tensor) -> Result<Tensor> {
+    unit_rows(&features.sqr()?.mean(1)?.flatten_from(1)?)
+}

@@ -1,0 +1,31 @@
+//! Boxes as the head encodes them: anchors' offsets as probabilities, sides as distributions (Zheng et al. 2022,
+//! localization distillation, <https://arxiv.org/abs/2102.12252>) or as distances.
+
+use std::sync::Arc;
+
+use super::super::{
+    comparison::{Compared, Where},
+    error::DistillError,
+    features::FeaturePair,
+    outputs::Outputs,
+    pair::Pair,
+    recipe::Recipe,
+};
+use crate::{options::options, train::Term};
+
+options! {
+    /// Boxes as the head encodes them.
+    pub(in super::super) struct Boxes {
+        /// Softens the distributions.
+        pub temperature: f32 = 1.0, 0.1..=100.0;
+        /// Places that count; unless given, by the teacher's confidence.
+        pub r#where: Option<Where> = None;
+    }
+}
+
+impl Recipe for Boxes {
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+        let compared = Compared::Boxes { weight, temperature: self.temperature };
+        Outputs::make(pair, "boxes", compared, self.r#where)
+    }
+}

@@ -1,0 +1,30 @@
+//! Objectness and class scores, softened (Hinton et al. 2015, <https://arxiv.org/abs/1503.02531>).
+
+use std::sync::Arc;
+
+use super::super::{
+    comparison::{Compared, Divergence, Where},
+    error::DistillError,
+    features::FeaturePair,
+    outputs::Outputs,
+    pair::Pair,
+    recipe::Recipe,
+};
+use crate::{options::options, train::Term};
+
+options! {
+    /// Objectness and class scores, softened.
+    pub(in super::super) struct Logits {
+        /// Softens the scores; that of the distiller unless given.
+        pub temperature: Option<f32> = None, 0.1..=100.0;
+        /// Places that count; unless given, objectness and YOLOv8's scores everywhere, others by the teacher's confidence.
+        pub r#where: Option<Where> = None;
+    }
+}
+
+impl Recipe for Logits {
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+        let by = Divergence::Softened { temperature: self.temperature.unwrap_or(pair.options.temperature) };
+        Outputs::make(pair, "logits", Compared::scores(pair.gains, weight, by), self.r#where)
+    }
+}

@@ -1,0 +1,31 @@
+//! Scores by a cross-entropy that counts by how far they are apart (Yang et al. 2023,
+//! <https://arxiv.org/abs/2308.14286>): made for scores that are sigmoids.
+
+use std::sync::Arc;
+
+use super::super::{
+    comparison::{Compared, Divergence, Where},
+    error::DistillError,
+    features::FeaturePair,
+    outputs::Outputs,
+    pair::Pair,
+    recipe::Recipe,
+};
+use crate::{options::options, train::Term};
+
+options! {
+    /// Objectness and class scores, the more the further they are apart.
+    pub(in super::super) struct Quality {
+        /// Power of the distance by which a place counts.
+        pub beta: f32 = 1.0, 0.0..=4.0;
+        /// Places that count; unless given, objectness and YOLOv8's scores everywhere, others by the teacher's confidence.
+        pub r#where: Option<Where> = None;
+    }
+}
+
+impl Recipe for Quality {
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+        let by = Divergence::Quality { beta: self.beta };
+        Outputs::make(pair, "quality", Compared::scores(pair.gains, weight, by), self.r#where)
+    }
+}

@@ -1,0 +1,46 @@
+//! Which images of a batch are alike (Tung and Mori 2019, similarity-preserving distillation,
+//! <https://arxiv.org/abs/1907.09682>).
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::super::{
+    by_level::sum_over,
+    error::DistillError,
+    features::{FeaturePair, Taps},
+    normalise::unit_rows,
+    pair::Pair,
+    recipe::{Places, Recipe},
+};
+use crate::{model::Tensors, options::options, train::Term};
+
+options! {
+    /// Similarities between the images of a batch.
+    pub(in super::super) struct Similarity {
+        /// What is compared.
+        pub features: Places = Places::default();
+    }
+}
+
+impl Recipe for Similarity {
+    fn taps(&self) -> Option<&Taps> {
+        Some(&self.features.taps)
+    }
+
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
+        let nodes = levels.to_vec();
+        Ok(sum_over(pair, "sp", levels, weight, Tensors::new(), move |leaves, wanted, level| {
+            let level = &nodes[level];
+            let apart = (similarities(&leaves.tap(level.student)?)? - similarities(&wanted.taps[&level.teacher])?)?;
+            // The mean over b² pairs.
+            Ok(apart.sqr()?.mean_all()?)
+        }))
+    }
+}
+
+/// Products of every two images' features (n, c, h, w), each image's row of them of length 1.
+fn similarities(features: &Tensor) -> Result<Tensor> {
+    let rows = features.flatten_from(1)?;
+    unit_rows(&rows.matmul(&rows.t()?)?)
+}
