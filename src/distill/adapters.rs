@@ -6,8 +6,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     convolve::convolve,
+    error::DistillError,
     features::FeaturePair,
-    recipe::{AdapterKind, Features},
+    kept::kept,
+    pair::Pair,
+    recipe::AdapterKind,
 };
 use crate::{
     exec::{ExecError, Values},
@@ -21,14 +24,40 @@ pub(super) struct Adapters {
     term: &'static str,
     kind: AdapterKind,
     levels: Vec<FeaturePair>,
+    /// Of each level, the teacher's channels that are compared; none where it is all of them.
+    kept: Vec<Option<Tensor>>,
 }
 
 impl Adapters {
     /// Those of a term's levels.
-    pub fn new(term: &'static str, options: &Features, levels: &[FeaturePair]) -> Self {
-        Self { term, kind: options.adapter, levels: levels.to_vec() }
+    ///
+    /// # Errors
+    /// Where it is asked for channels that were kept, and they are not known.
+    pub fn new(
+        term: &'static str,
+        kind: AdapterKind,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+    ) -> Result<Self, DistillError> {
+        let device = pair.student.device();
+        let of = |level| -> Result<_, DistillError> {
+            let channels = kept(pair.original, pair.student, level)?;
+            Ok(Some(Tensor::new(channels, &device).map_err(ExecError::from)?))
+        };
+        let kept = match kind {
+            AdapterKind::Kept => levels.iter().map(of).collect::<Result<_, _>>()?,
+            AdapterKind::Linear | AdapterKind::Conv => vec![None; levels.len()],
+        };
+        Ok(Self { term, kind, levels: levels.to_vec(), kept })
     }
 
+    /// Channels of a level's features as they are compared.
+    pub fn width(&self, level: usize) -> usize {
+        match self.kind {
+            AdapterKind::Kept => self.levels[level].student_width,
+            AdapterKind::Linear | AdapterKind::Conv => self.levels[level].teacher_width,
+        }
+    }
 
     /// Their tensors at the start, the same for the same seed.
     pub fn tensors(&self, seed: u64) -> Result<Tensors, ExecError> {
@@ -47,6 +76,7 @@ impl Adapters {
     /// The widths of the steps.
     fn widths(&self, from: usize, to: usize) -> Vec<[usize; 2]> {
         match self.kind {
+            AdapterKind::Kept => Vec::new(),
             AdapterKind::Linear if from == to => Vec::new(),
             AdapterKind::Linear => vec![[from, to]],
             AdapterKind::Conv => vec![[from, to], [to, to]],
@@ -57,7 +87,7 @@ impl Adapters {
         format!("distill.{}.adapter.{level}.{step}.weight", self.term)
     }
 
-    /// A level's features as they are compared: the student's (with gradients) at the teacher's width, and the teacher's.
+    /// A level's features as they are compared, of one width: the student's (with gradients) and the teacher's.
     pub fn pair(&self, leaves: &Leaves<'_>, wanted: &Values, index: usize) -> Result<[Tensor; 2], TermError> {
         let level = &self.levels[index];
         let mut features = leaves.tap(level.student)?;
@@ -67,7 +97,9 @@ impl Adapters {
             }
             features = convolve(&features, &leaves.tensor(&self.name(index, step))?)?;
         }
-        Ok([features, wanted.taps[&level.teacher].clone()])
+        let wanted = &wanted.taps[&level.teacher];
+        let wanted = self.kept[index].as_ref().map_or(Ok(wanted.clone()), |kept| wanted.index_select(kept, 1))?;
+        Ok([features, wanted])
     }
 }
 

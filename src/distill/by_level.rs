@@ -45,7 +45,7 @@ pub(super) fn sum_over_adapted<F>(
 where
     F: Fn([Tensor; 2], usize, &Leaves<'_>, &Values) -> Result<Tensor, TermError> + Send + Sync + 'static,
 {
-    let adapters = Adapters::new(part, options, levels);
+    let adapters = Adapters::new(part, options.adapter, pair, levels)?;
     let own = adapters.tensors(pair.options.seed)?;
     Ok(sum_over(pair, part, levels, weight, own, move |leaves, wanted, level| {
         distance(adapters.pair(leaves, wanted, level)?, level, leaves, wanted)

@@ -108,6 +108,17 @@ pub enum DistillError {
         /// Those of the teacher's levels.
         strides: Vec<usize>,
     },
+    /// A student of which it is not known which of the teacher's channels it kept.
+    #[error(
+        "`adapter: \"kept\"` compares the channels that a student pruned from its teacher has kept; of `{layer}` they are not \
+         known: {reason}"
+    )]
+    NotPruned {
+        /// The student's layer.
+        layer: String,
+        /// Why.
+        reason: String,
+    },
     /// Features that no single level of the head reads.
     #[error("`{layer}` of the teacher does not feed one level of its head alone, which `crosskd` needs")]
     NoLevel {

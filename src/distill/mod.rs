@@ -16,6 +16,7 @@ mod divergence;
 mod error;
 mod features;
 mod head;
+mod kept;
 mod normalise;
 mod options;
 mod outputs;

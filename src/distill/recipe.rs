@@ -7,7 +7,10 @@ use super::{
     features::{FeaturePair, Taps},
     pair::Pair,
 };
-use crate::{options::options, train::Term};
+use crate::{
+    options::{option_names, options},
+    train::Term,
+};
 
 /// What a term is made from. Its fields are its options.
 pub(super) trait Recipe {
@@ -37,7 +40,7 @@ options! {
         /// "neck", "backbone", names or patterns of layers in both, or a map of the teacher's to the student's.
         pub taps: Taps = Taps::Neck;
         /// What brings the student's features to the teacher's width: a 1×1 convolution where the widths differ; 1×1, ReLU,
-        /// 1×1 at any width.
+        /// 1×1 at any width; nothing where the student was pruned from the teacher: the channels that it kept are compared.
         pub adapter: AdapterKind = AdapterKind::Linear;
     }
 }
@@ -49,5 +52,7 @@ pub(super) enum AdapterKind {
     Linear,
     /// 1×1, ReLU, 1×1, at any width.
     Conv,
+    /// None: the channels that a student pruned from its teacher kept are compared.
+    Kept,
 }
-crate::options::option_names!(AdapterKind, "adapter": Linear = "linear", Conv = "conv");
+option_names!(AdapterKind, "adapter": Linear = "linear", Conv = "conv", Kept = "kept");

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// A model that was not made of the reference by removing channels.
-pub(super) fn kept_channels(model: &Model, reference: &Graph) -> Result<Vec<Vec<usize>>, PruneError> {
+pub(crate) fn kept_channels(model: &Model, reference: &Graph) -> Result<Vec<Vec<usize>>, PruneError> {
     let graph = model.graph();
     let foreign = |layer: &str, reason: String| PruneError::NotPrunedFrom { layer: layer.to_owned(), reason };
     if let Some((own, other)) = graph

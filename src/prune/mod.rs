@@ -45,6 +45,7 @@ pub use explain::{Explanation, Tie, Tied};
 pub use gradual::{FineTune, Gradual, GradualOptions, GradualStep, PruneSchedule, TuneError, Tuner, gradual};
 pub use granularity::Granularity;
 pub use groups::{ChannelId, Group, GroupId, Groups};
+pub(crate) use kept::kept_channels;
 pub use masks::{MaskPlan, MaskRow, MaskScoreRow, Unit};
 pub use options::{Amount, Order, PruneOptions, Scope};
 pub use plan::{LayerPlan, Plan};

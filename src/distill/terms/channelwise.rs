@@ -15,6 +15,7 @@ use super::super::{
     divergence::over_places,
     error::DistillError,
     features::{FeaturePair, Taps},
+    kept::kept,
     normalise::standardise,
     pair::Pair,
     recipe::{AdapterKind, Features, Recipe},
@@ -49,12 +50,17 @@ impl Recipe for ChannelWise {
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
         let temperature = self.temperature.unwrap_or(pair.options.cwd_temperature);
-        if self.normalize || self.features.adapter != AdapterKind::Linear {
+        if self.normalize || self.features.adapter == AdapterKind::Conv {
             return self.in_candle(pair, levels, weight, temperature.into());
         }
+        let channels = |level| match self.features.adapter {
+            AdapterKind::Kept => kept(pair.original, pair.student, level).map(Some),
+            AdapterKind::Linear | AdapterKind::Conv => Ok(None),
+        };
         Ok(Arc::new(Direct {
             teacher: Arc::clone(&pair.teacher),
             levels: levels.to_vec(),
+            kept: levels.iter().map(channels).collect::<Result<_, _>>()?,
             weight,
             temperature,
             seed: pair.options.seed,
@@ -85,10 +91,12 @@ impl ChannelWise {
     }
 }
 
-/// On plain slices: through a linear adapter where the widths differ.
+/// On plain slices: through a linear adapter where the widths differ, or between the channels that the student kept.
 struct Direct {
     teacher: Arc<Inference>,
     levels: Vec<FeaturePair>,
+    /// Of each level, the teacher's channels that are compared; none where it is all of them.
+    kept: Vec<Option<Vec<u32>>>,
     weight: f32,
     temperature: f32,
     seed: u64,
@@ -109,8 +117,8 @@ impl Term for Direct {
 
     fn tensors(&self) -> Result<Tensors, TermError> {
         let mut tensors = Tensors::new();
-        for (index, level) in self.levels.iter().enumerate() {
-            if let Some(adapter) = adapter(level) {
+        for index in 0..self.levels.len() {
+            if let Some(adapter) = self.adapter(index) {
                 let widths = [adapter.student, adapter.teacher];
                 tensors.insert(adapter_name(index), initial(widths, 1, self.seed.wrapping_add(index as u64))?);
             }
@@ -128,10 +136,15 @@ impl Term for Direct {
     }
 }
 
-/// What brings the student's features to the teacher's width, where they differ.
-fn adapter(level: &FeaturePair) -> Option<Adapter> {
-    let adapter = Adapter { student: level.student_width, teacher: level.teacher_width };
-    (adapter.student != adapter.teacher).then_some(adapter)
+/// Some of the planes of each image.
+fn planes(numbers: &[f32], chosen: &[u32], [channels, places]: [usize; 2]) -> scratch::Scratch {
+    let images = numbers.len() / (channels * places);
+    let mut taken = scratch::take(images * chosen.len() * places);
+    let from = (0..images).flat_map(|image| chosen.iter().map(move |&channel| image * channels + channel as usize));
+    for (to, from) in taken.chunks_exact_mut(places).zip(from) {
+        to.copy_from_slice(&numbers[from * places..][..places]);
+    }
+    taken
 }
 
 fn adapter_name(level: usize) -> String {
@@ -142,6 +155,13 @@ fn adapter_name(level: usize) -> String {
 const CACHED: usize = 1 << 17;
 
 impl Direct {
+    /// What brings the student's features to the teacher's width, where they differ.
+    fn adapter(&self, index: usize) -> Option<Adapter> {
+        let level = &self.levels[index];
+        let adapter = Adapter { student: level.student_width, teacher: level.teacher_width };
+        (adapter.student != adapter.teacher && self.kept[index].is_none()).then_some(adapter)
+    }
+
     /// Compares one pair of features; gives the loss for a mean image and adds gradients.
     fn compare_level(
         &self,
@@ -154,9 +174,10 @@ impl Direct {
         let student = &input.taps_on_cpu()?[&level.student];
         let dims = student.dims4()?;
         let (batch, _, height, width) = dims;
-        let maps = [level.teacher_width, height * width];
+        let kept = self.kept[index].as_deref();
+        let maps = [kept.map_or(level.teacher_width, <[u32]>::len), height * width];
         let (wanted, features) = (Numbers::of(teacher)?, Numbers::of(student)?);
-        let (name, adapter) = (adapter_name(index), adapter(level));
+        let (name, adapter) = (adapter_name(index), self.adapter(index));
         let prepared = adapter.as_ref().map(|adapter| {
             let matrix = &input.tensors_on_cpu()?[&name];
             candle_core::Result::Ok(adapter.prepare([height, width], &Numbers::of(matrix)?))
@@ -165,7 +186,8 @@ impl Direct {
         let compare = |teacher: &[f32], features: &[f32], of_features: &mut [f32]| match &prepared {
             None => {
                 of_features.copy_from_slice(features);
-                (self.compare_planes(teacher, of_features, maps), Vec::new())
+                let chosen = kept.map(|kept| planes(teacher, kept, [level.teacher_width, maps[1]]));
+                (self.compare_planes(chosen.as_deref().unwrap_or(teacher), of_features, maps), Vec::new())
             }
             Some(adapter) => {
                 let mut widened = adapter.forward(features);

@@ -12,7 +12,7 @@ use super::super::{
     features::{FeaturePair, Taps},
     head::{self, HeadLevel},
     pair::Pair,
-    recipe::{AdapterKind, Features, Recipe},
+    recipe::{AdapterKind, Recipe},
 };
 use crate::{
     data::Target,
@@ -21,7 +21,7 @@ use crate::{
         numbers::{Numbers, modify},
         transfer,
     },
-    options::options,
+    options::{OptionError, options},
     train::{Autograd, Term, TermError},
 };
 
@@ -43,8 +43,11 @@ impl Recipe for CrossHead {
     }
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
-        let features = Features { adapter: self.adapter, ..Features::default() };
-        let adapters = Adapters::new("crosskd", &features, levels);
+        if self.adapter == AdapterKind::Kept {
+            let (needs, found) = ("\"linear\" or \"conv\" for crosskd, whose head reads all of its channels", "\"kept\"");
+            return Err(OptionError::value("adapter", needs, found).into());
+        }
+        let adapters = Adapters::new("crosskd", self.adapter, pair, levels)?;
         let own = adapters.tensors(pair.options.seed)?;
         let detector = pair.original.detector().clone();
         let by = Divergence::Softened { temperature: self.temperature.unwrap_or(pair.options.temperature) };

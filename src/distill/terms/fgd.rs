@@ -47,12 +47,12 @@ impl Recipe for Focal {
     }
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
-        let (adapters, options) = (Adapters::new("fgd", &self.features, levels), self.clone());
+        let (adapters, options) = (Adapters::new("fgd", self.features.adapter, pair, levels)?, self.clone());
         let mut own = adapters.tensors(pair.options.seed)?;
-        for (index, level) in levels.iter().enumerate() {
+        for index in 0..levels.len() {
             for (side, seed) in [(STUDENT, 200), (TEACHER, 300)] {
                 let seed = pair.options.seed.wrapping_add(1000 * index as u64 + seed);
-                own.extend(context_tensors(side, index, level.teacher_width, seed).map_err(ExecError::from)?);
+                own.extend(context_tensors(side, index, adapters.width(index), seed).map_err(ExecError::from)?);
             }
         }
         Ok(sum_over(pair, "fgd", levels, weight, own, move |leaves, wanted, index| {

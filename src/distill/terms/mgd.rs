@@ -35,12 +35,12 @@ impl Recipe for Generated {
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
         let (seed, share) = (pair.options.seed, self.masked);
-        let adapters = Adapters::new("mgd", &self.features, levels);
+        let adapters = Adapters::new("mgd", self.features.adapter, pair, levels)?;
         let mut own = adapters.tensors(seed)?;
-        for (index, level) in levels.iter().enumerate() {
+        for index in 0..levels.len() {
             for step in 0..2 {
                 let seed = seed.wrapping_add(1000 * index as u64 + 100 + step as u64);
-                let width = level.teacher_width;
+                let width = adapters.width(index);
                 own.insert(weight_of(index, step), initial([width; 2], 3, seed).map_err(crate::exec::ExecError::from)?);
                 let bias = Tensor::zeros(width, candle_core::DType::F32, &candle_core::Device::Cpu);
                 own.insert(bias_of(index, step), bias.map_err(crate::exec::ExecError::from)?);

@@ -304,3 +304,68 @@ fn timing_scales_value_and_gradients() {
     let (none, gradients) = timed(&[("from", Value::Number(0.6))]);
     assert!(none == 0.0 && gradients.values().taps.is_empty() && gradients.tensors().is_empty());
 }
+
+/// A student that is its teacher without some channels, which the teacher has as zeros, says what the teacher says in those
+/// that are left.
+#[test]
+fn a_pruned_student_is_compared_in_the_channels_that_it_kept() {
+    for variant in ["yolov5n", "yolov8n"] {
+        let teacher = model(variant, 0.25, 1);
+        let options = crate::prune::PruneOptions {
+            amount: crate::prune::Amount::Ratio(0.4),
+            min_channels: 1.into(),
+            round_to: 1,
+            ..Default::default()
+        };
+        let student = crate::prune::Pruner::new(&teacher, options).unwrap().prune().unwrap();
+        let given = |name: &str, key: &str, value: Value| {
+            let terms = Terms::none().with(name, 1.0).with_option(name, "adapter", Value::Text("kept".into()));
+            DistillOptions { terms: terms.with_option(name, key, value), ..DistillOptions::default() }
+        };
+        let compared = |teacher: &Model, student: &Model, options: &DistillOptions| {
+            let (term, tensors) = term(teacher, student, options)?;
+            Ok::<_, DistillError>((compute(&*term, student, &run(student, &*term), &tensors), tensors, term.taps()))
+        };
+        let ((found, _), tensors, taps) =
+            compared(&teacher, &student, &given("hint", "taps", Value::Text("neck".into()))).unwrap();
+        assert!(tensors.is_empty(), "{variant}: no weights");
+        // By hand: the mean over the channels that are left, by the filters that the student says it kept.
+        let run = |model: &Model| exec::infer(model, &images(), &taps).unwrap().taps;
+        let (wanted, own) = (run(&teacher), run(&student));
+        let mut expected = 0.0;
+        for tap in &taps {
+            let name = student.graph().node(*tap).name.replace(".act", ".conv");
+            let filters = &student.provenance().kept[&name].filters;
+            let mut sum = 0.0;
+            for (at, filter) in filters.iter().enumerate() {
+                let plane = |tensor: &Tensor, at: usize| tensor.narrow(1, at, 1).unwrap();
+                let apart = (plane(&wanted[tap], *filter) - plane(&own[tap], at)).unwrap();
+                sum += dot(&apart, &apart);
+            }
+            expected += 0.5 * sum / own[tap].elem_count() as f64;
+        }
+        assert!(expected > 1e-3 && (found - expected).abs() < 1e-4 * expected, "{variant}: {found} against {expected}");
+        // The direct way of channel-wise distillation and that in candle's operations agree.
+        let direct = given("cwd", "temperature", Value::Number(3.0));
+        let ((direct, gradients), ..) = compared(&teacher, &student, &direct).unwrap();
+        let softened = |tensor: &Tensor| candle_nn::ops::log_softmax(&(tensor.flatten_from(2).unwrap() / 3.0).unwrap(), 2).unwrap();
+        let mut expected = 0.0;
+        for tap in &taps {
+            let name = student.graph().node(*tap).name.replace(".act", ".conv");
+            let filters: Vec<u32> = student.provenance().kept[&name].filters.iter().map(|&filter| filter as u32).collect();
+            let chosen = wanted[tap].index_select(&Tensor::new(filters, &Device::Cpu).unwrap(), 1).unwrap();
+            let (wanted, found) = (softened(&chosen), softened(&own[tap]));
+            let share = wanted.exp().unwrap();
+            let planes = (own[tap].dim(0).unwrap() * own[tap].dim(1).unwrap()) as f64;
+            expected += 9.0 * dot(&share, &(wanted - found).unwrap()) / planes;
+        }
+        assert!((direct - expected).abs() < 1e-3 * expected, "{variant}: {direct} against {expected}");
+        assert_eq!(gradients.values().taps.len(), taps.len());
+        // Others have kept nothing.
+        let other = model(variant, 0.125, 2);
+        let error = compared(&teacher, &other, &given("cwd", "taps", Value::Text("neck".into()))).err().unwrap().to_string();
+        assert!(error.contains("pruned from its teacher"), "{error}");
+        let error = compared(&teacher, &student, &given("crosskd", "boxes", Value::Number(1.0))).err().unwrap().to_string();
+        assert!(error.contains("crosskd"), "{error}");
+    }
+}

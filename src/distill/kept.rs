@@ -1,0 +1,21 @@
+//! Which channels of its teacher a pruned student has.
+
+use super::{error::DistillError, features::FeaturePair};
+use crate::{model::Model, prune::kept_channels};
+
+/// For each of the student's channels of a pair of features, which of the teacher's it was before the student was pruned.
+///
+/// # Errors
+/// Where the student was not pruned from the teacher (or a model of its widths), or the pair is not of one layer.
+pub(super) fn kept(teacher: &Model, student: &Model, level: &FeaturePair) -> Result<Vec<u32>, DistillError> {
+    let foreign = |reason: String| {
+        let layer = student.graph().node(level.student).name.clone();
+        DistillError::NotPruned { layer, reason }
+    };
+    if teacher.graph().node(level.teacher).name != student.graph().node(level.student).name {
+        let other = &teacher.graph().node(level.teacher).name;
+        return Err(foreign(format!("it is compared with `{other}` of the teacher")));
+    }
+    let all = kept_channels(student, teacher.graph()).map_err(|error| foreign(error.to_string()))?;
+    Ok(all[level.student].iter().map(|&channel| channel as u32).collect())
+}
