@@ -5,12 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    convolve::convolve,
-    error::DistillError,
-    features::FeaturePair,
-    kept::kept,
-    pair::Pair,
-    recipe::AdapterKind,
+    convolve::convolve, error::DistillError, features::FeaturePair, kept::kept, pair::Pair, recipe::AdapterKind,
 };
 use crate::{
     exec::{ExecError, Values},

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use crate::train::{DetectionTerm, EpochContext, Flow, Hook, HookError, HookState, LossGradients, Term, TermError, TermInput};
+use crate::train::{
+    DetectionTerm, EpochContext, Flow, Hook, HookError, HookState, LossGradients, Term, TermError, TermInput,
+};
 
 /// Steps over which terms are measured.
 const STEPS: u64 = 20;

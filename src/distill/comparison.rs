@@ -167,7 +167,8 @@ impl<'a> Comparison<'a> {
         let (teacher, places) = (self.teacher[map].numbers, self.teacher[map].places());
         let level = self.heads.detector.outputs[map].level;
         let (counts, batch) = (&self.counts[level], self.batch as f32);
-        let [of_teacher, of_student] = [self.heads.teacher_classes, self.heads.classes.len()].map(|classes| (5 + classes) * places);
+        let [of_teacher, of_student] =
+            [self.heads.teacher_classes, self.heads.classes.len()].map(|classes| (5 + classes) * places);
         let balance = objectness_balance(self.counts.len())[level];
         let everywhere = vec![1.0; places];
         let (of_objectness, in_level) = match self.heads.places {
@@ -192,9 +193,8 @@ impl<'a> Comparison<'a> {
                         let scale = objectness * balance * batch / in_level;
                         let first = compare([4; 2], of_objectness.map_or(&everywhere, |()| counts), by, scale);
                         let scale = weight * batch / (self.total * self.heads.classes.len() as f32);
-                        self.common().fold(first, |sum, [from, to]| {
-                            sum + compare([5 + from, 5 + to], counts, by, scale)
-                        })
+                        self.common()
+                            .fold(first, |sum, [from, to]| sum + compare([5 + from, 5 + to], counts, by, scale))
                     }
                 }
             })

@@ -54,10 +54,7 @@ fn check(heads: &Heads, sizes: &[(usize, usize)]) {
             };
             let numeric = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
             let analytic = f64::from(gradients[map][index]);
-            assert!(
-                (numeric - analytic).abs() < 2e-3 * numeric.abs().max(0.05),
-                "{map} {index}: {numeric} {analytic}"
-            );
+            assert!((numeric - analytic).abs() < 2e-3 * numeric.abs().max(0.05), "{map} {index}: {numeric} {analytic}");
         }
     }
     let teacher: Vec<Vec<f32>> = sizes.iter().map(|(planes, places)| wave(2 * planes * places, 0.2)).collect();
@@ -109,13 +106,8 @@ fn classes_are_matched_by_name() {
     let sides = wave(2 * 16 * 5, 0.4);
     let maps = [Map { numbers: &sides, size: [1, 5] }, Map { numbers: &teacher, size: [1, 5] }];
     // The teacher has a, b.
-    let matched = Heads {
-        detector: own,
-        teacher_classes: 2,
-        classes: vec![None, Some(0), Some(1)],
-        compared,
-        places: None,
-    };
+    let matched =
+        Heads { detector: own, teacher_classes: 2, classes: vec![None, Some(0), Some(1)], compared, places: None };
     let mut gradient = vec![0.0; student.len()];
     let value = Comparison::new(&matched, 2, &maps, &[]).add(1, &student, &mut gradient);
     let common: Vec<f32> = student.chunks_exact(3 * places).flat_map(|image| image[places..].to_vec()).collect();
@@ -153,7 +145,8 @@ fn places_count_as_asked() {
         let by = Divergence::Softened { temperature: 1.0 };
         let compared = Compared::Scores { objectness: 1.0, classes: 0.5, by };
         let total: f64 = counts.iter().sum::<f64>().max(1.0);
-        let weighted = |plane: usize, counts: [f64; 2]| (0..2).map(|at| counts[at] * divergence(plane, at)).sum::<f64>();
+        let weighted =
+            |plane: usize, counts: [f64; 2]| (0..2).map(|at| counts[at] * divergence(plane, at)).sum::<f64>();
         let objectness = match places {
             None => weighted(4, [1.0; 2]) / 2.0,
             Some(_) => weighted(4, counts) / total,

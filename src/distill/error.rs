@@ -15,7 +15,9 @@ use crate::{
 #[non_exhaustive]
 pub enum DistillError {
     /// Teacher and student have no class in common.
-    #[error("the teacher detects {teacher:?}, the student {student:?}: no class of the same name, so nothing to be taught")]
+    #[error(
+        "the teacher detects {teacher:?}, the student {student:?}: no class of the same name, so nothing to be taught"
+    )]
     Classes {
         /// The teacher's.
         teacher: Vec<String>,

@@ -49,9 +49,9 @@ impl OptionValue for Taps {
             Taps::Neck => Value::Text("neck".into()),
             Taps::Backbone => Value::Text("backbone".into()),
             Taps::Named(names) => Value::Texts(names.clone()),
-            Taps::Between(pairs) => {
-                Value::Map(pairs.iter().map(|(teacher, student)| (teacher.clone(), Value::Text(student.clone()))).collect())
-            }
+            Taps::Between(pairs) => Value::Map(
+                pairs.iter().map(|(teacher, student)| (teacher.clone(), Value::Text(student.clone()))).collect(),
+            ),
         })
     }
 
@@ -101,7 +101,12 @@ pub(super) fn choose(teacher: &Model, student: &Model, taps: &Taps) -> Result<Ve
         if [wanted.height, wanted.width] != [found.height, found.width] {
             let fitting = same_size(of_student, &shapes[1], wanted);
             let [teacher, student] = [&of_teacher.node(teacher).name, &of_student.node(student).name].map(Clone::clone);
-            return Err(DistillError::Sizes { teacher, student, strides: [wanted, found].map(|shape| size / shape.height.max(1)), fitting });
+            return Err(DistillError::Sizes {
+                teacher,
+                student,
+                strides: [wanted, found].map(|shape| size / shape.height.max(1)),
+                fitting,
+            });
         }
         let (teacher_width, student_width) = (wanted.channels, found.channels);
         Ok(FeaturePair { teacher, student, teacher_width, student_width, stride: size / wanted.height.max(1) })

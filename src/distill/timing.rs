@@ -45,7 +45,9 @@ impl Timing {
     pub fn check_order(&self) -> Result<(), OptionError> {
         match self.from < self.until {
             true => Ok(()),
-            false => Err(OptionError::value("until", format!("a share above `from`, which is {}", self.from), self.until)),
+            false => {
+                Err(OptionError::value("until", format!("a share above `from`, which is {}", self.from), self.until))
+            }
         }
     }
 

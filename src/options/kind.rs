@@ -111,9 +111,9 @@ impl Kind {
             (Self::Map(kind) | Self::OrMap(kind), Value::Map(values)) => {
                 values.values().all(|value| kind.accepts(value))
             }
-            (Self::OrOptions(_, specs), Value::Map(values)) => values
-                .iter()
-                .all(|(key, value)| specs.iter().any(|spec| spec.key == key && spec.kind.accepts(value))),
+            (Self::OrOptions(_, specs), Value::Map(values)) => {
+                values.iter().all(|(key, value)| specs.iter().any(|spec| spec.key == key && spec.kind.accepts(value)))
+            }
             (Self::OrMap(kind) | Self::OrOptions(kind, _), value) => kind.accepts(value),
             _ => false,
         }

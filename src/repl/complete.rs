@@ -84,7 +84,8 @@ fn word_candidates(session: &Session, before: &str, start: usize) -> Vec<Candida
         && let Some(options) = call.options.as_ref().filter(|options| options.value_of.is_none())
         && let Some(set) = option_set(session, before, &call)
     {
-        let open = set.inside(&options.within).into_iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
+        let open =
+            set.inside(&options.within).into_iter().filter(|spec| !options.keys.iter().any(|key| key == spec.key));
         let candidate = |spec: Spec| Candidate { display: spec.key.into(), replacement: format!("{}: ", spec.key) };
         return open.filter(|spec| spec.key.starts_with(word)).map(candidate).collect();
     }
@@ -228,7 +229,10 @@ mod tests {
         assert_eq!(found(&session, "pruner(net, #{ importance: \"bn"), ["bn_scale"]);
         assert_eq!(found(&session, "net.fit(data, #{ optim"), ["optimizer: "]);
         assert_eq!(found(&session, "distiller(a, b, #{ cwd: #{ temp"), ["temperature: "]);
-        assert_eq!(found(&session, "distiller(a, b, #{ at: 1, cwd: #{ weight: 1, schedule: \"co"), ["constant", "cosine"]);
+        assert_eq!(
+            found(&session, "distiller(a, b, #{ at: 1, cwd: #{ weight: 1, schedule: \"co"),
+            ["constant", "cosine"]
+        );
         assert_eq!(found(&session, "table.sort(\"macs_"), ["macs_share"]);
         assert_eq!(found(&session, "help(\"recali"), ["recalibrate"]);
     }

@@ -121,7 +121,8 @@ impl OptionSet {
         within.iter().fold(self.specs.clone(), |specs, key| {
             let inner = specs.into_iter().find(|spec| spec.key == key).map(|spec| spec.kind);
             let Some(OptionKind::Plain(options::Kind::OrOptions(_, inner))) = inner else { return Vec::new() };
-            let spec = |options::Spec { key, kind, default, doc }| Spec { key, kind: OptionKind::Plain(kind), default, doc };
+            let spec =
+                |options::Spec { key, kind, default, doc }| Spec { key, kind: OptionKind::Plain(kind), default, doc };
             inner.into_iter().map(spec).collect()
         })
     }

@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn finds_the_maps_that_are_open() {
-        let within = |before: &str| open_call(before).and_then(|call| call.options).map(|options| (options.within, options.keys));
+        let within = |before: &str| {
+            open_call(before).and_then(|call| call.options).map(|options| (options.within, options.keys))
+        };
         let one = |key: &str| vec![key.to_owned()];
         assert_eq!(within("d(a, b, #{ at: 1, cwd: #{ weight: 2, "), Some((one("cwd"), one("weight"))));
         assert_eq!(within("d(#{ a: #{ b: #{ "), Some((vec!["a".into(), "b".into()], vec![])));

@@ -32,7 +32,8 @@ impl Recipe for BoxIou {
         let (inference, focus) = (Arc::clone(&pair.teacher), self.focus);
         Ok(Arc::new(Autograd::new("distill_box_iou", move |leaves| {
             let wanted = boxes(&teacher, &leaves.input().run(&inference)?.outputs)?;
-            let outputs = (0..student.outputs.len()).map(|index| leaves.output(index)).collect::<Result<Vec<_>, _>>()?;
+            let outputs =
+                (0..student.outputs.len()).map(|index| leaves.output(index)).collect::<Result<Vec<_>, _>>()?;
             let found = boxes(&student, &outputs)?;
             let (mut apart, mut counts) = (Vec::new(), Vec::new());
             for (wanted, found) in wanted.into_iter().zip(found) {

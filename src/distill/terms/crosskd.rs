@@ -44,7 +44,8 @@ impl Recipe for CrossHead {
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
         if self.adapter == AdapterKind::Kept {
-            let (needs, found) = ("\"linear\" or \"conv\" for crosskd, whose head reads all of its channels", "\"kept\"");
+            let (needs, found) =
+                ("\"linear\" or \"conv\" for crosskd, whose head reads all of its channels", "\"kept\"");
             return Err(OptionError::value("adapter", needs, found).into());
         }
         let adapters = Adapters::new("crosskd", self.adapter, pair, levels)?;
@@ -60,7 +61,8 @@ impl Recipe for CrossHead {
             compared,
             places: None,
         });
-        let head = levels.iter().map(|level| head::level(pair.original, level.teacher)).collect::<Result<Vec<_>, _>>()?;
+        let head =
+            levels.iter().map(|level| head::level(pair.original, level.teacher)).collect::<Result<Vec<_>, _>>()?;
         let (teacher, taps) = (Arc::clone(&pair.teacher), levels.iter().map(|level| level.student).collect::<Vec<_>>());
         let term = Autograd::new("distill_crosskd", move |leaves| {
             let input = leaves.input();
@@ -88,8 +90,11 @@ fn through(
     heads: &[Heads; 2],
     targets: &[Target],
 ) -> Result<(f64, Tensor), TermError> {
-    let options =
-        TrainOptions { statistics: NormStatistics::Running, gradient_taps: &[head::FEATURES], ..TrainOptions::default() };
+    let options = TrainOptions {
+        statistics: NormStatistics::Running,
+        gradient_taps: &[head::FEATURES],
+        ..TrainOptions::default()
+    };
     let tape = exec::train_with(Backend::for_device(features.device()), &level.model, features, &options)?;
     let outputs = transfer::down(&tape.values.outputs)?;
     let numbers = teacher.iter().map(Numbers::of).collect::<candle_core::Result<Vec<_>>>()?;

@@ -46,7 +46,12 @@ impl Recipe for Focal {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(
+        &self,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+        weight: f32,
+    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
         let (adapters, options) = (Adapters::new("fgd", self.features.adapter, pair, levels)?, self.clone());
         let mut own = adapters.tensors(pair.options.seed)?;
         for index in 0..levels.len() {

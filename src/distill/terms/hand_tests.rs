@@ -121,12 +121,16 @@ fn pkd() {
 fn sp() {
     let rows = |weight: [f64; 2]| {
         let f = features(weight);
-        let product = |a: usize, b: usize| (0..2).flat_map(|c| [(c, 0), (c, 1)]).map(|(c, p)| f(a, c, p) * f(b, c, p)).sum::<f64>();
-        (0..3).map(|a| {
-            let row: Vec<f64> = (0..3).map(|b| product(a, b)).collect();
-            let length = row.iter().map(|number| number * number).sum::<f64>().sqrt();
-            row.into_iter().map(|number| number / length).collect::<Vec<_>>()
-        }).collect::<Vec<_>>()
+        let product = |a: usize, b: usize| {
+            (0..2).flat_map(|c| [(c, 0), (c, 1)]).map(|(c, p)| f(a, c, p) * f(b, c, p)).sum::<f64>()
+        };
+        (0..3)
+            .map(|a| {
+                let row: Vec<f64> = (0..3).map(|b| product(a, b)).collect();
+                let length = row.iter().map(|number| number * number).sum::<f64>().sqrt();
+                row.into_iter().map(|number| number / length).collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
     };
     // Multiples of the same images: their similarities are the same.
     let (t, s) = (rows(TEACHER), rows(STUDENT));
@@ -195,19 +199,26 @@ fn fgd() {
         let powers = numbers.map(|number| (number / 0.5).exp());
         powers.map(|power| 2.0 * power / (powers[0] + powers[1]))
     };
-    let places = |f: &dyn Fn(usize, usize, usize) -> f64, n| softmax([0, 1].map(|p| (f(n, 0, p).abs() + f(n, 1, p).abs()) / 2.0));
-    let channels = |f: &dyn Fn(usize, usize, usize) -> f64, n| softmax([0, 1].map(|c| (f(n, c, 0).abs() + f(n, c, 1).abs()) / 2.0));
+    let places = |f: &dyn Fn(usize, usize, usize) -> f64, n| {
+        softmax([0, 1].map(|p| (f(n, 0, p).abs() + f(n, 1, p).abs()) / 2.0))
+    };
+    let channels = |f: &dyn Fn(usize, usize, usize) -> f64, n| {
+        softmax([0, 1].map(|c| (f(n, c, 0).abs() + f(n, c, 1).abs()) / 2.0))
+    };
     let parts = |n: usize| {
         let [by_place, by_channel] = [places(&t, n), channels(&t, n)];
         // A box of one place, the other is all the background; without a box, two places of it.
         let counts = if n == 0 { [2.0, 1.0] } else { [2.0 / 2.0, 2.0 / 2.0] };
-        let focal: f64 = (0..2).flat_map(|c| [(c, 0), (c, 1)]).map(|(c, p)| {
-            (t(n, c, p) - s(n, c, p)).powi(2) * by_place[p] * by_channel[c] * counts[p]
-        }).sum();
+        let focal: f64 = (0..2)
+            .flat_map(|c| [(c, 0), (c, 1)])
+            .map(|(c, p)| (t(n, c, p) - s(n, c, p)).powi(2) * by_place[p] * by_channel[c] * counts[p])
+            .sum();
         let (own_place, own_channel) = (places(&s, n), channels(&s, n));
-        let attention: f64 = (0..2).map(|at| (own_place[at] - by_place[at]).abs() + (own_channel[at] - by_channel[at]).abs()).sum();
+        let attention: f64 =
+            (0..2).map(|at| (own_place[at] - by_place[at]).abs() + (own_channel[at] - by_channel[at]).abs()).sum();
         // Context blocks that change nothing yet.
-        let relations: f64 = (0..2).flat_map(|c| [(c, 0), (c, 1)]).map(|(c, p)| (t(n, c, p) - s(n, c, p)).powi(2)).sum();
+        let relations: f64 =
+            (0..2).flat_map(|c| [(c, 0), (c, 1)]).map(|(c, p)| (t(n, c, p) - s(n, c, p)).powi(2)).sum();
         focal + 0.25 * attention + 0.1 * relations
     };
     let expected = 0.5 * (0..3).map(parts).sum::<f64>() / 3.0;

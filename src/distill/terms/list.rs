@@ -68,7 +68,12 @@ pub static TERMS: &[TermInfo] = &[
 ];
 
 impl TermInfo {
-    const fn new<R: Recipe + Options + 'static>(name: &'static str, weight: f32, doc: &'static str, paper: &'static str) -> Self {
+    const fn new<R: Recipe + Options + 'static>(
+        name: &'static str,
+        weight: f32,
+        doc: &'static str,
+        paper: &'static str,
+    ) -> Self {
         Self { name, weight, usual: false, doc, paper, specs: specs::<R>, read: read::<R> }
     }
 
@@ -142,7 +147,8 @@ fn read<R: Recipe + Options + 'static>(given: &Given) -> Result<Made, OptionErro
 /// As [`validate`].
 pub(in super::super) fn wanted(options: &DistillOptions) -> Result<Vec<(&'static TermInfo, f32, Made)>, DistillError> {
     validate(options)?;
-    let given = |info: &'static TermInfo| Some((info, options.terms.0.get(info.name).filter(|given| given.weight > 0.0)?));
+    let given =
+        |info: &'static TermInfo| Some((info, options.terms.0.get(info.name).filter(|given| given.weight > 0.0)?));
     let made = |(info, given): (&'static TermInfo, &Given)| Ok((info, given.weight, info.read(given)?));
     TERMS.iter().filter_map(given).map(made).collect()
 }

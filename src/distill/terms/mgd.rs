@@ -33,7 +33,12 @@ impl Recipe for Generated {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(
+        &self,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+        weight: f32,
+    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
         let (seed, share) = (pair.options.seed, self.masked);
         let adapters = Adapters::new("mgd", self.features.adapter, pair, levels)?;
         let mut own = adapters.tensors(seed)?;

@@ -29,7 +29,12 @@ impl Recipe for Relations {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(
+        &self,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+        weight: f32,
+    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
         let (nodes, share) = (levels.to_vec(), self.angles);
         Ok(sum_over(pair, "rkd", levels, weight, Tensors::new(), move |leaves, wanted, level| {
             let level = &nodes[level];

@@ -37,12 +37,18 @@ impl Recipe for ScoreL2 {
             })
         };
         let at = levels.iter().map(level).collect::<Result<Vec<_>, _>>()?;
-        sum_over_adapted(pair, "score_l2", (&self.features, levels), weight, move |[found, wanted], level, _, teacher| {
-            // Of several anchors the surest.
-            let scores = best_scores(&detector, &teacher.outputs)?[at[level]].max_keepdim(1)?;
-            let channels = found.dim(1)? as f64;
-            let apart = (found - wanted)?.sqr()?.sum_keepdim(1)?.mul(&scores)?.sum_all()?;
-            Ok(apart.div(&((scores.sum_all()? + 1e-6)? * channels)?)?)
-        })
+        sum_over_adapted(
+            pair,
+            "score_l2",
+            (&self.features, levels),
+            weight,
+            move |[found, wanted], level, _, teacher| {
+                // Of several anchors the surest.
+                let scores = best_scores(&detector, &teacher.outputs)?[at[level]].max_keepdim(1)?;
+                let channels = found.dim(1)? as f64;
+                let apart = (found - wanted)?.sqr()?.sum_keepdim(1)?.mul(&scores)?.sum_all()?;
+                Ok(apart.div(&((scores.sum_all()? + 1e-6)? * channels)?)?)
+            },
+        )
     }
 }

@@ -28,7 +28,12 @@ impl Recipe for Similarity {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(
+        &self,
+        pair: &Pair<'_>,
+        levels: &[FeaturePair],
+        weight: f32,
+    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
         let nodes = levels.to_vec();
         Ok(sum_over(pair, "sp", levels, weight, Tensors::new(), move |leaves, wanted, level| {
             let level = &nodes[level];

@@ -132,9 +132,14 @@ fn gradients_match_finite_differences() {
             assert!(own.keys().all(|key| tensors.contains_key(key)), "{variant} {name}: {:?}", own.keys());
             let all = own.len() == tensors.len() || name.starts_with("fgd ");
             assert!(all, "{variant} {name}: {:?} of {:?}", own.keys(), tensors.keys());
-            let found: Vec<Option<Tensor>> = gradients.values().outputs.iter().cloned()
+            let found: Vec<Option<Tensor>> = gradients
+                .values()
+                .outputs
+                .iter()
+                .cloned()
                 .chain(values.taps.keys().map(|node| gradients.values().taps.get(node).cloned()))
-                .chain(tensors.keys().map(|name| own.get(name).cloned())).collect();
+                .chain(tensors.keys().map(|name| own.get(name).cloned()))
+                .collect();
             let reached = found.iter().flatten().count();
             assert!(reached > 0, "{variant} {name}");
             for (index, gradient) in found.iter().enumerate() {
@@ -218,7 +223,8 @@ fn places_are_those_that_evaluation_decodes() {
             let corners = level.corners.iter().map(|side| (side * stride).unwrap());
             let all: Vec<Tensor> = corners.chain([level.confidence.clone()]).collect();
             // The second image's alone.
-            let numbers: Vec<Vec<f32>> = all.iter().map(|side| side.get(1).unwrap().flatten_all().unwrap().to_vec1().unwrap()).collect();
+            let numbers: Vec<Vec<f32>> =
+                all.iter().map(|side| side.get(1).unwrap().flatten_all().unwrap().to_vec1().unwrap()).collect();
             found.extend((0..numbers[0].len()).map(|at| [0, 1, 2, 3, 4].map(|part| numbers[part][at])));
         }
         assert_eq!(found.len(), decoded[1].len(), "{variant}");
@@ -272,13 +278,23 @@ fn a_term_takes_a_map_and_says_what_is_wrong_in_it() {
         let error = given(term, option, value).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
-    refused("hint", "tap", text("neck"), &["hint has no option \"tap\" (did you mean \"taps\"?)", "weight, from, until"]);
+    refused(
+        "hint",
+        "tap",
+        text("neck"),
+        &["hint has no option \"tap\" (did you mean \"taps\"?)", "weight, from, until"],
+    );
     refused("cwd", "temperature", Value::Number(0.0), &["\"temperature\" of cwd", "0.1"]);
     refused("hint", "adapter", text("convv"), &["did you mean \"conv\"?"]);
     refused("hint", "until", Value::Number(0.0), &["until", "above `from`"]);
     refused("logits", "where", text("positive"), &["did you mean \"positives\"?"]);
     refused("hint", "taps", text("model.99"), &["student", "`model.99`"]);
-    refused("hint", "taps", map("model.17", "model.6"), &["every 8 pixels", "every 16", "model.4, model.15, model.16, model.17 fit"]);
+    refused(
+        "hint",
+        "taps",
+        map("model.17", "model.6"),
+        &["every 8 pixels", "every 16", "model.4, model.15, model.16, model.17 fit"],
+    );
     refused("score_l2", "taps", text("model.1"), &["score_l2", "[8, 16, 32]", "every 4"]);
 }
 
@@ -287,9 +303,9 @@ fn a_term_takes_a_map_and_says_what_is_wrong_in_it() {
 fn timing_scales_value_and_gradients() {
     let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
     let timed = |options: &[(&str, Value)]| {
-        let terms = options.iter().fold(Terms::none().with("hint", 1.0), |terms, (key, value)| {
-            terms.with_option("hint", key, value.clone())
-        });
+        let terms = options
+            .iter()
+            .fold(Terms::none().with("hint", 1.0), |terms, (key, value)| terms.with_option("hint", key, value.clone()));
         let (term, tensors) = term(&teacher, &student, &DistillOptions { terms, ..DistillOptions::default() }).unwrap();
         compute(&*term, &student, &run(&student, &*term), &tensors)
     };
@@ -348,11 +364,14 @@ fn a_pruned_student_is_compared_in_the_channels_that_it_kept() {
         // The direct way of channel-wise distillation and that in candle's operations agree.
         let direct = given("cwd", "temperature", Value::Number(3.0));
         let ((direct, gradients), ..) = compared(&teacher, &student, &direct).unwrap();
-        let softened = |tensor: &Tensor| candle_nn::ops::log_softmax(&(tensor.flatten_from(2).unwrap() / 3.0).unwrap(), 2).unwrap();
+        let softened = |tensor: &Tensor| {
+            candle_nn::ops::log_softmax(&(tensor.flatten_from(2).unwrap() / 3.0).unwrap(), 2).unwrap()
+        };
         let mut expected = 0.0;
         for tap in &taps {
             let name = student.graph().node(*tap).name.replace(".act", ".conv");
-            let filters: Vec<u32> = student.provenance().kept[&name].filters.iter().map(|&filter| filter as u32).collect();
+            let filters: Vec<u32> =
+                student.provenance().kept[&name].filters.iter().map(|&filter| filter as u32).collect();
             let chosen = wanted[tap].index_select(&Tensor::new(filters, &Device::Cpu).unwrap(), 1).unwrap();
             let (wanted, found) = (softened(&chosen), softened(&own[tap]));
             let share = wanted.exp().unwrap();
@@ -363,9 +382,11 @@ fn a_pruned_student_is_compared_in_the_channels_that_it_kept() {
         assert_eq!(gradients.values().taps.len(), taps.len());
         // Others have kept nothing.
         let other = model(variant, 0.125, 2);
-        let error = compared(&teacher, &other, &given("cwd", "taps", Value::Text("neck".into()))).err().unwrap().to_string();
+        let error =
+            compared(&teacher, &other, &given("cwd", "taps", Value::Text("neck".into()))).err().unwrap().to_string();
         assert!(error.contains("pruned from its teacher"), "{error}");
-        let error = compared(&teacher, &student, &given("crosskd", "boxes", Value::Number(1.0))).err().unwrap().to_string();
+        let error =
+            compared(&teacher, &student, &given("crosskd", "boxes", Value::Number(1.0))).err().unwrap().to_string();
         assert!(error.contains("crosskd"), "{error}");
     }
 }
