@@ -40,6 +40,7 @@ impl Rule {
     /// # Errors
     /// An amount that masks do not have, a pattern or a block that is none, a pattern of layers that fits none.
     pub fn of(options: &PruneOptions, graph: &Graph) -> Result<Self, PruneError> {
+        check_idle(options)?;
         let ignore = options.ignore.iter().map(|text| Pattern::of(text, graph)).collect::<Result<_, _>>()?;
         Ok(Self { unit: Unit::of(options)?, amount: amount(options)?, scope: options.scope, ignore })
     }
@@ -47,6 +48,25 @@ impl Rule {
     /// Whether a layer stays as it is because the options say so.
     pub fn ignores(&self, layer: &str) -> bool {
         self.ignore.iter().any(|pattern| pattern.covers(layer))
+    }
+}
+
+/// Limits are of channels.
+fn check_idle(options: &PruneOptions) -> Result<(), PruneError> {
+    let default = PruneOptions::default();
+    let idle = [
+        ("round_to", options.round_to != default.round_to),
+        ("min_channels", options.min_channels != default.min_channels),
+        ("max_ratio", options.max_ratio != default.max_ratio),
+        ("ratios", options.ratios != default.ratios),
+    ];
+    match idle.into_iter().find(|(_, given)| *given) {
+        Some((key, _)) => {
+            let expected =
+                "nothing beside granularity weight, n:m or block: it is of channels; give ratio, or ignore layers";
+            Err(OptionError::value(key, expected, "a value").into())
+        }
+        None => Ok(()),
     }
 }
 

@@ -256,6 +256,8 @@ fn what_is_none_is_refused_in_words() {
         assert!(text.contains("macs 0.3") && text.contains("no MACs") && text.contains("give ratio"), "{text}");
         assert!(error(options(granularity)).contains("the default"));
     }
+    let text = error(PruneOptions { round_to: 8, ..ratio(Granularity::Weight, 0.5, Scope::Local) });
+    assert!(text.contains("\"round_to\"") && text.contains("it is of channels"), "{text}");
     let ignore = vec!["model.99".to_owned()];
     assert!(error(PruneOptions { ignore, ..ratio(Granularity::Weight, 0.5, Scope::Local) }).contains("model.99"));
 }
