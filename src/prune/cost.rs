@@ -60,6 +60,19 @@ impl CostModel {
         };
         self.terms.iter().map(of).fold(Cost::default(), |sum, cost| sum + cost)
     }
+
+    /// What goes with one channel of each group, when it alone goes.
+    pub(super) fn of_one(&self, groups: &Groups) -> Vec<Cost> {
+        let mut kept: Vec<usize> = groups.all().iter().map(|group| group.coupled.len()).collect();
+        let whole = self.cost(&kept);
+        let mut without = |id: GroupId| {
+            kept[id] -= 1;
+            let rest = self.cost(&kept);
+            kept[id] += 1;
+            Cost { params: whole.params - rest.params, macs: whole.macs - rest.macs }
+        };
+        (0..groups.all().len()).map(&mut without).collect()
+    }
 }
 
 impl Term {

@@ -23,7 +23,12 @@ pub(super) fn data(count: usize, batch: usize) -> PruneData {
 }
 
 fn pruner(model: &Model, importance: &str) -> Pruner {
-    Pruner::new(model, PruneOptions { importance: Some(importance.into()), ..loose(Amount::Ratio(0.25)) }).unwrap()
+    pruner_of(model, Granularity::Channel, importance)
+}
+
+fn pruner_of(model: &Model, granularity: Granularity, importance: &str) -> Pruner {
+    let importance = Some(importance.into());
+    Pruner::new(model, PruneOptions { granularity, importance, ..loose(Amount::Ratio(0.25)) }).unwrap()
 }
 
 /// Mean change of the outputs as a share of their mean magnitude.
@@ -63,17 +68,30 @@ fn highest(plan: &Plan, rows: &[ScoreRow]) -> Plan {
 enum Meaningful {
     AtOnce,
     Recalibrated,
-    /// Chance; and shares of zeros in a network of SiLUs, few of whose activations are near zero.
+    /// Chance, gradients of filters, and shares of zeros in a network of SiLUs, few of whose activations are near zero.
     No,
 }
 
-fn meaningful(name: &str) -> Meaningful {
+fn meaningful(name: &str, granularity: Granularity) -> Meaningful {
     match name {
-        "bn_scale" | "taylor" => Meaningful::AtOnce,
-        "l1" | "l2" | "group_l2" | "contribution" => Meaningful::Recalibrated,
+        // The smaller a filter before a normalisation, the larger its gradient.
+        "gradient" if granularity == Granularity::Filter => Meaningful::No,
+        "bn_scale" | "taylor" | "fisher" | "activation" => Meaningful::AtOnce,
+        "l1" | "l2" | "group_l2" | "contribution" | "fpgm" | "response" | "gradient" | "input_sensitivity" => {
+            Meaningful::Recalibrated
+        }
         "zero_rate" | "random" => Meaningful::No,
         other => panic!("say what removing by {other} must show"),
     }
+}
+
+/// Every criterion at every granularity at which it judges channels.
+fn removing() -> impl Iterator<Item = (&'static str, Granularity)> {
+    CRITERIA.iter().flat_map(|criterion| {
+        let about = criterion.about();
+        let judged = Granularity::REMOVED.iter().filter(move |granularity| about.form(**granularity).is_some());
+        judged.map(move |&granularity| (about.name, granularity))
+    })
 }
 
 #[test]
@@ -84,21 +102,20 @@ fn every_criterion_tells_what_matters() {
     let seen = batches.next().unwrap().unwrap().images;
     let recalibrated = |model: &Model| recalibrate_on(model, [Ok(seen.clone())]).unwrap();
     let whole = recalibrated(&model);
-    for criterion in CRITERIA.iter().filter(|criterion| criterion.about().form(Granularity::Channel).is_some()) {
-        let name = criterion.about().name;
-        let pruner = pruner(&model, name).with_data(data(4, 2));
+    for (name, granularity) in removing() {
+        let pruner = pruner_of(&model, granularity, name).with_data(data(4, 2));
         let rows = pruner.scores().unwrap();
         assert!(rows.iter().all(|row| row.score.is_finite()), "{name}");
         let lowest = pruner.plan().unwrap();
         let [lowest, highest] = [&lowest, &highest(&lowest, &rows)].map(|plan| zero(&model, plan).unwrap());
-        let (low, high) = match meaningful(name) {
+        let (low, high) = match meaningful(name, granularity) {
             Meaningful::AtOnce => (change(&model, &lowest), change(&model, &highest)),
             Meaningful::Recalibrated => {
                 (change(&whole, &recalibrated(&lowest)), change(&whole, &recalibrated(&highest)))
             }
             Meaningful::No => continue,
         };
-        assert!(low < high, "{name}: {low} when the lowest go, {high} when the highest");
+        assert!(low < high, "{name} {granularity}: {low} when the lowest go, {high} when the highest");
     }
 }
 
@@ -127,6 +144,12 @@ fn the_list_is_complete_and_documented() {
     }
     let default = |granularity| default_criterion(granularity, None).unwrap().about().name;
     assert_eq!(Granularity::REMOVED.iter().copied().map(default).collect::<Vec<_>>(), ["group_l2", "l2"]);
+    assert!(Granularity::MASKED.iter().all(|&granularity| default(granularity) == "magnitude"));
+    for &granularity in Granularity::REMOVED.iter().chain(Granularity::MASKED) {
+        let of = |strategy| default_criterion(granularity, Some(strategy)).unwrap().about().name;
+        let defaults = [Strategy::Sensitivity, Strategy::Sparsity, Strategy::Control].map(of);
+        assert_eq!(defaults, ["taylor", "zero_rate", "random"]);
+    }
 }
 
 #[test]
@@ -217,4 +240,83 @@ fn scores_that_are_not_finite_name_the_layer() {
     let broken = model.with_tensors(tensors).unwrap();
     let error = pruner(&broken, "l1").plan().unwrap_err().to_string();
     assert!(error.contains("model.3.conv") && error.contains("l1"), "{error}");
+}
+
+#[test]
+fn gradients_that_are_not_finite_name_criterion_and_layer() {
+    let model = io::teacher().unwrap();
+    let (id, _) = model.convolutions().nth(3).unwrap();
+    let name = model.graph().node(id).name.clone();
+    let mut tensors = model.tensors().clone();
+    let weight = &tensors[&format!("{name}.weight")];
+    tensors.insert(format!("{name}.weight"), (weight * f64::NAN).unwrap());
+    let broken = model.with_tensors(tensors).unwrap();
+    for importance in ["taylor", "gradient", "fisher"] {
+        let error = pruner(&broken, importance).with_data(data(2, 2)).plan().unwrap_err().to_string();
+        assert!(error.contains(&name) && error.contains(importance) && error.contains("choose"), "{error}");
+    }
+    // What flows is told by the layer behind.
+    let error = pruner(&broken, "activation").with_data(data(2, 2)).plan().unwrap_err().to_string();
+    assert!(error.contains("not finite"), "{error}");
+}
+
+#[test]
+fn a_criterion_is_of_its_granularities_and_strategy() {
+    let model = fixture(0, 1);
+    let asked = |options: PruneOptions| match Pruner::new(&model, options) {
+        Ok(pruner) => pruner.options().importance.clone().unwrap(),
+        Err(error) => error.to_string(),
+    };
+    let options = |granularity, importance: Option<&str>, strategy| PruneOptions {
+        granularity,
+        importance: importance.map(str::to_owned),
+        strategy,
+        ..PruneOptions::default()
+    };
+    let filter = Granularity::Filter;
+    assert_eq!(asked(options(filter, None, Some(Strategy::Sensitivity))), "taylor");
+    assert_eq!(asked(options(filter, Some("zero_rate"), Some(Strategy::Sparsity))), "zero_rate");
+    let wrong = asked(options(filter, Some("bn_scale"), None));
+    assert!(wrong.contains("of granularity channel, not filter") && wrong.contains("fpgm"), "{wrong}");
+    assert!(wrong.contains("the default is l2"), "{wrong}");
+    let other = asked(options(filter, Some("l1"), Some(Strategy::Sensitivity)));
+    assert!(other.contains("of strategy importance, not sensitivity") && other.contains("fisher"), "{other}");
+    // What makes groups comparable is asked for where they compete.
+    let idle = asked(PruneOptions { per: Per::Macs, ..PruneOptions::default() });
+    assert!(idle.contains("per") && idle.contains("scope global"), "{idle}");
+    let idle = asked(PruneOptions { normalize: Normalize::Rank, ..PruneOptions::default() });
+    assert!(idle.contains("normalize") && idle.contains("scope global"), "{idle}");
+}
+
+#[test]
+fn a_criterion_of_ones_own_is_asked_once_a_group() {
+    use std::sync::{Arc, atomic::AtomicUsize};
+    let model = fixture(3, 2);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let own = OwnCriterion::new(move |group: &GroupScores| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let costs = (group.macs + group.params) as f64;
+        Ok(group.scores["l2"].iter().map(|norm| norm * norm + costs).collect())
+    });
+    let own = Pruner::with_criterion(&model, loose(Amount::Ratio(0.25)), own).unwrap();
+    let rows = own.scores().unwrap();
+    own.clone().plan().unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), own.groups().all().len());
+    for (row, norm) in rows.iter().zip(pruner(&model, "l2").scores().unwrap()) {
+        let expected = norm.score.powi(2) + (norm.macs + norm.params) as f64;
+        assert!((row.score - expected).abs() <= 1e-9 * expected);
+    }
+    // The same of the model that it leaves.
+    let slim = own.prune().unwrap();
+    assert!(own.of(&slim).unwrap().scores().unwrap().len() < rows.len());
+    for (given, expected) in [(vec![1.0; 3], "gave 3 scores"), (vec![1.0; 1000], "gave 1000 scores")] {
+        let own = OwnCriterion::new(move |_: &GroupScores| Ok(given.clone()));
+        let error = Pruner::with_criterion(&model, loose(Amount::Ratio(0.25)), own).unwrap().plan().unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let own = OwnCriterion::new(|_: &GroupScores| Err("no".into()));
+    let options = PruneOptions { granularity: Granularity::NM, ..PruneOptions::default() };
+    let error = Pruner::with_criterion(&model, options, own).unwrap_err().to_string();
+    assert!(error.contains("function") && error.contains("n:m"), "{error}");
 }

@@ -159,6 +159,14 @@ pub enum PruneError {
         /// The granularity.
         granularity: Granularity,
     },
+    /// A user's own criterion that does not score a group.
+    #[error("the function of importance cannot score `{group}`: {reason}")]
+    Own {
+        /// The group.
+        group: String,
+        /// Why.
+        reason: String,
+    },
     /// A criterion of another strategy than the one asked for.
     #[error(
         "importance {importance} is of strategy {own}, not {strategy}, of which there are {allowed}; choose one of these, or \
@@ -234,8 +242,8 @@ pub enum PruneError {
     },
     /// A score that is not a finite number.
     #[error(
-        "a {importance} score of `{layer}` is not a finite number, because its weights or what flows through it are \
-         not; choose another importance, or a model that trained without diverging"
+        "a {importance} score of `{layer}` is not a finite number, because its weights, what flows through it or its \
+         gradients are not; choose another importance, or a model that trained without diverging"
     )]
     NotFinite {
         /// The group's layer.

@@ -35,8 +35,9 @@ mod union_find;
 
 pub use apply::{apply, zero};
 pub use criteria::{
-    About, CRITERIA, ChannelActivations, Context, Criterion, Data, Form, Measured, Needs, Part, PruneData, Reduce,
-    Scores, Strategy, WeightScores, channel_scores, criterion, criterion_for, default_criterion, score, weight_scores,
+    About, CRITERIA, ChannelActivations, Context, Criterion, Data, Form, GroupScores, Measured, Needs, OwnCriterion,
+    Part, PruneData, Reduce, Scores, Strategy, Weight, WeightScores, channel_scores, criterion, criterion_for,
+    default_criterion, score, weight_scores,
 };
 pub use depth::{Branch, branches};
 pub use diff::DiffRow;
@@ -47,9 +48,10 @@ pub use granularity::Granularity;
 pub use groups::{ChannelId, Group, GroupId, Groups};
 pub(crate) use kept::kept_channels;
 pub use masks::{MaskPlan, MaskRow, MaskScoreRow, Unit};
-pub use options::{Amount, Order, PruneOptions, Scope};
+pub use options::{Amount, Order, PruneOptions};
 pub use plan::{LayerPlan, Plan};
 pub use pruner::{BranchScore, Pruner, ScoreRow};
+pub use ranking::{Normalize, Per, Scope};
 pub use recalibrate::{RecalibrateOptions, recalibrate, recalibrate_on};
 pub use refit::{RefitOptions, refit, refit_on};
 pub use report::{PlanReport, PlanRow};
@@ -67,6 +69,8 @@ mod fixtures;
 mod gradual_tests;
 #[cfg(test)]
 mod mask_tests;
+#[cfg(test)]
+mod measure_tests;
 #[cfg(test)]
 mod real_tests;
 #[cfg(test)]

@@ -5,27 +5,19 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    criteria::{Strategy, criterion_names, default_criterion},
+    criteria::{Reduce, Strategy, criterion_names, default_criterion},
     error::PruneError,
     granularity::Granularity,
     groups::Groups,
     layers::Pattern,
+    ranking::{Comparison, Normalize, Per, Scope},
 };
 use crate::{
     graph::Graph,
-    options::{ByPattern, Field, Kind, OptionValue, Options, PerLayer, Spec, Value, option_names, options},
+    options::{
+        ByPattern, Field, Kind, OptionError, OptionValue, Options, PerLayer, Spec, Value, option_names, options,
+    },
 };
-
-/// Which coupled channels compete with each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// Every group loses the same share of its channels.
-    #[default]
-    Local,
-    /// All groups compete by score, each divided by the group's mean, so that layers of different scale compare.
-    Global,
-}
-option_names!(Scope, "scope": Local = "local", Global = "global");
 
 /// How much is pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +62,12 @@ options! {
         pub strategy: Option<Strategy> = None;
         /// Which coupled channels compete: those of a group, or all.
         pub scope: Scope = Scope::default();
+        /// How what is coupled in a channel is joined; as the criterion does it unless given.
+        pub reduce: Option<Reduce> = None;
+        /// How groups are made comparable with scope global: by their mean score, their largest, places in the order.
+        pub normalize: Normalize = Normalize::default();
+        /// What scores are divided by with scope global: what goes with the channel.
+        pub per: Per = Per::default();
         /// How much goes; by default half of the MACs stay.
         pub amount: Amount = Amount::Macs(0.5);
         /// Share of their channels that single layers lose, by pattern of their names; the most specific pattern counts,
@@ -183,6 +181,27 @@ impl PruneOptions {
     /// The magnitude below which weights count as zero.
     pub fn zero_threshold(&self) -> f64 {
         self.threshold.unwrap_or(THRESHOLD)
+    }
+
+    /// How groups are compared.
+    ///
+    /// # Errors
+    /// Where that is asked for although groups don't compete.
+    pub(super) fn comparison(&self) -> Result<Comparison, PruneError> {
+        let Self { scope, normalize, per, .. } = *self;
+        let idle = |key, found: &str| {
+            let expected = "its default with scope local, where groups don't compete; ask for scope global";
+            Err(OptionError::value(key, expected, found).into())
+        };
+        match (scope, normalize, per) {
+            (Scope::Local, _, Per::Macs | Per::Params) => idle("per", per.name()),
+            (Scope::Local, Normalize::Max | Normalize::Rank | Normalize::None, _) => {
+                idle("normalize", normalize.name())
+            }
+            (Scope::Global, _, _) | (Scope::Local, Normalize::Mean, Per::None) => {
+                Ok(Comparison { scope, normalize, per })
+            }
+        }
     }
 
     /// For every group, whether a pattern of `ignore` keeps it whole.

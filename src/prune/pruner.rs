@@ -1,5 +1,6 @@
 //! One model and one set of options: scores, plan, pruned model.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
@@ -8,8 +9,8 @@ use super::{
     apply::apply,
     cost::CostModel,
     criteria::{
-        Context, Criterion, Data, Measured, PruneData, Scores, WeightScores, branch_scores, criterion_for, measure,
-        score, weight_scores,
+        Context, Criterion, Data, Measured, PruneData, Scores, WeightScores, branch_scores, criterion_for, judges,
+        measure, score, weight_scores,
     },
     depth::{Branch, Rewrite, branches},
     depth_choice::{choose, kept},
@@ -20,7 +21,7 @@ use super::{
     masks::{self, MaskScoreRow, Rule},
     options::{Amount, Order, PruneOptions},
     plan::{LayerPlan, Plan},
-    ranking::{by_cost, in_order, ranking},
+    ranking::{Comparison, by_cost, in_order, ranking},
     select::{Limits, Target, select},
 };
 use crate::{
@@ -29,7 +30,8 @@ use crate::{
     progress::{Progress, Silent},
 };
 
-/// Prunes one model with one set of options. What a criterion needs of images is measured once, and clones share it.
+/// Prunes one model with one set of options. What a criterion needs of images is measured once and scores are kept; clones
+/// share them.
 ///
 /// ```
 /// use espalier::prune::{PruneOptions, Pruner};
@@ -52,9 +54,10 @@ pub struct Pruner {
     whole: Option<(Model, f64)>,
     /// What it costs to remove 0, 1, 2, … channels of each group, where a scan said so.
     curves: Option<Vec<Vec<f64>>>,
-    criterion: &'static dyn Criterion,
+    comparison: Comparison,
+    criterion: Judge,
     data: Option<PruneData>,
-    measured: Arc<OnceLock<Measured>>,
+    known: Arc<Known>,
     /// The plan, where it was timed.
     timed: Arc<OnceLock<Plan>>,
 }
@@ -66,6 +69,20 @@ pub(super) enum Stage {
     Amount { amount: Amount, gone: f64 },
     /// How many coupled channels each group keeps.
     Counts(Vec<usize>),
+}
+
+/// A criterion of the list, or the user's own.
+#[derive(Clone, Debug)]
+enum Judge {
+    Listed(&'static dyn Criterion),
+    Own(Arc<dyn Criterion>),
+}
+
+/// What was found out before.
+#[derive(Debug, Default)]
+struct Known {
+    measured: OnceLock<Measured>,
+    scores: OnceLock<Scores>,
 }
 
 /// One coupled channel's score.
@@ -113,14 +130,43 @@ impl Pruner {
     pub fn new(model: &Model, options: PruneOptions) -> Result<Self, PruneError> {
         options.check()?;
         let criterion = criterion_for(options.granularity, options.importance.as_deref(), options.strategy)?;
+        Self::judged(model, options, Judge::Listed(criterion))
+    }
+
+    /// The same with a criterion that need not be of the list, such as an [`OwnCriterion`](super::OwnCriterion), instead of
+    /// the one that the options name.
+    ///
+    /// # Errors
+    /// As [`Pruner::new`], and a criterion that does not judge at the granularity.
+    pub fn with_criterion(
+        model: &Model,
+        options: PruneOptions,
+        criterion: impl Criterion + 'static,
+    ) -> Result<Self, PruneError> {
+        options.check()?;
+        judges(&criterion.about(), options.granularity)?;
+        Self::judged(model, options, Judge::Own(Arc::new(criterion)))
+    }
+
+    /// One of another model, such as this one's after it was pruned, with the same options, criterion and images.
+    ///
+    /// # Errors
+    /// As [`Pruner::new`].
+    pub fn of(&self, model: &Model) -> Result<Self, PruneError> {
+        let other = Self::judged(model, self.options.clone(), self.criterion.clone())?;
+        Ok(Self { data: self.data.clone(), ..other })
+    }
+
+    fn judged(model: &Model, options: PruneOptions, criterion: Judge) -> Result<Self, PruneError> {
         let options = PruneOptions { importance: Some(criterion.about().name.to_owned()), strategy: None, ..options };
+        let comparison = options.comparison()?;
         let groups = Groups::of(model.graph())?;
         let ignored = options.ignored(model.graph(), &groups)?;
         if options.granularity.masks() {
             Rule::of(&options, model.graph())?;
         }
         let limits = Limits::of(&options, model.graph(), &groups, &ignored)?;
-        let (model, measured, timed) = (model.clone(), Arc::default(), Arc::default());
+        let (model, known, timed) = (model.clone(), Arc::default(), Arc::default());
         Ok(Self {
             model,
             options,
@@ -129,16 +175,17 @@ impl Pruner {
             limits,
             whole: None,
             curves: None,
+            comparison,
             criterion,
             data: None,
-            measured,
+            known,
             timed,
         })
     }
 
     /// The same pruner with images for criteria that need them.
     pub fn with_data(self, data: PruneData) -> Self {
-        Self { data: Some(data), measured: Arc::default(), timed: Arc::default(), ..self }
+        Self { data: Some(data), known: Arc::default(), timed: Arc::default(), ..self }
     }
 
     /// The same pruner that goes by what it costs to remove 0, 1, 2, … channels of each group.
@@ -176,34 +223,41 @@ impl Pruner {
     }
 
     fn measured(&self, progress: &dyn Progress) -> Result<&Measured, PruneError> {
-        if let Some(known) = self.measured.get() {
+        if let Some(known) = self.known.measured.get() {
             return Ok(known);
         }
         let needs = self.criterion.needs(&self.model, self.options.granularity);
         let importance = self.criterion.about().name;
         let found = match (&self.data, needs.data()) {
             (_, Data::None) => Measured::default(),
-            (Some(data), Data::Images | Data::Labels) => measure(&self.model, &needs, data, progress)?,
+            (Some(data), Data::Images | Data::Labels) => {
+                let asked = (importance, &needs);
+                measure(&self.model, &self.groups, asked, data, self.options.seed, progress)?
+            }
             (None, needed) => return Err(PruneError::NeedsData { importance, needed: needed.name() }),
         };
-        Ok(self.measured.get_or_init(|| found))
+        Ok(self.known.measured.get_or_init(|| found))
     }
 
     /// What the criterion may look at, measured if that was not done before.
     fn context(&self) -> Result<Context<'_>, PruneError> {
-        let PruneOptions { granularity, seed, .. } = self.options;
+        let PruneOptions { granularity, size, seed, .. } = self.options;
         let (threshold, measured) = (self.options.zero_threshold(), self.measured(&Silent)?);
-        Ok(Context { model: &self.model, groups: &self.groups, granularity, threshold, seed, measured })
+        Ok(Context { model: &self.model, groups: &self.groups, granularity, threshold, size, seed, measured })
     }
 
     /// Every group's scores.
-    fn score(&self) -> Result<Scores, PruneError> {
+    fn score(&self) -> Result<&Scores, PruneError> {
+        if let Some(known) = self.known.scores.get() {
+            return Ok(known);
+        }
         let granularity = self.options.granularity;
         if !granularity.removes_channels() {
             let allowed = Granularity::REMOVED.iter().map(|granularity| granularity.name()).collect::<Vec<_>>();
             return Err(PruneError::NotYet { granularity, what: "scores of channels", allowed: allowed.join(", ") });
         }
-        score(&self.context()?, self.criterion)
+        let found = score(&self.context()?, &*self.criterion, self.options.reduce)?;
+        Ok(self.known.scores.get_or_init(|| found))
     }
 
     /// The score of every number of the weight of every convolution, for granularities of masks; low goes first.
@@ -211,7 +265,7 @@ impl Pruner {
     /// # Errors
     /// Where the granularity is none of masks or the criterion does not judge weights, or as [`Pruner::measure`].
     pub fn weight_scores(&self) -> Result<Vec<WeightScores>, PruneError> {
-        weight_scores(&self.context()?, self.criterion)
+        weight_scores(&self.context()?, &*self.criterion)
     }
 
     /// Every residual branch's score, in graph order, for the granularity that removes them.
@@ -221,7 +275,7 @@ impl Pruner {
     pub fn branch_scores(&self) -> Result<Vec<BranchScore>, PruneError> {
         let (graph, size) = (self.model.graph(), [self.options.size; 2]);
         let whole = graph.total_cost(size)?;
-        let (scores, kept) = (branch_scores(&self.context()?, self.criterion)?, kept(&self.options, graph)?);
+        let (scores, kept) = (branch_scores(&self.context()?, &*self.criterion)?, kept(&self.options, graph)?);
         let row = |((branch, score), ignored): ((Branch, f64), bool)| {
             let without = Rewrite::of(graph, &[branch.name.clone()].into())?.graph.total_cost(size)?;
             let (params, macs) = (whole.params - without.params, whole.macs - without.macs);
@@ -236,15 +290,10 @@ impl Pruner {
     /// Where the criterion does not apply to a group, or as [`Pruner::measure`].
     pub fn scores(&self) -> Result<Vec<ScoreRow>, PruneError> {
         let scores = self.score()?;
-        let ranking = ranking(&scores, self.options.scope);
-        let costs = self.costs()?;
-        let mut kept: Vec<usize> = self.groups.all().iter().map(|group| group.coupled.len()).collect();
-        let whole = costs.cost(&kept);
+        let costs = self.costs()?.of_one(&self.groups);
+        let ranking = ranking(scores, self.comparison, &costs);
         let mut rows = Vec::new();
         for (id, group) in self.groups.all().iter().enumerate() {
-            kept[id] -= 1;
-            let without = costs.cost(&kept);
-            kept[id] += 1;
             let mut ranks = vec![0.0; group.coupled.len()];
             ranking[id].iter().for_each(|&(rank, place)| ranks[place] = rank);
             rows.extend(ranks.into_iter().enumerate().map(|(place, rank)| ScoreRow {
@@ -254,8 +303,8 @@ impl Pruner {
                 score: scores[id][place],
                 rank,
                 ignored: self.ignored[id],
-                params: whole.params - without.params,
-                macs: whole.macs - without.macs,
+                params: costs[id].params,
+                macs: costs[id].macs,
             }));
         }
         Ok(rows)
@@ -287,8 +336,9 @@ impl Pruner {
         if self.options.granularity == Granularity::Depth {
             return self.plan_of_branches();
         }
-        let ranking = in_order(ranking(&self.score()?, self.options.scope), self.options.order);
         let costs = self.costs()?;
+        let ranking = ranking(self.score()?, self.comparison, &costs.of_one(&self.groups));
+        let ranking = in_order(ranking, self.options.order);
         let of = |amount: Amount, clock: Option<&Clock>| self.plan_for(ranking.clone(), &costs, amount, clock);
         let Amount::Latency(share) = self.options.amount else { return of(self.options.amount, None) };
         let clock = Clock::new(&self.model, &self.groups, &costs, self.options.size, progress)?;
@@ -430,7 +480,7 @@ impl Pruner {
     }
 
     fn plan_of_branches(&self) -> Result<Plan, PruneError> {
-        let scores = branch_scores(&self.context()?, self.criterion)?;
+        let scores = branch_scores(&self.context()?, &*self.criterion)?;
         let branches = choose(self.model.graph(), &scores, &self.options)?;
         let (model, asked) = (self.model.provenance().name.clone(), self.options.to_string());
         Ok(Plan { model, asked, size: self.options.size, branches, ..Plan::default() })
@@ -467,5 +517,16 @@ impl Pruner {
     /// As [`Pruner::plan`] and [`apply`].
     pub fn prune(&self) -> Result<Model, PruneError> {
         apply(&self.model, &self.plan()?)
+    }
+}
+
+impl Deref for Judge {
+    type Target = dyn Criterion;
+
+    fn deref(&self) -> &(dyn Criterion + 'static) {
+        match self {
+            Judge::Listed(criterion) => *criterion,
+            Judge::Own(criterion) => &**criterion,
+        }
     }
 }

@@ -271,6 +271,9 @@ fn plans_say_what_was_asked() {
         threshold: Some(0.01),
         pattern: "1:4".into(),
         block: vec![2, 2],
+        reduce: Some(Reduce::Mean),
+        normalize: Normalize::Rank,
+        per: Per::Macs,
         scope: Scope::Global,
         amount: Amount::Ratio(0.25),
         size: 64,
@@ -282,9 +285,9 @@ fn plans_say_what_was_asked() {
         ignore: vec!["model.0".into()],
         seed: 7,
     };
-    let all = "global l1, ratio 0.25, granularity \"filter\", ratios #{ \"model.4*\": 0.25 }, order \"highest\", size 64, \
-               round_to 8, min_channels #{ \"*\": 2, \"model.0\": 6 }, max_ratio 0.5, ignore [\"model.0\"], threshold 0.01, \
-               pattern \"1:4\", block [2, 2], seed 7";
+    let all = "global l1, ratio 0.25, granularity \"filter\", reduce \"mean\", normalize \"rank\", per \"macs\", ratios \
+               #{ \"model.4*\": 0.25 }, order \"highest\", size 64, round_to 8, min_channels #{ \"*\": 2, \"model.0\": 6 }, \
+               max_ratio 0.5, ignore [\"model.0\"], threshold 0.01, pattern \"1:4\", block [2, 2], seed 7";
     assert_eq!(asked(options), all);
     // A former name gives the same plan.
     let model = fixtures::anchored(1);

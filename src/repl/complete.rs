@@ -127,7 +127,8 @@ fn in_string(session: &Session, before: &str, start: usize) -> (usize, Vec<Candi
         let options = call.options.clone().unwrap_or_default();
         if let Some(key) = options.value_of {
             let specs = option_set(session, outside, &call).map(|set| set.inside(&options.within)).unwrap_or_default();
-            if let Some(OptionKind::Plain(kind)) = specs.iter().find(|spec| spec.key == key).map(|spec| &spec.kind) {
+            let spec = specs.iter().find(|spec| spec.key == key);
+            if let Some(OptionKind::Plain(kind) | OptionKind::Callable(kind)) = spec.map(|spec| &spec.kind) {
                 known.extend(kind.choices().iter().map(|&choice| choice.to_owned()));
             }
         } else if let Some(object) = before[..call.at].trim_end().strip_suffix('.') {

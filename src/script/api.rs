@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use rhai::plugin::{FnManifestEntry, ModuleManifest, PluginFunc};
 use rhai::{
-    Dynamic, Engine, FuncMetadata, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc,
+    Dynamic, Engine, EvalAltResult, FuncMetadata, FuncRegistration, ImmutableString, Map, Module, NativeCallContext,
+    RhaiFunc,
 };
 
 use super::failure::raise;
@@ -43,6 +44,21 @@ impl Api {
     /// Adds functions, methods and properties. One whose last parameter is `options: Map` can also be called without it.
     pub fn functions(&mut self, exported: &'static ModuleManifest) -> &mut Self {
         self.functions.extend(exported.functions());
+        self
+    }
+
+    /// Adds an operator between two types, or a function of two values that needs no words.
+    pub fn operator<A, B, R>(
+        &mut self,
+        name: &'static str,
+        of: impl Fn(A, B) -> Result<R, Box<EvalAltResult>> + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        A: Clone + Send + Sync + 'static,
+        B: Clone + Send + Sync + 'static,
+        R: Clone + Send + Sync + 'static,
+    {
+        FuncRegistration::new(name).in_global_namespace().set_into_module(&mut self.module, of);
         self
     }
 

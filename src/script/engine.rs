@@ -47,7 +47,11 @@ pub fn build(
         Some(source) => eprintln!("{source}:{position:?} {text}"),
         None => eprintln!("{position:?} {text}"),
     });
+    let (progress_too, interrupt_too, output_too) = (progress.clone(), interrupt.clone(), output.clone());
     let state = Arc::new(State::new((objects, options, catalog), progress, interrupt, output, start));
+    state.set_engine(move |device, seed| {
+        build(progress_too.clone(), interrupt_too.clone(), output_too.clone(), (device, seed)).0
+    });
     engine.set_default_tag(Dynamic::from(state.clone()));
     (engine, state)
 }

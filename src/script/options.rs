@@ -37,6 +37,8 @@ pub struct Spec {
 pub enum OptionKind {
     /// Plain values.
     Plain(options::Kind),
+    /// Plain values, or a function.
+    Callable(options::Kind),
     /// Whatever a predicate accepts.
     Custom {
         /// The values it takes, in words.
@@ -84,6 +86,16 @@ impl OptionSet {
     /// Adds an option that takes whatever a predicate accepts.
     pub fn custom(self, key: &'static str, takes: &'static str, accepts: fn(&Dynamic) -> bool, doc: &str) -> Self {
         self.with(Spec { key, kind: OptionKind::Custom { takes, accepts }, default: None, doc: doc.into() })
+    }
+
+    /// The same, but this option takes a function too.
+    pub fn callable(mut self, key: &str) -> Self {
+        for spec in self.specs.iter_mut().filter(|spec| spec.key == key) {
+            if let OptionKind::Plain(kind) = &spec.kind {
+                spec.kind = OptionKind::Callable(kind.clone());
+            }
+        }
+        self
     }
 
     /// The same with another default.
@@ -155,8 +167,14 @@ impl Spec {
     fn read(&self, given: &Dynamic) -> Result<Option<Value>, OptionError> {
         let refused = || OptionError::value(self.key, self.kind.to_string(), short_text(given));
         match &self.kind {
-            OptionKind::Plain(kind) => match plain(given) {
+            OptionKind::Callable(_) if given.is_fnptr() => Ok(None),
+            OptionKind::Plain(kind) | OptionKind::Callable(kind) => match plain(given) {
                 Some(value) if kind.accepts(&value) => Ok(Some(value)),
+                Some(Value::Flag(_) | Value::Int(_) | Value::Number(_))
+                    if matches!(self.kind, OptionKind::Callable(_)) =>
+                {
+                    Err(refused())
+                }
                 Some(value) => Err(OptionError::refused(self.key, kind, &value)),
                 None => Err(refused()),
             },
@@ -171,6 +189,7 @@ impl std::fmt::Display for OptionKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plain(kind) => kind.fmt(f),
+            Self::Callable(kind) => write!(f, "{kind}, or a function"),
             Self::Custom { takes, .. } => f.write_str(takes),
             Self::Object { name, .. } => write!(f, "a {name}"),
         }
@@ -329,7 +348,9 @@ mod tests {
         assert!(sets.len() > 10);
         for set in sets {
             for spec in &set.specs {
-                if let (OptionKind::Plain(kind), Some(default)) = (&spec.kind, &spec.default) {
+                if let (OptionKind::Plain(kind) | OptionKind::Callable(kind), Some(default)) =
+                    (&spec.kind, &spec.default)
+                {
                     assert!(kind.accepts(default), "{} of {}", spec.key, set.name());
                 }
                 assert!(!spec.doc.is_empty(), "{} of {}", spec.key, set.name());

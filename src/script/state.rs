@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::Device;
-use rhai::{Dynamic, NativeCallContext};
+use rhai::{Dynamic, Engine, NativeCallContext};
 
 use super::catalog::Catalog;
 use super::interrupt::Interrupt;
@@ -31,7 +31,11 @@ pub struct State {
     device: Mutex<Device>,
     seed: Mutex<u64>,
     exit: AtomicI64,
+    another: OnceLock<MakeEngine>,
 }
+
+/// Makes an engine that starts with a device and a seed.
+type MakeEngine = Box<dyn Fn(Device, u64) -> Engine + Send + Sync>;
 
 /// No exit asked for.
 const NO_EXIT: i64 = i64::MIN;
@@ -55,6 +59,7 @@ impl State {
             device: Mutex::new(device),
             seed: Mutex::new(seed),
             exit: AtomicI64::new(NO_EXIT),
+            another: OnceLock::new(),
         }
     }
 
@@ -62,6 +67,18 @@ impl State {
     pub fn of(context: &NativeCallContext) -> Arc<Self> {
         let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Arc<Self>>());
         tag.expect("every engine is built with its state as the tag")
+    }
+
+    /// Says how to make another engine.
+    pub fn set_engine(&self, make: impl Fn(Device, u64) -> Engine + Send + Sync + 'static) {
+        // The first is as good as any other.
+        let _ = self.another.set(Box::new(make));
+    }
+
+    /// Another engine like the session's, for functions of scripts that are called when the session's is not at hand.
+    pub fn engine(&self) -> Engine {
+        let make = self.another.get().expect("every engine says how to make another");
+        make(self.device(), self.seed())
     }
 
     /// The device on which models are loaded and built.

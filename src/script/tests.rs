@@ -325,3 +325,51 @@ fn speed_is_told_as_a_whole_and_by_layers() {
         }
     }
 }
+
+#[test]
+fn numbers_are_calculated_with_at_once() {
+    let mut desk = Desk::new(false);
+    assert_eq!(desk.shows("let a = numbers([1, 4]); a * 2 + a / a - 0.5"), "[2.5, 8.5]\n");
+    assert_eq!(desk.shows("2 ** a + sqrt(a)"), "[3.0, 18.0]\n");
+    assert_eq!(
+        desk.shows("[a[0], a[-1], a.len, a.sum(), a.mean(), a.min(), a.max()]"),
+        "[1.0, 4.0, 2, 5.0, 2.5, 1.0, 4.0]\n"
+    );
+    assert_eq!(desk.shows("let all = 0.0; for x in a { all += x } all"), "5.0\n");
+    assert!(desk.fails("a + numbers([1])").message.contains("2 numbers do not go with 1"));
+    assert!(desk.fails("a[2]").message.contains("there is no number 2; there are 2"));
+    assert!(desk.fails("numbers([\"x\"])").message.contains("expected numbers"));
+}
+
+#[test]
+fn a_function_of_the_script_scores_channels() {
+    let mut desk = Desk::new(false);
+    desk.shows("fn twice(x) { x * 2 }; let net = teacher(); let bias = 1;");
+    desk.shows("let own = pruner(net, #{ importance: |g| twice(g.l2 * g.bn_scale) + bias, macs: 0.5, size: 64 });");
+    // In a later text than the function's.
+    let own = desk.shows("own.scores().column(\"score\")");
+    desk.shows("let l2 = pruner(net, #{ importance: \"l2\", size: 64 }).scores().column(\"score\");");
+    desk.shows("let scale = pruner(net, #{ importance: \"bn_scale\", size: 64 }).scores().column(\"score\");");
+    assert_eq!(own, desk.shows("(numbers(l2) * numbers(scale) * 2 + 1).to_array()"));
+    assert!(desk.shows("own").contains("function"));
+    assert_eq!(desk.shows("let slim = own.prune(); slim.macs(64) < net.macs(64) * 0.51"), "true\n");
+    // Of data, all criteria.
+    let of_data = "pruner(net, #{ importance: |g| g.taylor + g.activation + g.fisher + g.zero_rate, ";
+    let data = "data: shapes(#{ train: 2, val: 1, size: 64 }), size: 64, batch: 2 })";
+    assert!(desk.shows(&format!("{of_data}{data}.plan()")).contains("plan for"));
+    // What is wrong names the group.
+    for (function, expected) in [
+        ("|g| [1.0]", "gave 1 scores for"),
+        ("|g| g.l2 / 0", "finite"),
+        ("|g| \"x\"", "gave \"x\""),
+        ("|g| throw \"not today\"", "not today"),
+        ("|g| g.taylor", "taylor"),
+        ("|g| if g.size < 1 { g.l2 } else { g.nothing }", "nothing"),
+    ] {
+        let found = desk.fails(&format!("pruner(net, #{{ importance: {function}, size: 64 }}).plan()")).message;
+        assert!(found.contains(expected) && found.contains("`model."), "{function}: {found}");
+    }
+    assert!(desk.fails("pruner(net, #{ importance: 1 })").message.contains("or a function"));
+    let masks = desk.fails("pruner(net, #{ importance: |g| g.l2, granularity: \"weight\" })").message;
+    assert!(masks.contains("function") && masks.contains("magnitude"), "{masks}");
+}

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
+use super::planes::{Mean, by_channel};
 use crate::{
     exec::{Observer, ObserverError},
     graph::{Graph, GraphError, NodeId, Op},
@@ -20,8 +21,12 @@ pub struct ChannelActivations {
     /// Those of them that were zero. Of a function that gives exact zeros (ReLU, Hardswish) those are meant; of any other,
     /// magnitudes of at most 0.01 of the root mean square of all channels of the layer in the batch.
     pub zeros: u64,
+    /// Their sum.
+    pub sum: f64,
     /// The sum of their magnitudes.
     pub magnitudes: f64,
+    /// The sum of their squares.
+    pub squares: f64,
 }
 
 impl ChannelActivations {
@@ -33,6 +38,38 @@ impl ChannelActivations {
     /// The mean magnitude; 0 if none were seen.
     pub fn mean_magnitude(&self) -> f64 {
         self.magnitudes / self.count.max(1) as f64
+    }
+
+    /// The standard deviation of the population; 0 if none were seen.
+    pub fn deviation(&self) -> f64 {
+        let count = self.count.max(1) as f64;
+        let mean = self.sum / count;
+        (self.squares / count - mean * mean).max(0.0).sqrt()
+    }
+
+    /// √Σ a².
+    pub fn norm(&self) -> f64 {
+        self.squares.sqrt()
+    }
+
+    fn of(plane: &[f32], threshold: f32) -> Self {
+        let mut found = Self { count: plane.len() as u64, ..Self::default() };
+        for &value in plane {
+            let wide = f64::from(value);
+            found.zeros += u64::from(value.abs() <= threshold);
+            found.sum += wide;
+            found.magnitudes += wide.abs();
+            found.squares += wide * wide;
+        }
+        found
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.zeros += other.zeros;
+        self.sum += other.sum;
+        self.magnitudes += other.magnitudes;
+        self.squares += other.squares;
     }
 }
 
@@ -62,24 +99,23 @@ impl Observer for Counter<'_> {
 
     fn value(&mut self, node: NodeId, value: &Tensor) -> Result<(), ObserverError> {
         let Some(channels) = self.channels.get_mut(&node) else { return Ok(()) };
-        let (_, _, height, width) = value.dims4()?;
-        let values = value.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        let threshold = zero_threshold(&self.graph.node(node).op, &values)?;
-        for (place, plane) in values.chunks_exact((height * width).max(1)).enumerate() {
-            let index = place % channels.len();
-            let channel = &mut channels[index];
-            channel.count += plane.len() as u64;
-            channel.zeros += plane.iter().filter(|value| value.abs() <= threshold).count() as u64;
-            channel.magnitudes += plane.iter().map(|&value| f64::from(value).abs()).sum::<f64>();
-        }
+        let threshold = zero_threshold(&self.graph.node(node).op, rms(value)?)?;
+        let of = |plane: &[f32]| ChannelActivations::of(plane, threshold);
+        by_channel(value, of, |channel, found| channels[channel].add(found))?;
         Ok(())
     }
 }
 
+/// The root mean square of all numbers.
+fn rms(value: &Tensor) -> candle_core::Result<f64> {
+    let mut squares = Mean::default();
+    let of = |plane: &[f32]| (plane.iter().map(|&a| f64::from(a) * f64::from(a)).sum(), plane.len() as u64);
+    by_channel(value, of, |_, (sum, count): (f64, u64)| squares.add(sum, count))?;
+    Ok(squares.value().sqrt())
+}
+
 /// The largest magnitude that counts as zero in the output of an operation.
-fn zero_threshold(op: &Op, values: &[f32]) -> Result<f32, ObserverError> {
-    let squares: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-    let rms = (squares / values.len().max(1) as f64).sqrt();
+fn zero_threshold(op: &Op, rms: f64) -> Result<f32, ObserverError> {
     if !rms.is_finite() {
         return Err("it gives numbers that are not finite".into());
     }
@@ -99,6 +135,8 @@ fn zero_threshold(op: &Op, values: &[f32]) -> Result<f32, ObserverError> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::graph::Activation;
 
@@ -121,8 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn sums_are_those_of_the_numbers() {
+        let [mut whole, part] = [&[1.0, -2.0][..], &[4.0, 1.0]].map(|plane| ChannelActivations::of(plane, 0.0));
+        whole.add(part);
+        assert_eq!((whole.count, whole.mean_magnitude(), whole.norm()), (4, 2.0, 22f64.sqrt()));
+        assert!((whole.deviation() - (22.0 / 4.0 - 1.0f64).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
     fn numbers_that_are_not_finite_are_an_error() {
-        assert!(zero_threshold(&Op::Add, &[1.0, f32::NAN]).is_err());
-        assert!(zero_threshold(&Op::Add, &[]).is_ok_and(|threshold| threshold == 0.0));
+        assert!(zero_threshold(&Op::Add, f64::NAN).is_err());
+        assert!(zero_threshold(&Op::Add, 0.0).is_ok_and(|threshold| threshold == 0.0));
     }
 }

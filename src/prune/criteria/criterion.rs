@@ -46,7 +46,8 @@ pub trait Criterion: Send + Sync {
     }
 
     /// How the units of a coupled channel are joined unless options say.
-    fn reduce(&self) -> Reduce {
+    fn reduce(&self, granularity: Granularity) -> Reduce {
+        let _ = granularity;
         Reduce::Sum
     }
 

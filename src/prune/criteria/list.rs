@@ -4,23 +4,52 @@ use std::sync::LazyLock;
 
 use super::{
     super::{error::PruneError, granularity::Granularity},
+    activation::Activation,
     bn_scale::BnScale,
     contribution::Contribution,
     criterion::{About, Criterion, Strategy},
+    fisher::Fisher,
+    fpgm::Fpgm,
+    gradient::Gradient,
     group_l2::GroupL2,
+    input_sensitivity::InputSensitivity,
     l1::L1,
     l2::L2,
+    lamp::Lamp,
+    magnitude::Magnitude,
+    movement::Movement,
     random::Random,
     residual::Residual,
+    response::Response,
     taylor::Taylor,
+    wanda::Wanda,
     zero_rate::ZeroRate,
 };
 use crate::nearest::did_you_mean;
 
 /// Every criterion, in the order of the tables. The first that judges at a granularity is the default there, and the first
 /// of a strategy the default of that strategy.
-pub static CRITERIA: &[&dyn Criterion] =
-    &[&GroupL2, &L2, &L1, &BnScale, &Contribution, &Residual, &Taylor, &ZeroRate, &Random];
+pub static CRITERIA: &[&dyn Criterion] = &[
+    &GroupL2,
+    &L2,
+    &L1,
+    &Fpgm,
+    &Response,
+    &BnScale,
+    &Contribution,
+    &Activation,
+    &Residual,
+    &Magnitude,
+    &Lamp,
+    &Wanda,
+    &Taylor,
+    &Fisher,
+    &Gradient,
+    &InputSensitivity,
+    &Movement,
+    &ZeroRate,
+    &Random,
+];
 
 /// Every name by which options know a criterion, its own before former and other names.
 pub fn criterion_names() -> &'static [&'static str] {
@@ -60,9 +89,7 @@ pub fn criterion_for(
     let Some(name) = name else { return default_criterion(granularity, strategy) };
     let found = criterion(name)?;
     let about = found.about();
-    if about.form(granularity).is_none() {
-        return Err(not_at(&about, granularity));
-    }
+    judges(&about, granularity)?;
     match strategy {
         Some(strategy) if strategy != about.strategy => {
             let allowed = names_at(granularity, Some(strategy));
@@ -70,6 +97,14 @@ pub fn criterion_for(
         }
         _ => Ok(found),
     }
+}
+
+/// Checks that a criterion judges at a granularity.
+///
+/// # Errors
+/// Where it doesn't: names where it does, which do, and which is nearest.
+pub fn judges(about: &About, granularity: Granularity) -> Result<(), PruneError> {
+    about.form(granularity).map(|_| ()).ok_or_else(|| not_at(about, granularity))
 }
 
 /// The default at a granularity, and of a strategy if one is given.

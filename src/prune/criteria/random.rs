@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     super::{depth::branches, error::PruneError, granularity::Granularity},
-    context::{Context, Part},
+    context::{Context, Part, WeightScores},
     criterion::{About, Criterion, Form, Strategy},
     needs::Data,
 };
@@ -32,6 +32,12 @@ impl Criterion for Random {
                     data: Data::None,
                     formula: "uniform noise from the seed for every branch",
                 },
+                Form {
+                    granularities: Granularity::MASKED,
+                    units: "weights",
+                    data: Data::None,
+                    formula: "uniform noise from the seed for every weight",
+                },
             ],
             paper: "what every other criterion must beat",
         }
@@ -49,5 +55,13 @@ impl Criterion for Random {
     fn branches(&self, context: &Context) -> Result<Vec<f64>, PruneError> {
         let mut random = ChaCha8Rng::seed_from_u64(context.seed);
         Ok(branches(context.model.graph()).iter().map(|_| random.random::<f64>()).collect())
+    }
+
+    fn weights(&self, context: &Context) -> Result<Vec<WeightScores>, PruneError> {
+        context.each_weight(|weight| {
+            let mut random = ChaCha8Rng::seed_from_u64(context.seed);
+            random.set_stream(weight.node as u64);
+            Ok(weight.numbers.iter().map(|_| random.random::<f32>()).collect())
+        })
     }
 }

@@ -1,35 +1,44 @@
 //! From a criterion to scores.
 
 use super::{
-    super::{depth::branches, error::PruneError, layers::no_such_layer},
+    super::{depth::branches, error::PruneError, groups::Group, layers::no_such_layer},
     context::{Context, WeightScores},
     criterion::Criterion,
-    reduce::reduce,
+    reduce::{Reduce, reduce},
 };
 
 /// A score for every coupled channel, by group and index there.
 pub type Scores = Vec<Vec<f64>>;
 
-/// Scores every group's coupled channels.
+/// Scores every group's coupled channels; the units of each are joined as the criterion does it, or as `how` says.
 ///
 /// # Errors
 /// Where a group has nothing that the criterion could look at, a score is not finite, or a tensor cannot be read.
-pub fn score(context: &Context, criterion: &dyn Criterion) -> Result<Scores, PruneError> {
-    let joined = reduce(context.groups, &criterion.units(context)?, criterion.reduce());
-    let mut scores = Scores::with_capacity(context.groups.all().len());
-    for group in context.groups.all() {
+pub fn score(context: &Context, criterion: &dyn Criterion, how: Option<Reduce>) -> Result<Scores, PruneError> {
+    score_groups(context, criterion, how)?.into_iter().collect()
+}
+
+/// The same, group by group, each with its own error.
+pub(super) fn score_groups(
+    context: &Context,
+    criterion: &dyn Criterion,
+    how: Option<Reduce>,
+) -> Result<Vec<Result<Vec<f64>, PruneError>>, PruneError> {
+    let how = how.unwrap_or_else(|| criterion.reduce(context.granularity));
+    let joined = reduce(context.groups, &criterion.units(context)?, how);
+    let importance = criterion.about().name;
+    let units = criterion.about().form(context.granularity).map_or("units", |form| form.units);
+    let finish = |score| criterion.finish(context.granularity, score);
+    let group = |group: &Group| {
         let layer = || context.model.graph().node(group.layer).name.clone();
-        let importance = criterion.about().name;
-        let units = criterion.about().form(context.granularity).map_or("units", |form| form.units);
-        let finish = |score| criterion.finish(context.granularity, score);
         let finished = |&channel: &usize| match joined[channel].map(finish) {
             Some(score) if score.is_finite() => Ok(score),
             Some(_) => Err(PruneError::NotFinite { layer: layer(), importance }),
             None => Err(PruneError::NoUnits { layer: layer(), importance, units }),
         };
-        scores.push(group.coupled.iter().map(finished).collect::<Result<_, _>>()?);
-    }
-    Ok(scores)
+        group.coupled.iter().map(finished).collect()
+    };
+    Ok(context.groups.all().iter().map(group).collect())
 }
 
 /// What every channel of one layer's output scores by the units of that layer alone, such as the L1 of each filter of a

@@ -5,7 +5,8 @@ use super::{
         error::PruneError,
         granularity::Granularity,
         layers::Pattern,
-        options::{Amount, Order, PruneOptions, Scope},
+        options::{Amount, Order, PruneOptions},
+        ranking::Scope,
     },
     unit::Unit,
 };

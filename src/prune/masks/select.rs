@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{criteria::WeightScores, error::PruneError, options::Scope},
+    super::{criteria::WeightScores, error::PruneError, ranking::Scope},
     plan::MaskPlan,
     rule::{MaskAmount, Rule},
     tiling::Tiling,

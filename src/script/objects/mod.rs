@@ -8,8 +8,10 @@ mod distiller;
 mod fit;
 mod general;
 mod gradual;
+mod importance;
 mod metrics;
 mod model;
+mod numbers;
 mod pruner;
 mod result;
 mod run;
@@ -22,6 +24,7 @@ use super::api::Api;
 pub fn bind(api: &mut Api) {
     general::bind(api);
     table::bind(api);
+    numbers::bind(api);
     model::bind(api);
     dataset::bind(api);
     metrics::bind(api);

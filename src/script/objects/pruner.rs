@@ -4,15 +4,18 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use rhai::plugin::*;
-use rhai::{ImmutableString, Map};
+use rhai::{FnPtr, ImmutableString, Map};
 use serde_json::{Value, json};
 
+use super::importance::criterion;
 use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::eval::ActivationOptions;
 use crate::model::Model;
 use crate::options::{SPLITS, options};
-use crate::prune::{Amount, Granularity, Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, Scan, apply};
+use crate::prune::{
+    Amount, Data, Granularity, Plan, PlanReport, PruneData, PruneError, PruneOptions, Pruner, Scan, apply,
+};
 use crate::report::{
     Table, View, branch_scores, criteria as criteria_table, mask_scores, plan as plan_table, plan_diff as diff_table,
     scores,
@@ -33,7 +36,8 @@ static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
         "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
     let set = OptionSet::function("pruner").group::<PruneOptions>();
     let scan = "a Scan of the model: the amount is spent where it says that costs least; see sensitivity";
-    set.object::<Dataset>("data", data).group::<ImageOptions>().object::<Scan>("scan", scan)
+    let set = set.callable("importance").object::<Dataset>("data", data);
+    set.group::<ImageOptions>().object::<Scan>("scan", scan)
 });
 
 options! {
@@ -108,13 +112,22 @@ mod functions {
             return Err(raise(PruneError::SavesNothing { granularity, found: key.to_owned() }));
         }
         let size = options.size;
-        let pruner = Pruner::new(&model, options).map_err(raise)?;
+        let data = given.object::<Dataset>("data");
+        let function = given.value("importance").and_then(|value| value.clone().try_cast::<FnPtr>());
+        let pruner = match function {
+            Some(function) => {
+                let needs = if data.is_some() { Data::Labels } else { Data::None };
+                Pruner::with_criterion(&model, options, criterion(&context, function).needing(needs))
+            }
+            None => Pruner::new(&model, options),
+        };
+        let pruner = pruner.map_err(raise)?;
         let pruner = match given.object::<Scan>("scan") {
             Some(scan) => pruner.with_scan(&scan).map_err(raise)?,
             None => pruner,
         };
         let ImageOptions { split, images, batch } = given.group();
-        Ok(match given.object::<Dataset>("data") {
+        Ok(match data {
             Some(dataset) => {
                 pruner.with_data(PruneData { dataset, options: ActivationOptions { size, images, batch, split } })
             }
