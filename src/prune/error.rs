@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{criteria::Strategy, granularity::Granularity, scan_error::ScanError};
+use super::{granularity::Granularity, scan_error::ScanError, strategy::Strategy};
 use crate::{
     data::DataError, eval::EvalError, exec::ExecError, graph::GraphError, io::IoError, model::ModelError,
     options::OptionError,

@@ -31,13 +31,14 @@ mod rows;
 mod scan;
 mod scan_error;
 mod select;
+mod strategy;
 mod union_find;
 
 pub use apply::{apply, zero};
 pub use criteria::{
     About, CRITERIA, ChannelActivations, Context, Criterion, Data, Form, GroupScores, Measured, Needs, OwnCriterion,
-    Part, PruneData, Reduce, Scores, Strategy, Weight, WeightScores, channel_scores, criterion, criterion_for,
-    default_criterion, score, weight_scores,
+    Part, PruneData, Reduce, Scores, Weight, WeightScores, channel_scores, criterion, criterion_for, default_criterion,
+    score, weight_scores,
 };
 pub use depth::{Branch, branches};
 pub use diff::DiffRow;
@@ -58,6 +59,7 @@ pub use report::{PlanReport, PlanRow};
 pub use rows::{coupled_rows, planned_rows};
 pub use scan::{Correlation, Scan, ScanCell, ScanMetric, ScanOptions, ScanRow, ScanUnit, spearman};
 pub use scan_error::ScanError;
+pub use strategy::Strategy;
 
 #[cfg(test)]
 mod amount_tests;

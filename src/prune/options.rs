@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    criteria::{Reduce, Strategy, criterion_names, default_criterion},
+    criteria::{Reduce, criterion_names, default_criterion},
     error::PruneError,
     granularity::Granularity,
     groups::Groups,
     layers::Pattern,
     ranking::{Comparison, Normalize, Per, Scope},
+    strategy::Strategy,
 };
 use crate::{
     graph::Graph,

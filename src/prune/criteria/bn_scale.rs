@@ -1,9 +1,9 @@
 //! `bn_scale`: the scales of the normalisations.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::Data,
 };
 use crate::graph::Role;

@@ -1,9 +1,9 @@
 //! `contribution`: the share of what its readers see.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     moments::moments,
     needs::Data,
 };

@@ -1,12 +1,12 @@
 //! What a criterion is.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part, WeightScores},
     needs::{Data, Needs},
     reduce::Reduce,
 };
-use crate::{model::Model, options::option_names};
+use crate::model::Model;
 
 /// Scores the units of a model; low goes first. It keeps no state: all that it may look at is in the [`Context`].
 pub trait Criterion: Send + Sync {
@@ -109,19 +109,3 @@ impl Form {
         self.granularities.iter().map(|granularity| granularity.name()).collect::<Vec<_>>().join(", ")
     }
 }
-
-/// What a criterion goes by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Strategy {
-    /// How large weights, or what flows through them, are.
-    Importance,
-    /// How much a loss, or what the network gives, would change.
-    Sensitivity,
-    /// How many of them are zero, or nearly so.
-    Sparsity,
-    /// Nothing: what every other criterion must beat.
-    Control,
-}
-option_names!(Strategy, "strategy":
-    Importance = "importance", Sensitivity = "sensitivity", Sparsity = "sparsity", Control = "control");

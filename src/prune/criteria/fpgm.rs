@@ -3,9 +3,9 @@
 use candle_core::{Device, Tensor};
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part, Weight},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::Data,
 };
 

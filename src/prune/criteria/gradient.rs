@@ -1,9 +1,9 @@
 //! `gradient`: how strongly a loss pulls.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part, WeightScores},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::{Data, Needs},
     places::activations,
     reduce::Reduce,

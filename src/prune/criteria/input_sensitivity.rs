@@ -1,9 +1,9 @@
 //! `input_sensitivity`: how noise on the images changes what flows.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::{Data, Needs},
     places::{activations, responses},
     reduce::Reduce,

@@ -1,9 +1,9 @@
 //! `l2`: the norm of the filters.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::Data,
 };
 use crate::graph::Role;

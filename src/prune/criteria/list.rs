@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     activation::Activation,
     bn_scale::BnScale,
     contribution::Contribution,
-    criterion::{About, Criterion, Strategy},
+    criterion::{About, Criterion},
     fisher::Fisher,
     fpgm::Fpgm,
     gradient::Gradient,

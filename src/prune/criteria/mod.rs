@@ -44,7 +44,7 @@ mod zero_rate;
 
 pub use activations::ChannelActivations;
 pub use context::{Context, Part, Weight, WeightScores};
-pub use criterion::{About, Criterion, Form, Strategy};
+pub use criterion::{About, Criterion, Form};
 pub use list::{CRITERIA, criterion, criterion_for, criterion_names, default_criterion, judges};
 pub(super) use measure::measure;
 pub use measured::{Measured, PruneData};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{cost::CostModel, error::PruneError, granularity::Granularity},
+    super::{cost::CostModel, error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     list::CRITERIA,
     needs::{Data, Needs},
     score::score_groups,

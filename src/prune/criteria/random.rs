@@ -4,9 +4,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    super::{depth::branches, error::PruneError, granularity::Granularity},
+    super::{depth::branches, error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part, WeightScores},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::Data,
 };
 

@@ -1,9 +1,9 @@
 //! `residual`: how much a residual branch adds to its input.
 
 use super::{
-    super::{depth::branches, error::PruneError, granularity::Granularity},
+    super::{depth::branches, error::PruneError, granularity::Granularity, strategy::Strategy},
     context::Context,
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::{Data, Needs},
 };
 use crate::{graph::NodeId, model::Model};

@@ -1,9 +1,9 @@
 //! `taylor`: what the loss would change by, to first order.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part, WeightScores},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::{Data, Needs},
 };
 use crate::{graph::Role, model::Model};

@@ -1,9 +1,9 @@
 //! `wanda`: how much a weight gives on real images.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Weight, WeightScores},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::{Data, Needs},
     places::inputs,
 };

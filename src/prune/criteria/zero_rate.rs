@@ -1,9 +1,9 @@
 //! `zero_rate`: how often something is zero.
 
 use super::{
-    super::{error::PruneError, granularity::Granularity},
+    super::{error::PruneError, granularity::Granularity, strategy::Strategy},
     context::{Context, Part, Weight, WeightScores},
-    criterion::{About, Criterion, Form, Strategy},
+    criterion::{About, Criterion, Form},
     needs::{Data, Needs},
     places::activations,
     reduce::Reduce,
