@@ -67,7 +67,10 @@ impl SparseTraining {
             Ok(tensor.flatten_all()?.to_vec1()?)
         };
         let mut all_of = |role| -> Result<(), HookError> {
-            names(model, role).try_for_each(|name| Ok(found.extend(values(&name)?)))
+            for name in names(model, role) {
+                found.extend(values(&name)?);
+            }
+            Ok(())
         };
         match self.kind {
             Sparsity::L1 => all_of(Role::Weight)?,
