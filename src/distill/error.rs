@@ -110,6 +110,14 @@ pub enum DistillError {
         /// Those of the teacher's levels.
         strides: Vec<usize>,
     },
+    /// A loss that cannot be computed.
+    #[error("the loss `{text}`: {reason}")]
+    Expression {
+        /// The operation.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A student of which it is not known which of the teacher's channels it kept.
     #[error(
         "`adapter: \"kept\"` compares the channels that a student pruned from its teacher has kept; of `{layer}` they are not \

@@ -14,6 +14,7 @@ mod convolve;
 mod distiller;
 mod divergence;
 mod error;
+mod expression;
 mod features;
 mod head;
 mod kept;
@@ -30,6 +31,7 @@ mod tuner;
 
 pub use distiller::{Distiller, objective};
 pub use error::DistillError;
+pub use expression::{Along, Binary, Expression, Unary};
 pub use options::{DistillOptions, Terms};
 pub use terms::{TERMS, TermInfo};
 pub use tuner::Imitation;

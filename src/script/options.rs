@@ -237,7 +237,7 @@ impl Given {
 }
 
 /// A plain value of a script.
-fn plain(value: &Dynamic) -> Option<Value> {
+pub fn plain(value: &Dynamic) -> Option<Value> {
     if let Some(items) = value.read_lock::<rhai::Array>() {
         let number = |item: &Dynamic| item.as_int().map(|whole| whole as f64).or_else(|_| item.as_float()).ok();
         let texts =

@@ -3,6 +3,7 @@
 use super::{
     super::{
         error::DistillError,
+        expression::Expression,
         options::{DistillOptions, Given, Terms, WEIGHT, decimal},
         recipe::Recipe,
         timing::Timing,
@@ -16,6 +17,7 @@ use super::{
     hint::Hint,
     logits::Logits,
     mgd::Generated,
+    own::Own,
     pkd::Pkd,
     quality::Quality,
     rkd::Relations,
@@ -52,19 +54,20 @@ pub(in super::super) struct Made {
 #[rustfmt::skip]
 pub static TERMS: &[TermInfo] = &[
     TermInfo { usual: true, ..TermInfo::new::<Logits>("logits", 0.3, "objectness and class scores, softened by temperature", "Hinton et al. 2015, arXiv:1503.02531; Mehta and Ozturk 2018, arXiv:1805.06361") },
-    TermInfo::new::<Quality>("quality", 1.0, "objectness and class scores, the more the further they are apart", "Yang et al. 2023, arXiv:2308.14286"),
+    TermInfo::new::<Quality>("quality", 0.5, "objectness and class scores, the more the further they are apart", "Yang et al. 2023, arXiv:2308.14286"),
     TermInfo { usual: true, ..TermInfo::new::<Boxes>("boxes", 0.5, "boxes where the teacher sees an object", "Mehta and Ozturk 2018, arXiv:1805.06361; Zheng et al. 2022, arXiv:2102.12252") },
-    TermInfo::new::<BoxIou>("box_iou", 1.0, "overlap of the decoded boxes where the teacher is sure; the heads may be of other families", "Yang et al. 2023, arXiv:2308.14286"),
-    TermInfo::new::<Hint>("hint", 1.0, "features themselves", "Romero et al. 2015, arXiv:1412.6550"),
-    TermInfo::new::<ScoreL2>("score_l2", 1.0, "features where the teacher scores high", "Ultralytics 2026, YOLO26"),
+    TermInfo::new::<BoxIou>("box_iou", 0.1, "overlap of the decoded boxes where the teacher is sure; the heads may be of other families", "Yang et al. 2023, arXiv:2308.14286"),
+    TermInfo::new::<Hint>("hint", 0.005, "features themselves", "Romero et al. 2015, arXiv:1412.6550"),
+    TermInfo::new::<ScoreL2>("score_l2", 0.005, "features where the teacher scores high", "Ultralytics 2026, YOLO26"),
     TermInfo { usual: true, ..TermInfo::new::<ChannelWise>("cwd", 0.03, "where each channel of the features looks, softened by cwd_temperature", "Shu et al. 2021, arXiv:2011.13256") },
-    TermInfo::new::<Pkd>("pkd", 1.0, "features whose channels are normalised", "Cao et al. 2022, arXiv:2207.02039"),
-    TermInfo::new::<Attention>("at", 1.0, "attention transfer: where the features are large, all channels together", "Zagoruyko and Komodakis 2017, arXiv:1612.03928"),
-    TermInfo::new::<Generated>("mgd", 2e-5, "the teacher's features, generated from the student's masked ones", "Yang et al. 2022, arXiv:2205.01529"),
-    TermInfo::new::<Focal>("fgd", 1.0, "features in and outside of labelled boxes by attention, and the relations of places", "Yang et al. 2022, arXiv:2111.11837"),
-    TermInfo::new::<Relations>("rkd", 1.0, "distances and angles between the images of a batch", "Park et al. 2019, arXiv:1904.05068"),
-    TermInfo::new::<Similarity>("sp", 1.0, "which images of a batch are alike", "Tung and Mori 2019, arXiv:1907.09682"),
-    TermInfo::new::<CrossHead>("crosskd", 1.0, "the student's features through the teacher's head, against the teacher's outputs", "Wang et al. 2024, arXiv:2306.11369"),
+    TermInfo::new::<Pkd>("pkd", 0.02, "features whose channels are normalised", "Cao et al. 2022, arXiv:2207.02039"),
+    TermInfo::new::<Attention>("at", 0.05, "attention transfer: where the features are large, all channels together", "Zagoruyko and Komodakis 2017, arXiv:1612.03928"),
+    TermInfo::new::<Generated>("mgd", 5e-8, "the teacher's features, generated from the student's masked ones", "Yang et al. 2022, arXiv:2205.01529"),
+    TermInfo::new::<Focal>("fgd", 0.001, "features in and outside of labelled boxes by attention, and the relations of places", "Yang et al. 2022, arXiv:2111.11837"),
+    TermInfo::new::<Relations>("rkd", 0.03, "distances and angles between the images of a batch", "Park et al. 2019, arXiv:1904.05068"),
+    TermInfo::new::<Similarity>("sp", 2.0, "which images of a batch are alike", "Tung and Mori 2019, arXiv:1907.09682"),
+    TermInfo::new::<CrossHead>("crosskd", 0.1, "the student's features through the teacher's head, against the teacher's outputs", "Wang et al. 2024, arXiv:2306.11369"),
+    TermInfo::new::<Own>("loss", 1.0, "a function of your own of the features of both", "yours"),
 ];
 
 impl TermInfo {
@@ -158,8 +161,19 @@ impl DistillOptions {
     pub fn shown(&self) -> Vec<String> {
         let idle = |key: &str| TERMS.iter().any(|term| term.name == key) && self.terms.of(key) == 0.0;
         let entries = self.entries().into_iter().filter(|(key, _)| !idle(key));
-        entries.filter_map(|(key, value)| Some(format!("{key} {}", value?))).collect()
+        entries.filter_map(|(key, value)| Some(format!("{key} {}", legible(value?)))).collect()
     }
+}
+
+/// A term's value with a recorded loss as it would be written.
+fn legible(value: Value) -> Value {
+    let Value::Map(mut options) = value else { return value };
+    if let Some(Value::Text(text)) = options.get_mut("expression")
+        && let Ok(expression) = serde_json::from_str::<Expression>(text)
+    {
+        *text = expression.to_string();
+    }
+    Value::Map(options)
 }
 
 impl Default for Terms {
@@ -209,8 +223,8 @@ mod tests {
     fn the_readme_has_a_line_for_each() {
         let readme = include_str!("../../../README.md");
         for term in TERMS {
-            let TermInfo { name, doc, paper, .. } = term;
-            let line = format!("| `{name}` | {} | {doc} ({paper}) |", term.unnamed());
+            let TermInfo { name, weight, doc, paper, .. } = term;
+            let line = format!("| `{name}` | {} | {weight:?} | {doc} ({paper}) |", term.unnamed());
             assert!(readme.contains(&line), "the README lacks: {line}");
         }
     }

@@ -10,6 +10,7 @@ mod hint;
 mod list;
 mod logits;
 mod mgd;
+mod own;
 mod pkd;
 mod quality;
 mod rkd;

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::{
-    DistillError, DistillOptions, TERMS, Terms, objective,
+    Binary, DistillError, DistillOptions, Expression, TERMS, Terms, Unary, objective,
     tests::{data, pictures, settled as model, weights},
 };
 use crate::{
@@ -53,8 +53,36 @@ fn images() -> Tensor {
     pictures(BATCH)
 }
 
+/// The mean of squares, as data.
+fn squares() -> Expression {
+    let apart = Expression::binary(Binary::Subtract, Expression::Teacher, Expression::Student);
+    Expression::unary(Unary::Mean, Expression::Power(Box::new(apart), 2.0))
+}
+
+fn with_loss(options: DistillOptions) -> DistillOptions {
+    let text = Value::Text(serde_json::to_string(&squares()).unwrap());
+    DistillOptions { terms: options.terms.with_option("loss", "expression", text), ..options }
+}
+
 fn only(name: &str) -> DistillOptions {
-    weights(&[(name, 1.0)])
+    let options = weights(&[(name, 1.0)]);
+    if name == "loss" { with_loss(options) } else { options }
+}
+
+/// A loss of one's own that says what `hint` says comes to the same.
+#[test]
+fn a_recorded_loss_is_what_it_says() {
+    let (teacher, student) = (model("yolov5n", 0.0625, 1), model("yolov5n", 0.0625, 2));
+    let found = ["hint", "loss"].map(|name| {
+        let (term, tensors) = term(&teacher, &student, &only(name)).unwrap();
+        compute(&*term, &student, &run(&student, &*term), &tensors)
+    });
+    let [(hint, hints), (own, owns)] = found;
+    assert!((own - 2.0 * hint).abs() < 1e-5 * own, "{own} against twice {hint}");
+    for (tap, gradient) in &owns.values().taps {
+        let apart = (gradient - (&hints.values().taps[tap] * 2.0).unwrap()).unwrap();
+        assert!(dot(&apart, &apart) < 1e-8 * dot(gradient, gradient));
+    }
 }
 
 fn run(model: &Model, term: &dyn Term) -> Values {
@@ -177,7 +205,7 @@ fn the_teacher_stays_as_it_is() {
     let (teacher, student) = (model("yolov8n", 0.125, 1), model("yolov8n", 0.0625, 2));
     let before = digest(teacher.tensors()).unwrap();
     let all: Vec<(&str, f32)> = TERMS.iter().map(|info| (info.name, info.weight)).collect();
-    let objective = objective(&teacher, &student, &weights(&all), &Gains::default()).unwrap();
+    let objective = objective(&teacher, &student, &with_loss(weights(&all)), &Gains::default()).unwrap();
     let values = exec::infer(&student, &images(), &objective.taps()).unwrap();
     let (images, targets, tensors) = (images(), targets(), objective.tensors().unwrap());
     let value = objective.compute(&TermInput::new(&images, &targets, &student, &values, &tensors, 0.0)).unwrap();

@@ -7,6 +7,7 @@ use rhai::plugin::*;
 use serde_json::{Value, json};
 
 use super::fit::{fit_options, read_fit, with_curves};
+use super::recorded::{LOSS, is_loss, record};
 use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller};
@@ -24,7 +25,10 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::function("distiller").group::<DistillOptions>());
+static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
+    let loss = "A loss of your own between features: |t, s| mean((t - s) * (t - s)); called once, and recorded";
+    OptionSet::function("distiller").custom("loss", LOSS, is_loss, loss).group::<DistillOptions>()
+});
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Distiller>("fit"), "runs/distill"));
 
@@ -53,7 +57,11 @@ mod functions {
         student: Model,
         options: Map,
     ) -> ScriptResult<Distiller> {
-        let options = DISTILLER.read(options, State::of(&context).seed())?.group();
+        let given = DISTILLER.read(options, State::of(&context).seed())?;
+        let mut options: DistillOptions = given.group();
+        if let Some(loss) = given.value("loss") {
+            options.terms = record(&context, loss, options.terms)?;
+        }
         Distiller::new(&teacher, &student, options).map_err(raise)
     }
 

@@ -13,6 +13,7 @@ mod metrics;
 mod model;
 mod numbers;
 mod pruner;
+mod recorded;
 mod result;
 mod run;
 mod scan;
@@ -37,4 +38,5 @@ pub fn bind(api: &mut Api) {
     fit::bind(api);
     run::bind(api);
     distiller::bind(api);
+    recorded::bind(api);
 }
