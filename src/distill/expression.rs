@@ -126,7 +126,10 @@ impl Expression {
                 (operation.apply(&value, *axis), vec![value.dims().to_vec()])
             }
         };
-        result.map_err(|_| DistillError::Expression { text: self.to_string(), reason: format!("shapes {shapes:?} do not fit it") })
+        result.map_err(|_| DistillError::Expression {
+            text: self.to_string(),
+            reason: format!("shapes {shapes:?} do not fit it"),
+        })
     }
 
     /// Checks that it gives one number for features of this shape.
@@ -138,7 +141,8 @@ impl Expression {
         let features = features.map_err(crate::exec::ExecError::from)?;
         let found = self.evaluate(&features, &features)?;
         if found.elem_count() != 1 {
-            let reason = format!("it gives numbers of shape {:?}, not one; a loss ends in mean(…) or sum(…)", found.dims());
+            let reason =
+                format!("it gives numbers of shape {:?}, not one; a loss ends in mean(…) or sum(…)", found.dims());
             return Err(DistillError::Expression { text: self.to_string(), reason });
         }
         Ok(())
@@ -219,7 +223,9 @@ impl Along {
 impl std::fmt::Display for Expression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let part = |value: &Self| match value {
-            Self::Binary(Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide, ..) => format!("({value})"),
+            Self::Binary(Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide, ..) => {
+                format!("({value})")
+            }
             _ => value.to_string(),
         };
         match self {

@@ -52,9 +52,11 @@ pub fn record(context: &NativeCallContext, given: &Dynamic, terms: Terms) -> Scr
         None => 1.0,
     };
     let text = serde_json::to_string(&expression).map_err(|error| raise_text(error.to_string()))?;
-    let mut terms = terms.with("loss", weight as f32).with_option("loss", "expression", crate::options::Value::Text(text));
+    let mut terms =
+        terms.with("loss", weight as f32).with_option("loss", "expression", crate::options::Value::Text(text));
     for (key, value) in options {
-        let plain = plain(&value).ok_or_else(|| raise_text(format!("the option `{key}` of `loss` takes no {}", value.type_name())))?;
+        let plain = plain(&value)
+            .ok_or_else(|| raise_text(format!("the option `{key}` of `loss` takes no {}", value.type_name())))?;
         terms = terms.with_option("loss", &key, plain);
     }
     Ok(terms)
@@ -69,7 +71,9 @@ fn operand(value: Dynamic) -> ScriptResult<Expression> {
         return Ok(Expression::Number(number));
     }
     let kind = value.type_name();
-    value.try_cast::<Expression>().ok_or_else(|| raise_text(format!("a loss is computed of t, s and numbers, not of {kind}")))
+    value
+        .try_cast::<Expression>()
+        .ok_or_else(|| raise_text(format!("a loss is computed of t, s and numbers, not of {kind}")))
 }
 
 fn binary(operation: Binary, a: Dynamic, b: Dynamic) -> ScriptResult<Expression> {
@@ -232,7 +236,9 @@ mod tests {
     fn a_function_is_recorded_as_it_was_written() {
         let loss = |text: &str| shown(&format!("distiller(net, net, #{{ loss: {text} }})")).unwrap();
         assert!(loss("|t, s| mean((t - s) * (t - s))").contains("\"mean((t - s) * (t - s))\""));
-        assert!(loss("#{ function: |t, s| sum(abs(t - s)) / 3, weight: 0.5, taps: \"backbone\" }").contains("backbone"));
+        assert!(
+            loss("#{ function: |t, s| sum(abs(t - s)) / 3, weight: 0.5, taps: \"backbone\" }").contains("backbone")
+        );
         let all = "|t, s| { let d = softmax(flatten(t, 2), 2) * (log(softmax(flatten(s, 2), 2)) - 1.0); \
                    -mean(sum(d, 2)) + mean(sqrt(exp(sigmoid(s))) ** 2) + mean(matmul(s, transpose(t)) / 100.0) }";
         assert!(loss(all).contains("loss"));
@@ -247,7 +253,10 @@ mod tests {
         };
         says("|t, s| meen(t - s)", &["meen"]);
         says("|t, s| t - s", &["t - s", "[2,", "not one"]);
-        says("|t, s| mean(matmul(flatten(t, 1), flatten(s, 1)))", &["matmul(flatten(t, 1), flatten(s, 1))", "do not fit"]);
+        says(
+            "|t, s| mean(matmul(flatten(t, 1), flatten(s, 1)))",
+            &["matmul(flatten(t, 1), flatten(s, 1))", "do not fit"],
+        );
         says("|t, s| mean(t)", &["does not depend on the student"]);
         says("|t, s| 3", &["i64", "must give"]);
         says("|t, s| mean(s, 4)", &["axis", "4"]);
