@@ -190,7 +190,8 @@ fn fisher_is_of_single_images() {
         let options = PruneOptions {
             granularity: Granularity::Weight,
             importance: Some("fisher".into()),
-            ..loose(Amount::Ratio(0.25))
+            amount: Amount::Ratio(0.25),
+            ..PruneOptions::default()
         };
         let scores = Pruner::new(&model, options).unwrap().with_data(data(3, size)).weight_scores().unwrap();
         assert_eq!(scores.len(), model.convolutions().count());
@@ -250,7 +251,8 @@ fn masks_are_scored_by_their_formulas() {
             importance: Some(importance.into()),
             threshold: Some(0.05),
             seed: 1,
-            ..loose(Amount::Ratio(0.25))
+            amount: Amount::Ratio(0.25),
+            ..PruneOptions::default()
         };
         Pruner::new(&model, options).unwrap().with_data(data)
     };
@@ -316,7 +318,8 @@ fn movement_tells_which_weights_training_would_shrink() {
     let options = PruneOptions {
         granularity: Granularity::Weight,
         importance: Some("movement".into()),
-        ..loose(Amount::Ratio(0.25))
+        amount: Amount::Ratio(0.25),
+        ..PruneOptions::default()
     };
     let scores = Pruner::new(&model, options).unwrap().with_data(data).weight_scores().unwrap();
     // A weight that grows by the share ε changes the loss by ε·w·g, so that the score is −dL/dε.

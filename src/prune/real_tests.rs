@@ -164,6 +164,12 @@ fn every_criterion_scores_a_trained_network_on_real_images() {
                 assert!(about.name == "random" || lowest(&own) != lowest(&random), "{what}");
                 continue;
             }
+            if granularity == Granularity::Depth {
+                let rows = own.branch_scores().unwrap();
+                assert!(rows.len() > 2 && rows.iter().all(|row| row.score.is_finite()), "{what}");
+                assert!(rows.iter().any(|row| row.score != rows[0].score), "{what} tells nothing apart");
+                continue;
+            }
             let rows = own.scores().unwrap();
             assert!(rows.iter().all(|row| row.score.is_finite()), "{what}");
             let differ = rows.iter().any(|row| row.score != rows[0].score);
