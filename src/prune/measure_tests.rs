@@ -251,7 +251,7 @@ fn masks_are_scored_by_their_formulas() {
             importance: Some(importance.into()),
             threshold: Some(0.05),
             seed: 1,
-            amount: Amount::Ratio(0.25),
+            amount: if granularity == Granularity::NM { PruneOptions::default().amount } else { Amount::Ratio(0.25) },
             ..PruneOptions::default()
         };
         Pruner::new(&model, options).unwrap().with_data(data)

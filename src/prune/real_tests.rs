@@ -144,7 +144,13 @@ fn every_criterion_scores_a_trained_network_on_real_images() {
         for &granularity in about.forms.iter().flat_map(|form| form.granularities) {
             let pruner = |importance: &str| {
                 let importance = Some(importance.to_owned());
-                let options = PruneOptions { granularity, importance, size: 160, ..PruneOptions::default() };
+                let amount = match granularity {
+                    Granularity::Weight | Granularity::Block => Amount::Ratio(0.5),
+                    Granularity::Channel | Granularity::Filter | Granularity::NM | Granularity::Depth => {
+                        PruneOptions::default().amount
+                    }
+                };
+                let options = PruneOptions { granularity, importance, amount, size: 160, ..PruneOptions::default() };
                 Pruner::new(&model, options).unwrap().with_data(data.clone())
             };
             let what = format!("{} {granularity}", about.name);
