@@ -272,7 +272,12 @@ pub enum PruneError {
     /// An amount that masks do not have.
     #[error(
         "granularity {granularity} holds weights at zero and leaves the shape: no MACs, parameters or time are saved, so the \
-         amount cannot be {found}; give ratio, the share of the weights that goes, or threshold, below which they go"
+         amount cannot be {found}; {}",
+        match granularity {
+            Granularity::NM => "its pattern alone says how much goes",
+            Granularity::Weight | Granularity::Block | Granularity::Channel | Granularity::Filter | Granularity::Depth =>
+                "give ratio, the share of the weights that goes, or threshold, below which they go",
+        }
     )]
     SavesNothing {
         /// The granularity.

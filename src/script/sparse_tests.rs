@@ -61,3 +61,38 @@ fn sparse_training_takes_a_plan_and_draws_the_scales() {
     // The session goes on.
     assert_eq!(desk.shown("1 + 1"), "2");
 }
+
+#[test]
+fn masks_are_planned_shown_saved_and_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::new(folder.path());
+    desk.shown(
+        "let p = pruner(net, #{ granularity: \"weight\", ratio: 0.5 }); let plan = p.plan(); let slim = p.prune(); 0",
+    );
+    let table = desk.shown("plan");
+    assert!(table.contains("50.0 %") && table.contains("saves no time") && table.contains("near 0 now"), "{table}");
+    assert!(desk.shown("p.scores()").contains("median"));
+    assert_eq!(desk.shown("(slim.sparsity - 0.5).abs() < 0.001"), "true");
+    let path = folder.path().join("plan.json").display().to_string();
+    desk.shown(&format!("plan.save({path:?}); 0"));
+    assert_eq!(desk.shown(&format!("load_plan({path:?}, net).apply(net).sparsity == slim.sparsity")), "true");
+    assert_eq!(desk.shown("net.fit(data, short).last.sparsity"), "0.0");
+    assert_eq!(desk.shown("slim.fit(data, short).last.sparsity == slim.sparsity"), "true");
+    assert!(desk.shown("compare(net, slim, #{ latency: false })").contains("near 0"));
+    assert!(desk.shown("slim.layers(#{ size: 64 })").contains("held at 0"));
+    assert_eq!(
+        desk.shown("pruner(net, #{ granularity: \"block\", block: [2, 1], ratio: 0.5 }).prune().sparsity > 0.4"),
+        "true"
+    );
+
+    // The share that is the default of channels is no better when it is given.
+    for (amount, says) in [("macs: 0.5", "no MACs"), ("latency: 0.5", "pattern alone"), ("ratio: 0.5", "n stay")] {
+        let granularity = if amount.starts_with("macs") { "weight" } else { "n:m" };
+        let error = desk.error(&format!("pruner(net, #{{ granularity: {granularity:?}, {amount} }})"));
+        assert!(error.contains(says), "{error}");
+    }
+    let error = desk.error("pruner(net, #{ granularity: \"n:m\", pattern: \"5:4\" })");
+    assert!(error.contains("such as \"2:4\""), "{error}");
+    let error = desk.error("plan.apply(yolo(\"yolov8n\", #{ classes: net.classes }))");
+    assert!(error.contains("the plan does not fit `model."), "{error}");
+}

@@ -76,7 +76,7 @@ fn amount(options: &PruneOptions) -> Result<MaskAmount, PruneError> {
     let given = (options.amount != PruneOptions::default().amount).then_some(options.amount);
     match (options.granularity, given, options.threshold) {
         (Granularity::NM, None, _) => Ok(MaskAmount::Pattern),
-        (Granularity::NM, Some(amount), _) => {
+        (Granularity::NM, Some(amount @ (Amount::Ratio(_) | Amount::Ratios)), _) => {
             let expected = "no amount beside granularity \"n:m\": of every m weights n stay, as pattern says";
             Err(OptionError::value(amount.key(), expected, amount).into())
         }

@@ -17,15 +17,13 @@ struct Layer<'a> {
     tiling: Tiling,
     /// The weights.
     values: Vec<f32>,
-    /// Those that a mask of the model holds already, which go first.
-    held: Vec<bool>,
     /// Those that go.
     gone: Vec<bool>,
 }
 
 /// Which weights go, by the name of their tensor; layers that are ignored, or that the units do not divide, are not in it.
-/// Of as many units as `ratio` says, those of the lowest scores; of equal ones the first. What the model's masks hold
-/// already goes before all others. A layer keeps at least one unit, unless all were held before.
+/// Of as many units as `ratio` says, those of the lowest scores; of equal ones the first. What is zero
+/// already, held by a mask or not, goes before all others. A layer keeps at least one unit, unless all were zero before.
 ///
 /// # Errors
 /// Where tensors cannot be read.
@@ -37,11 +35,7 @@ pub fn select(model: &Model, scores: &[WeightScores], rule: &Rule) -> Result<BTr
         }
         let Some(tiling) = Tiling::new(scores.shape, rule.unit) else { continue };
         let values = model.tensors()[&scores.name].flatten_all()?.to_vec1::<f32>()?;
-        let held = match model.masks().get(&scores.name) {
-            Some(mask) => mask.flatten_all()?.to_vec1::<f32>()?.iter().map(|&kept| kept == 0.0).collect(),
-            None => vec![false; values.len()],
-        };
-        layers.push(Layer { scores, tiling, gone: vec![false; values.len()], values, held });
+        layers.push(Layer { scores, tiling, gone: vec![false; values.len()], values });
     }
     match (rule.amount, rule.unit) {
         (MaskAmount::Pattern, Unit::NM { n, m }) => layers.iter_mut().for_each(|layer| layer.keep(n, m)),
@@ -57,9 +51,9 @@ pub fn select(model: &Model, scores: &[WeightScores], rule: &Rule) -> Result<BTr
 }
 
 impl Layer<'_> {
-    /// The score of a weight; what is held already goes before all others.
+    /// The score of a weight; what is zero already goes before all others.
     fn score(&self, at: usize) -> f64 {
-        if self.held[at] { f64::NEG_INFINITY } else { f64::from(self.scores.scores[at]) }
+        if self.values[at] == 0.0 { f64::NEG_INFINITY } else { f64::from(self.scores.scores[at]) }
     }
 
     fn go(&mut self, unit: usize) {
@@ -78,17 +72,17 @@ impl Layer<'_> {
     /// Boxes all of whose weights are below a magnitude go.
     fn below(&mut self, threshold: f64) {
         for unit in 0..self.tiling.count() {
-            let small = |at: usize| self.held[at] || f64::from(self.values[at].abs()) < threshold;
+            let small = |at: usize| f64::from(self.values[at].abs()) < threshold;
             if self.tiling.weights(unit).all(small) {
                 self.go(unit);
             }
         }
     }
 
-    /// The mean score of every box, lowest for those that are held already.
+    /// The mean score of every box, lowest for those that are zero already.
     fn boxes(&self) -> impl Iterator<Item = f64> {
         (0..self.tiling.count()).map(|unit| {
-            if self.tiling.weights(unit).all(|at| self.held[at]) {
+            if self.tiling.weights(unit).all(|at| self.values[at] == 0.0) {
                 return f64::NEG_INFINITY;
             }
             let sum: f64 = self.tiling.weights(unit).map(|at| f64::from(self.scores.scores[at])).sum();

@@ -188,6 +188,50 @@ fn what_is_held_already_goes_first_and_stays() {
     assert_eq!(zeros(&none), zeros(&half));
 }
 
+/// Whatever a criterion makes of them, what is zero by chance counts.
+#[test]
+fn every_criterion_gives_as_many_zeros() {
+    let model = fixtures::anchored(2);
+    let name = "model.0.conv.weight";
+    let mut tensors = model.tensors().clone();
+    tensors.insert(name.into(), tensors[name].relu().unwrap());
+    let model = model.with_tensors(tensors).unwrap();
+    let by_chance = zeros(&model)[name].0;
+    assert!(by_chance > 10);
+    let mut judged = 0;
+    for criterion in CRITERIA {
+        let about = criterion.about();
+        for granularity in [Granularity::Weight, Granularity::Block] {
+            if about.form(granularity).is_none_or(|form| form.data != Data::None) {
+                continue;
+            }
+            for order in [Order::Lowest, Order::Highest] {
+                let importance = Some(about.name.to_owned());
+                let wanted = ratio(granularity, 0.75, Scope::Local);
+                let pruner = Pruner::new(&model, PruneOptions { importance, order, ..wanted }).unwrap();
+                let masked = pruner.prune().unwrap();
+                let plan = pruner.plan().unwrap();
+                for (name, (found, count)) in zeros(&masked) {
+                    let exact = granularity == Granularity::Weight;
+                    assert!(!exact || found == share(count, 0.75), "{} {name}: {found} of {count}", about.name);
+                    assert!(exact || !plan.masks.contains_key(&name) || found >= share(count, 0.75) - 8, "{name}");
+                }
+                let last = masked.provenance().history.last().unwrap();
+                assert!(last.starts_with("masked (local") && last.contains(about.name), "{last}");
+                assert_eq!(pruner.mask_scores().unwrap().len(), zeros(&model).len());
+            }
+        }
+        if about.form(Granularity::NM).is_some_and(|form| form.data == Data::None) {
+            let importance = Some(about.name.to_owned());
+            let pruner = Pruner::new(&model, PruneOptions { importance, ..options(Granularity::NM) }).unwrap();
+            two_of_four(&pruner.prune().unwrap());
+            judged += 1;
+        }
+    }
+    assert!(judged >= 4, "{judged}");
+    assert!(Pruner::new(&model, ratio(Granularity::Weight, 0.5, Scope::Local)).unwrap().scores().is_err());
+}
+
 #[test]
 fn ignored_layers_stay_as_they_are() {
     let model = io::teacher().unwrap();
@@ -251,6 +295,8 @@ fn what_is_none_is_refused_in_words() {
     }
     let text = error(ratio(Granularity::NM, 0.5, Scope::Local));
     assert!(text.contains("\"ratio\"") && text.contains("n stay"), "{text}");
+    let text = error(PruneOptions { amount: Amount::Params(0.3), ..options(Granularity::NM) });
+    assert!(text.contains("params 0.3") && text.contains("pattern alone"), "{text}");
     for granularity in [Granularity::Weight, Granularity::Block] {
         let text = error(PruneOptions { amount: Amount::Macs(0.3), ..options(granularity) });
         assert!(text.contains("macs 0.3") && text.contains("no MACs") && text.contains("give ratio"), "{text}");
