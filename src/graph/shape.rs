@@ -128,7 +128,7 @@ fn output_channels(node: &Node, inputs: &[usize]) -> Result<usize, String> {
             }
             Ok(channels)
         }
-        Op::Activation(Activation::LeakyRelu { slope }) if !(slope.abs() <= 1.0) => {
+        Op::Activation(Activation::LeakyRelu { slope }) if !(-1.0..=1.0).contains(slope) => {
             Err(format!("its slope is {slope}; expected a number from -1 to 1"))
         }
         Op::MaxPool(pool) if pool.kernel == 0 || pool.stride == 0 || pool.padding > pool.kernel / 2 => {

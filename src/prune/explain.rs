@@ -139,7 +139,7 @@ fn source(graph: &Graph, mut id: NodeId) -> NodeId {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} · {} channels", self.layer, self.channels)?;
-        let mut branches: Vec<(String, Vec<(String, Vec<String>)>)> = self.groups.iter().map(branch).collect();
+        let mut branches: Vec<_> = self.groups.iter().map(branch).collect();
         if self.pinned > 0 {
             branches.push((
                 format!("{} channels reach an output of the network, or the image: they stay", self.pinned),

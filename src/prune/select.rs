@@ -110,6 +110,9 @@ impl Limits {
     }
 }
 
+/// How much of something there is when every group keeps so many coupled channels.
+type Measure<'a> = Box<dyn Fn(&[usize]) -> f64 + 'a>;
+
 /// What is to be reached.
 pub(super) struct Target<'a> {
     /// What is counted, such as MACs.
@@ -117,7 +120,7 @@ pub(super) struct Target<'a> {
     /// The share of it that stays.
     share: f64,
     /// How much of it there is when every group keeps so many coupled channels.
-    measure: Box<dyn Fn(&[usize]) -> f64 + 'a>,
+    measure: Measure<'a>,
     /// How much there is before anything goes.
     whole: f64,
 }
@@ -138,7 +141,7 @@ impl<'a> Target<'a> {
         let open = move |kept: &[usize]| -> f64 {
             kept.iter().zip(ignored).filter(|(_, ignored)| !**ignored).map(|(&kept, _)| kept as f64).sum()
         };
-        let (what, share, measure): (_, _, Box<dyn Fn(&[usize]) -> f64 + 'a>) = match amount {
+        let (what, share, measure): (_, _, Measure<'a>) = match amount {
             Amount::Ratio(ratio) => ("prunable channels", 1.0 - ratio, Box::new(open)),
             Amount::Macs(share) => ("MACs", share, Box::new(|kept| costs.cost(kept).macs as f64)),
             Amount::Params(share) => ("parameters", share, Box::new(|kept| costs.cost(kept).params as f64)),

@@ -108,5 +108,5 @@ fn shares(Weight { conv, numbers, .. }: Weight<'_>, threshold: f64) -> Vec<f64> 
 
 /// What is no number must not pass for a zero.
 fn is_there(weight: f32, threshold: f64) -> bool {
-    !(f64::from(weight.abs()) < threshold)
+    weight.is_nan() || f64::from(weight.abs()) >= threshold
 }

@@ -10,9 +10,11 @@ use crate::script::api::Api;
 use crate::script::failure::raise_text;
 use crate::script::object::{Object, short_text};
 
+type Operation = fn(f64, f64) -> f64;
+
 pub fn bind(api: &mut Api) {
     api.object::<Numbers>();
-    let operators: [(&'static str, fn(f64, f64) -> f64); 5] =
+    let operators: [(&str, Operation); 5] =
         [("+", |a, b| a + b), ("-", |a, b| a - b), ("*", |a, b| a * b), ("/", |a, b| a / b), ("**", f64::powf)];
     for (name, of) in operators {
         api.operator(name, move |a: Numbers, b: Numbers| a.with(&b, of));
