@@ -6,7 +6,8 @@ use super::{
     depth::{Branch, Rewrite, branches},
     error::PruneError,
     layers::Pattern,
-    options::{Amount, Order, PruneOptions},
+    options::{Amount, PruneOptions},
+    ranking::Order,
 };
 use crate::{
     graph::{Cost, Graph, Role},

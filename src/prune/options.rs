@@ -10,14 +10,12 @@ use super::{
     granularity::Granularity,
     groups::Groups,
     layers::Pattern,
-    ranking::{Comparison, Normalize, Per, Scope},
+    ranking::{Comparison, Normalize, Order, Per, Scope},
     strategy::Strategy,
 };
 use crate::{
     graph::Graph,
-    options::{
-        ByPattern, Field, Kind, OptionError, OptionValue, Options, PerLayer, Spec, Value, option_names, options,
-    },
+    options::{ByPattern, Field, Kind, OptionError, OptionValue, Options, PerLayer, Spec, Value, options},
 };
 
 /// How much is pruned.
@@ -35,19 +33,6 @@ pub enum Amount {
     /// Nothing but what the option `ratios` says of single layers.
     Ratios,
 }
-
-/// In which order units go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Those of the lowest score first.
-    #[default]
-    Lowest,
-    /// Those of the highest score first: the control that a criterion must beat.
-    Highest,
-    /// Layer by layer from the image on, each scored anew once those before it are done: gradual pruning alone does so.
-    Layers,
-}
-option_names!(Order, "order": Lowest = "lowest", Highest = "highest", Layers = "layers");
 
 options! {
     /// What is asked of a [`Pruner`](super::Pruner). Names that a file or script leaves out take these defaults.

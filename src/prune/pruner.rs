@@ -19,9 +19,9 @@ use super::{
     groups::{Group, GroupId, Groups},
     latency::Clock,
     masks::{self, MaskScoreRow, Rule},
-    options::{Amount, Order, PruneOptions},
+    options::{Amount, PruneOptions},
     plan::{LayerPlan, Plan},
-    ranking::{Comparison, by_cost, in_order, ranking},
+    ranking::{Comparison, Order, by_cost, in_order, ranking},
     select::{Limits, Target, select},
 };
 use crate::{

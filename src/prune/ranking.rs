@@ -1,6 +1,6 @@
 //! Making groups comparable: the order in which coupled channels go.
 
-use super::{criteria::Scores, options::Order};
+use super::criteria::Scores;
 use crate::{graph::Cost, options::option_names};
 
 /// Which coupled channels compete with each other.
@@ -41,6 +41,19 @@ pub enum Per {
     Params,
 }
 option_names!(Per, "per": None = "none", Macs = "macs", Params = "params");
+
+/// In which order units go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Those of the lowest score first.
+    #[default]
+    Lowest,
+    /// Those of the highest score first: the control that a criterion must beat.
+    Highest,
+    /// Layer by layer from the image on, each scored anew once those before it are done: gradual pruning alone does so.
+    Layers,
+}
+option_names!(Order, "order": Lowest = "lowest", Highest = "highest", Layers = "layers");
 
 /// How coupled channels of all groups are put in one order.
 #[derive(Clone, Copy, Debug, Default)]

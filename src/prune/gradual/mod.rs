@@ -9,8 +9,8 @@ use std::{path::PathBuf, time::Instant};
 use super::{
     apply::apply,
     error::PruneError,
-    options::Order,
     pruner::{Pruner, Stage},
+    ranking::Order,
     recalibrate::{RecalibrateOptions, recalibrate},
     rows::coupled_rows,
 };

@@ -5,8 +5,8 @@ use super::{
         error::PruneError,
         granularity::Granularity,
         layers::Pattern,
-        options::{Amount, Order, PruneOptions},
-        ranking::Scope,
+        options::{Amount, PruneOptions},
+        ranking::{Order, Scope},
     },
     unit::Unit,
 };
