@@ -90,7 +90,7 @@ fn bad_options_are_pointed_at() {
     let pruner = |options: &str| complaint(&format!("pruner(yolo(\"yolov5n\", #{{ classes: 2 }}), #{{ {options} }})"));
     let text = pruner("macs: 0.5, importanc: \"l1\"");
     assert!(text.contains("pruner has no option \"importanc\" (did you mean \"importance\"?)"), "{text}");
-    assert!(text.contains("its options are granularity, importance, scope"), "{text}");
+    assert!(text.contains("its options are granularity, importance, strategy, scope"), "{text}");
     // The caret is under the key: line 1, where `importanc` begins.
     assert!(text.contains("-c:1:56"), "{text}");
     assert!(pruner("macs: 1.5").contains("option \"macs\" of pruner takes a number from 0.001 to 1, not 1.5"));
