@@ -159,3 +159,22 @@ fn branches_go_by_steps() {
     assert!(left(&teacher) > 1 && left(&found.model) < left(&teacher));
     assert_eq!(left(&found.model), left(&pruner.prune().unwrap()));
 }
+
+#[test]
+fn every_step_is_judged_by_the_pruners_own_criterion() {
+    let (teacher, data) = (io::teacher().unwrap(), data());
+    // The opposite of the default: the largest go first.
+    let own = OwnCriterion::new(|group: &GroupScores| Ok(group.scores["group_l2"].iter().map(|norm| -norm).collect()));
+    let pruner = Pruner::with_criterion(&teacher, loose(Amount::Ratio(0.3)), own).unwrap();
+    let found = gradual(&pruner, &data, &options(2, 0), &training(None), &FineTune, &Silent).unwrap();
+    let widths = |model: &Model| model.graph().channels().unwrap();
+    assert_eq!(widths(&found.model), widths(&pruner.prune().unwrap()));
+    // What is left of the first convolution's filters has the least of them.
+    let norms = |model: &Model| {
+        let (id, _) = model.convolutions().next().unwrap();
+        let weight = &model.tensors()[&model.graph().node(id).tensor_name("weight")];
+        let squares = weight.sqr().unwrap().flatten_from(1).unwrap().sum(1).unwrap().to_vec1::<f32>().unwrap();
+        squares.iter().sum::<f32>() / squares.len() as f32
+    };
+    assert!(norms(&found.model) < norms(&teacher));
+}

@@ -424,7 +424,8 @@ impl Pruner {
             (Stage::Counts(_), _) => Amount::Ratios,
         };
         let order = if self.options.order == Order::Layers { Order::Lowest } else { self.options.order };
-        let mut at = Self::new(model, PruneOptions { amount, order, ..self.options.clone() })?;
+        let options = PruneOptions { amount, order, ..self.options.clone() };
+        let mut at = Self::judged(model, options, self.criterion.clone())?;
         at.data.clone_from(&self.data);
         if masks {
             return Ok(at);
