@@ -21,6 +21,7 @@ mod layers;
 mod masks;
 mod options;
 mod plan;
+mod planning;
 mod pruner;
 mod ranking;
 mod recalibrate;
@@ -31,6 +32,7 @@ mod rows;
 mod scan;
 mod scan_error;
 mod select;
+mod stage;
 mod strategy;
 mod union_find;
 

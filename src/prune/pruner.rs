@@ -6,23 +6,21 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 
 use super::{
-    apply::apply,
     cost::CostModel,
     criteria::{
         Context, Criterion, Data, Measured, PruneData, Scores, WeightScores, branch_scores, criterion_for, judges,
         measure, score, weight_scores,
     },
     depth::{Branch, Rewrite, branches},
-    depth_choice::{choose, kept},
+    depth_choice::kept,
     error::PruneError,
     granularity::Granularity,
-    groups::{Group, GroupId, Groups},
-    latency::Clock,
+    groups::{GroupId, Groups},
     masks::{self, MaskScoreRow, Rule},
-    options::{Amount, PruneOptions},
-    plan::{LayerPlan, Plan},
-    ranking::{Comparison, Order, by_cost, in_order, ranking},
-    select::{Limits, Target, select},
+    options::PruneOptions,
+    plan::Plan,
+    ranking::{Comparison, ranking},
+    select::Limits,
 };
 use crate::{
     model::Model,
@@ -45,42 +43,33 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pruner {
-    model: Model,
-    options: PruneOptions,
-    groups: Groups,
-    ignored: Vec<bool>,
-    limits: Vec<Limits>,
+    pub(super) model: Model,
+    pub(super) options: PruneOptions,
+    pub(super) groups: Groups,
+    pub(super) ignored: Vec<bool>,
+    pub(super) limits: Vec<Limits>,
     /// What amounts are shares of, where that is not the model as it is: of which, and how much of it there is.
-    whole: Option<(Model, f64)>,
+    pub(super) whole: Option<(Model, f64)>,
     /// What it costs to remove 0, 1, 2, … channels of each group, where a scan said so.
-    curves: Option<Vec<Vec<f64>>>,
-    comparison: Comparison,
-    criterion: Judge,
-    data: Option<PruneData>,
-    known: Arc<Known>,
+    pub(super) curves: Option<Vec<Vec<f64>>>,
+    pub(super) comparison: Comparison,
+    pub(super) criterion: Judge,
+    pub(super) data: Option<PruneData>,
+    pub(super) known: Arc<Known>,
     /// The plan, where it was timed.
-    timed: Arc<OnceLock<Plan>>,
-}
-
-/// How far a model is on the way to what a pruner asks for.
-#[derive(Clone, Debug)]
-pub(super) enum Stage {
-    /// An amount, and which share of all that goes is gone with it.
-    Amount { amount: Amount, gone: f64 },
-    /// How many coupled channels each group keeps.
-    Counts(Vec<usize>),
+    pub(super) timed: Arc<OnceLock<Plan>>,
 }
 
 /// A criterion of the list, or the user's own.
 #[derive(Clone, Debug)]
-enum Judge {
+pub(super) enum Judge {
     Listed(&'static dyn Criterion),
     Own(Arc<dyn Criterion>),
 }
 
 /// What was found out before.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     measured: OnceLock<Measured>,
     scores: OnceLock<Scores>,
 }
@@ -157,7 +146,7 @@ impl Pruner {
         Ok(Self { data: self.data.clone(), ..other })
     }
 
-    fn judged(model: &Model, options: PruneOptions, criterion: Judge) -> Result<Self, PruneError> {
+    pub(super) fn judged(model: &Model, options: PruneOptions, criterion: Judge) -> Result<Self, PruneError> {
         let options = PruneOptions { importance: Some(criterion.about().name.to_owned()), strategy: None, ..options };
         let comparison = options.comparison()?;
         let groups = Groups::of(model.graph())?;
@@ -240,14 +229,14 @@ impl Pruner {
     }
 
     /// What the criterion may look at, measured if that was not done before.
-    fn context(&self) -> Result<Context<'_>, PruneError> {
+    pub(super) fn context(&self) -> Result<Context<'_>, PruneError> {
         let PruneOptions { granularity, size, seed, .. } = self.options;
         let (threshold, measured) = (self.options.zero_threshold(), self.measured(&Silent)?);
         Ok(Context { model: &self.model, groups: &self.groups, granularity, threshold, size, seed, measured })
     }
 
     /// Every group's scores.
-    fn score(&self) -> Result<&Scores, PruneError> {
+    pub(super) fn score(&self) -> Result<&Scores, PruneError> {
         if let Some(known) = self.known.scores.get() {
             return Ok(known);
         }
@@ -258,6 +247,11 @@ impl Pruner {
         }
         let found = score(&self.context()?, &*self.criterion, self.options.reduce)?;
         Ok(self.known.scores.get_or_init(|| found))
+    }
+
+    /// What the network costs by how many channels its groups keep.
+    pub(super) fn costs(&self) -> Result<CostModel, PruneError> {
+        Ok(CostModel::new(self.model.graph(), &self.groups, self.options.size)?)
     }
 
     /// The score of every number of the weight of every convolution, for granularities of masks; low goes first.
@@ -310,199 +304,6 @@ impl Pruner {
         Ok(rows)
     }
 
-    /// Which channels, or residual branches, go. Nothing is changed.
-    ///
-    /// # Errors
-    /// Where the criterion does not apply, the amount cannot be met, or as [`Pruner::measure`].
-    pub fn plan(&self) -> Result<Plan, PruneError> {
-        self.plan_with(&Silent)
-    }
-
-    /// [`Pruner::plan`], for a listener to follow what is measured and to stop it. A plan by time is timed once.
-    ///
-    /// # Errors
-    /// As [`Pruner::plan`], or a listener that asks to stop.
-    pub fn plan_with(&self, progress: &dyn Progress) -> Result<Plan, PruneError> {
-        if self.options.order == Order::Layers {
-            return Err(PruneError::LayersAtOnce);
-        }
-        if let Some(known) = self.timed.get() {
-            return Ok(known.clone());
-        }
-        self.measure(progress)?;
-        if self.options.granularity.masks() {
-            return self.plan_masks();
-        }
-        if self.options.granularity == Granularity::Depth {
-            return self.plan_of_branches();
-        }
-        let costs = self.costs()?;
-        let ranking = ranking(self.score()?, self.comparison, &costs.of_one(&self.groups));
-        let ranking = in_order(ranking, self.options.order);
-        let of = |amount: Amount, clock: Option<&Clock>| self.plan_for(ranking.clone(), &costs, amount, clock);
-        let Amount::Latency(share) = self.options.amount else { return of(self.options.amount, None) };
-        let clock = Clock::new(&self.model, &self.groups, &costs, self.options.size, progress)?;
-        let whole = self.whole.as_ref().map_or(&self.model, |(model, _)| model);
-        let plan = clock.plan(share, whole, |aim| of(Amount::Latency(aim), Some(&clock)), progress)?;
-        Ok(self.timed.get_or_init(|| plan).clone())
-    }
-
-    fn costs(&self) -> Result<CostModel, PruneError> {
-        Ok(CostModel::new(self.model.graph(), &self.groups, self.options.size)?)
-    }
-
-    /// The plan for an amount.
-    fn plan_for(
-        &self,
-        ranking: Vec<Vec<(f64, usize)>>,
-        costs: &CostModel,
-        amount: Amount,
-        clock: Option<&Clock>,
-    ) -> Result<Plan, PruneError> {
-        let target = Target::of(amount, costs, clock, &self.groups, &self.ignored)?;
-        let ranking = match (&self.curves, &target) {
-            (Some(curves), Some(target)) => by_cost(ranking, curves, &target.saved(&self.groups)),
-            _ => ranking,
-        };
-        let target = target.map(|target| match self.whole {
-            Some((_, whole)) => target.of_whole(whole),
-            None => target,
-        });
-        let kept = select(&self.limits, &ranking, target.as_ref())?;
-        Ok(self.plan_of(&ranking, &kept))
-    }
-
-    /// The plan by which every group keeps so many coupled channels, those last in its ranking.
-    fn plan_of(&self, ranking: &[Vec<(f64, usize)>], kept: &[usize]) -> Plan {
-        let mut plan = Plan {
-            model: self.model.provenance().name.clone(),
-            asked: self.options.to_string(),
-            size: self.options.size,
-            ..Plan::default()
-        };
-        for ((group, kept), order) in self.groups.all().iter().zip(kept).zip(ranking) {
-            let gone = order[..order.len() - kept].iter().map(|&(_, place)| group.channels[place]);
-            let name = &self.model.graph().node(group.layer).name;
-            let layer = plan
-                .layers
-                .entry(name.clone())
-                .or_insert_with(|| LayerPlan { channels: self.groups.labels(group.layer).len(), remove: Vec::new() });
-            layer.remove.extend(gone);
-            layer.remove.sort_unstable();
-        }
-        plan
-    }
-
-    /// How many coupled channels every group keeps, if the lowest go first.
-    ///
-    /// # Errors
-    /// As [`Pruner::plan_with`].
-    pub(super) fn counts(&self, progress: &dyn Progress) -> Result<Vec<usize>, PruneError> {
-        let lowest = PruneOptions { order: Order::Lowest, ..self.options.clone() };
-        let plan = Self { options: lowest, ..self.clone() }.plan_with(progress)?;
-        let kept = |group: &Group| {
-            let gone = plan.layers.get(&self.model.graph().node(group.layer).name);
-            let stays = |channel: &&usize| gone.is_none_or(|layer| !layer.remove.contains(channel));
-            group.channels.iter().filter(stays).count()
-        };
-        Ok(self.groups.all().iter().map(kept).collect())
-    }
-
-    /// The pruner of `model`, a stage on the way from this pruner's model to what it asks for. Limits and amounts are still
-    /// those of this pruner's model.
-    ///
-    /// # Errors
-    /// A model that was not pruned from this one's.
-    pub(super) fn at(&self, model: &Model, stage: &Stage, progress: &dyn Progress) -> Result<Self, PruneError> {
-        let masks = self.options.granularity.masks();
-        let amount = match (stage, self.options.amount) {
-            // What a pattern or a threshold says of masks is not done in parts.
-            (_, Amount::Macs(_) | Amount::Params(_) | Amount::Latency(_) | Amount::Ratios) if masks => {
-                self.options.amount
-            }
-            (Stage::Amount { amount, .. }, _) => *amount,
-            (Stage::Counts(_), _) => Amount::Ratios,
-        };
-        let order = if self.options.order == Order::Layers { Order::Lowest } else { self.options.order };
-        let options = PruneOptions { amount, order, ..self.options.clone() };
-        let mut at = Self::judged(model, options, self.criterion.clone())?;
-        at.data.clone_from(&self.data);
-        if masks {
-            return Ok(at);
-        }
-        if self.options.granularity == Granularity::Depth {
-            at.options.amount = self.left_of(model, amount)?;
-            return Ok(at);
-        }
-        let mut curves = Vec::new();
-        for (group, limits) in at.groups.all().iter().zip(&mut at.limits) {
-            let before = self.groups.all().iter().position(|before| before.occurs == group.occurs);
-            let Some(before) = before else {
-                let reason = "its channels are tied to others than in the model that was pruned first".to_owned();
-                return Err(PruneError::NotPrunedFrom { layer: group.name.clone(), reason });
-            };
-            let now = group.coupled.len();
-            // Of a group that has lost channels, what follows costs what it would have cost there.
-            curves.extend(self.curves.as_ref().map(|curves| curves[before][curves[before].len() - now - 1..].to_vec()));
-            *limits = match stage {
-                Stage::Amount { gone, .. } => self.limits[before].later(now, *gone),
-                Stage::Counts(counts) => Limits::exactly(counts[before], now),
-            };
-        }
-        at.curves = self.curves.is_some().then_some(curves);
-        let costs = self.costs()?;
-        let clock = match amount {
-            Amount::Latency(_) => Some(Clock::new(&self.model, &self.groups, &costs, self.options.size, progress)?),
-            Amount::Macs(_) | Amount::Params(_) | Amount::Ratio(_) | Amount::Ratios => None,
-        };
-        let target = Target::of(amount, &costs, clock.as_ref(), &self.groups, &self.ignored)?;
-        at.whole = target.map(|target| (self.model.clone(), target.whole()));
-        Ok(at)
-    }
-
-    /// What an amount of this pruner's model is of one that has lost branches since.
-    fn left_of(&self, model: &Model, amount: Amount) -> Result<Amount, PruneError> {
-        let costs = [model, &self.model].map(|model| model.cost(self.options.size));
-        let [now, whole] = costs.map(|cost| cost.map(|cost| [cost.macs as f64, cost.params as f64]));
-        let (now, whole) = (now?, whole?);
-        let share = |at: usize, share: f64| (share * whole[at] / now[at].max(1.0)).min(1.0);
-        let open = |model: &Model| -> Result<f64, PruneError> {
-            Ok(kept(&self.options, model.graph())?.iter().filter(|kept| !**kept).count() as f64)
-        };
-        Ok(match amount {
-            Amount::Macs(stays) => Amount::Macs(share(0, stays)),
-            Amount::Params(stays) => Amount::Params(share(1, stays)),
-            Amount::Ratio(goes) => {
-                let (left, all) = (open(model)?, open(&self.model)?);
-                Amount::Ratio(((goes * all - (all - left)) / left.max(1.0)).max(0.0))
-            }
-            Amount::Latency(_) | Amount::Ratios => amount,
-        })
-    }
-
-    fn plan_of_branches(&self) -> Result<Plan, PruneError> {
-        let scores = branch_scores(&self.context()?, &*self.criterion)?;
-        let branches = choose(self.model.graph(), &scores, &self.options)?;
-        let (model, asked) = (self.model.provenance().name.clone(), self.options.to_string());
-        Ok(Plan { model, asked, size: self.options.size, branches, ..Plan::default() })
-    }
-
-    /// Which weights are held at zero.
-    fn plan_masks(&self) -> Result<Plan, PruneError> {
-        let rule = Rule::of(&self.options, self.model.graph())?;
-        let mut scores = self.weight_scores()?;
-        if self.options.order == Order::Highest {
-            scores.iter_mut().flat_map(|layer| &mut layer.scores).for_each(|score| *score = -*score);
-        }
-        Ok(Plan {
-            model: self.model.provenance().name.clone(),
-            asked: self.options.to_string(),
-            size: self.options.size,
-            masks: masks::select(&self.model, &scores, &rule)?,
-            ..Plan::default()
-        })
-    }
-
     /// What the scores of single weights are like, layer by layer, for granularities of masks.
     ///
     /// # Errors
@@ -510,14 +311,6 @@ impl Pruner {
     pub fn mask_scores(&self) -> Result<Vec<MaskScoreRow>, PruneError> {
         let rule = Rule::of(&self.options, self.model.graph())?;
         Ok(masks::score_rows(&self.model, &self.weight_scores()?, &rule))
-    }
-
-    /// Plans and applies: a new model, physically smaller or with masks.
-    ///
-    /// # Errors
-    /// As [`Pruner::plan`] and [`apply`].
-    pub fn prune(&self) -> Result<Model, PruneError> {
-        apply(&self.model, &self.plan()?)
     }
 }
 

@@ -9,10 +9,11 @@ use std::{path::PathBuf, time::Instant};
 use super::{
     apply::apply,
     error::PruneError,
-    pruner::{Pruner, Stage},
+    pruner::Pruner,
     ranking::Order,
     recalibrate::{RecalibrateOptions, recalibrate},
     rows::coupled_rows,
+    stage::Stage,
 };
 use crate::{
     data::Dataset,
