@@ -8,6 +8,7 @@ use rhai::{Dynamic, Engine, Shared};
 use super::api::Api;
 use super::catalog::Catalog;
 use super::interrupt::Interrupt;
+use super::keys;
 use super::objects;
 use super::state::{Output, State};
 use crate::progress::Progress;
@@ -29,6 +30,7 @@ pub fn build(
     let (module, objects, options) = api.finish();
     engine.register_global_module(Shared::new(module));
 
+    keys::allow(&mut engine);
     engine.set_strict_variables(true);
     engine.set_fail_on_invalid_map_property(true);
     // Debug builds of Rhai allow less than scripts need.

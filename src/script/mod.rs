@@ -16,6 +16,7 @@ mod fault;
 mod help;
 mod hint;
 mod interrupt;
+mod keys;
 mod object;
 mod objects;
 mod options;
