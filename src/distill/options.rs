@@ -17,8 +17,8 @@ options! {
         pub temperature: f32 = 2.0, 0.1..=100.0;
         /// Softens the features' distributions over places, unless `cwd` is given a temperature of its own.
         pub cwd_temperature: f32 = 4.0, 0.1..=100.0;
-        /// Scales each term, by what it comes to in the first 20 steps, to this share of the detection loss; its weight is then
-        /// beside that.
+        /// Scales each term, by what it comes to in the first 20 steps, to this share of the detection loss, whatever its
+        /// weight.
         pub balance: Option<f64> = None, 1e-3..=100.0;
         /// Seed of what the terms train along, and of what they draw.
         pub seed: u64 = 0;

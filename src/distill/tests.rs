@@ -245,7 +245,7 @@ fn a_distillation_is_resumed_only_as_it_began_and_keeps_masks() {
     assert!(resumed.last.masks().contains_key(name));
 }
 
-/// Each term is its share of the detection loss times its weight, also after a run was interrupted while it was measured.
+/// Each term is that share of the detection loss whatever its weight, also after a run was interrupted while it was measured.
 #[test]
 fn balanced_terms_are_shares_of_the_detection_loss() {
     let (teacher, student) = (settled("yolov5n", 0.125, 1), settled("yolov5n", 0.0625, 2));
@@ -257,9 +257,9 @@ fn balanced_terms_are_shares_of_the_detection_loss() {
     assert_eq!(whole.parts[3..], ["distill_logits", "distill_hint"]);
     let first = &whole.history[0].losses;
     let detection: f64 = first[..3].iter().sum();
-    for (found, share) in first[3..].iter().zip([0.6, 0.3]) {
+    for found in &first[3..] {
         // The first epoch is within the steps that are measured; single images differ.
-        assert!((found / detection / share - 1.0).abs() < 0.5, "{found} of {detection}");
+        assert!((found / detection / 0.3 - 1.0).abs() < 0.3, "{found} of {detection}");
     }
     let folder = tempfile::tempdir().unwrap();
     let kept = FitOptions { folder: Some(folder.path().join("run")), ..fit };
