@@ -14,6 +14,8 @@ pub struct InferenceOptions {
     /// Nodes whose values a run is given: it computes only what the outputs and taps need beside them.
     /// [`frontier`](super::frontier) gives those before a change.
     pub starts: Vec<NodeId>,
+    /// Whether a run computes what the taps need, and no outputs.
+    pub taps_alone: bool,
 }
 
 /// Which statistics the normalisations of a training run use.

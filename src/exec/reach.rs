@@ -2,10 +2,10 @@
 
 use crate::graph::{Graph, NodeId};
 
-/// Whether each node is needed for the graph's outputs and the taps by a run that is given the values of `starts`.
-pub(super) fn needed(graph: &Graph, starts: &[NodeId], taps: &[NodeId]) -> Vec<bool> {
+/// Whether each node is needed for the values `wanted` by a run that is given the values of `starts`.
+pub(super) fn needed(graph: &Graph, starts: &[NodeId], wanted: &[NodeId]) -> Vec<bool> {
     let mut needed = vec![false; graph.nodes().len()];
-    graph.outputs().iter().chain(taps).for_each(|&id| needed[id] = true);
+    wanted.iter().for_each(|&id| needed[id] = true);
     for (id, node) in graph.nodes().iter().enumerate().rev() {
         if needed[id] && !starts.contains(&id) {
             node.inputs.iter().for_each(|&input| needed[input] = true);
@@ -45,8 +45,9 @@ mod tests {
         graph.set_outputs(vec![sum, left]);
         assert_eq!(frontier(&graph, &[up]), [left, right]);
         assert_eq!(frontier(&graph, &[right]), [image, left]);
-        assert_eq!(needed(&graph, &[left, right], &[]), [false, true, true, true, true]);
-        assert_eq!(needed(&graph, &[left, up], &[]), [false, true, false, true, true]);
-        assert_eq!(needed(&graph, &[left, up], &[right]), [true, true, true, true, true]);
+        assert_eq!(needed(&graph, &[left, right], &[sum, left]), [false, true, true, true, true]);
+        assert_eq!(needed(&graph, &[left, up], &[sum, left]), [false, true, false, true, true]);
+        assert_eq!(needed(&graph, &[left, up], &[sum, left, right]), [true, true, true, true, true]);
+        assert_eq!(needed(&graph, &[], &[up]), [true, false, true, true, false]);
     }
 }

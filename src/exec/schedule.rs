@@ -19,6 +19,7 @@ use crate::graph::{Graph, NodeId, Op};
 /// The steps that the outputs and taps need, the same on every backend.
 pub(super) struct Schedule<W> {
     pub(super) steps: Vec<(Step, Source<W>)>,
+    outputs: Vec<NodeId>,
     taps: Vec<NodeId>,
     /// For each node, how many steps read its value (outputs and taps count as a reader that never comes).
     readers: Vec<usize>,
@@ -40,10 +41,12 @@ impl<W> Schedule<W> {
     /// # Errors
     /// Those of `prepare`.
     pub(super) fn new(graph: &Graph, options: &InferenceOptions, prepare: impl Fn(Step) -> Result<W>) -> Result<Self> {
-        let InferenceOptions { taps, observed, starts } = options;
-        let needed = reach::needed(graph, starts, taps);
+        let InferenceOptions { taps, observed, starts, taps_alone } = options;
+        let outputs = if *taps_alone { Vec::new() } else { graph.outputs().to_vec() };
+        let wanted = [outputs.as_slice(), taps].concat();
+        let needed = reach::needed(graph, starts, &wanted);
         let mut readers = vec![0; graph.nodes().len()];
-        graph.outputs().iter().chain(taps).for_each(|&id| readers[id] += 1);
+        wanted.iter().for_each(|&id| readers[id] += 1);
         let mut steps = Vec::new();
         for step in fuse::for_inference(graph, &needed, starts, taps.iter().chain(observed).copied()) {
             let source = if starts.contains(&step.first()) {
@@ -56,7 +59,7 @@ impl<W> Schedule<W> {
             source.reads(graph, step).iter().for_each(|&input| readers[input] += 1);
             steps.push((step, source));
         }
-        Ok(Self { steps, taps: taps.clone(), readers })
+        Ok(Self { steps, outputs, taps: taps.clone(), readers })
     }
 
     /// Goes through the steps on images (n, channels, h, w), from the values given; `compute` makes the value of a step
@@ -76,7 +79,7 @@ impl<W> Schedule<W> {
         let mut times = StepTimes::default();
         for (step, source) in &self.steps {
             let (first, id) = (step.first(), step.output());
-            let shared = graph.outputs().contains(&id) || self.taps.contains(&id) || observer.wants(id);
+            let shared = self.outputs.contains(&id) || self.taps.contains(&id) || observer.wants(id);
             let start = Instant::now();
             let result = match source {
                 Source::Images => V::of(shapes.of[id], images),
@@ -100,7 +103,7 @@ impl<W> Schedule<W> {
         }
         let tensor = |id: NodeId| Ok(values::kept(graph, &values, id)?.shared()?.clone());
         let values = Values {
-            outputs: graph.outputs().iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
+            outputs: self.outputs.iter().map(|&id| tensor(id)).collect::<Result<_>>()?,
             taps: self.taps.iter().map(|&id| Ok((id, tensor(id)?))).collect::<Result<_>>()?,
         };
         Ok((values, times))

@@ -67,3 +67,21 @@ fn values_that_do_not_fit_are_named() {
         );
     }
 }
+
+#[test]
+fn taps_alone_are_what_they_are_beside_outputs() {
+    let model = model(branches(Activation::Silu), 5);
+    let images = random_tensor(&[2, 3, 8, 12], 3);
+    let taps = ["left", "add"].map(|name| model.graph().find(name).unwrap()).to_vec();
+    for backend in BACKENDS {
+        let run = |taps_alone| {
+            let options = InferenceOptions { taps: taps.clone(), taps_alone, ..InferenceOptions::default() };
+            Inference::with_options(backend, &model, options).unwrap().run(&images).unwrap()
+        };
+        let (alone, beside) = (run(true), run(false));
+        assert!(alone.outputs.is_empty() && !beside.outputs.is_empty());
+        for id in &taps {
+            assert_eq!(numbers(&alone.taps[id]), numbers(&beside.taps[id]), "{id}");
+        }
+    }
+}

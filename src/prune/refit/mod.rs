@@ -15,7 +15,7 @@ use self::normal::{Normal, Solution};
 use super::{error::PruneError, kept::kept_channels};
 use crate::{
     data::{Augment, BatchOptions, Batches, Dataset},
-    exec::{Inference, transfer},
+    exec::{Backend, Inference, InferenceOptions, transfer},
     graph::{Conv, Graph, NodeId, Op, Role},
     model::{Model, Tensors},
     options::{Options, SPLITS, options},
@@ -122,7 +122,7 @@ where
                 layers.iter().map(|layer| Normal::new(layer.fan_in(), layer.conv.out_channels)).collect();
             let ids: Vec<NodeId> = layers.iter().map(|layer| layer.id).collect();
             let inputs: Vec<NodeId> = ids.iter().map(|&id| model.graph().node(id).inputs[0]).collect();
-            let (own, other) = (Inference::new(&model, &inputs)?, Inference::new(reference, &ids)?);
+            let (own, other) = (up_to(&model, inputs)?, up_to(reference, ids.clone())?);
             for batch in images()? {
                 let batch = transfer::up_one(&batch?, &model.device())?;
                 let (read, wanted) = (own.run(&batch)?.taps, other.run(&batch)?.taps);
@@ -150,6 +150,12 @@ where
     let result = run();
     progress.finish();
     result
+}
+
+/// A network that gives these values alone.
+fn up_to(model: &Model, taps: Vec<NodeId>) -> Result<Inference, PruneError> {
+    let options = InferenceOptions { taps, taps_alone: true, ..InferenceOptions::default() };
+    Ok(Inference::with_options(Backend::for_device(&model.device()), model, options)?)
 }
 
 /// The convolutions that read something else than in the reference, by how many of them lie before: those of one depth do not
