@@ -182,13 +182,17 @@ fn every_step_is_judged_by_the_pruners_own_criterion() {
 #[test]
 fn masks_grow_by_steps_to_what_was_asked_for() {
     let (teacher, data) = (io::teacher().unwrap(), data());
-    let masks = PruneOptions { granularity: Granularity::Weight, ..loose(Amount::Ratio(0.6)) };
+    let weights = |order| {
+        let (granularity, amount) = (Granularity::Weight, Amount::Ratio(0.6));
+        PruneOptions { granularity, amount, order, size: 64, ..PruneOptions::default() }
+    };
+    let masks = weights(Order::Lowest);
     let pruner = pruner(&teacher, masks);
     let found = gradual(&pruner, &data, &options(3, 0), &training(None), &FineTune, &Silent).unwrap();
     let zeros: Vec<f64> = found.steps.iter().map(|step| step.zeros).collect();
     assert!(zeros.is_sorted_by(|a, b| a < b) && (zeros[2] - 0.6).abs() < 0.01, "{zeros:?}");
     assert!((found.model.sparsity().unwrap() - pruner.prune().unwrap().sparsity().unwrap()).abs() < 1e-9);
-    let layers = PruneOptions { granularity: Granularity::Weight, order: Order::Layers, ..loose(Amount::Ratio(0.6)) };
+    let layers = weights(Order::Layers);
     let refused = Pruner::new(&teacher, layers).unwrap();
     let refused =
         gradual(&refused, &data, &options(3, 0), &training(None), &FineTune, &Silent).unwrap_err().to_string();
