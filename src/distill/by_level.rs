@@ -34,6 +34,24 @@ where
     Arc::new(term.taps(&taps).tensors(own))
 }
 
+/// The same for features as they are, of any widths: `distance`(student's, teacher's).
+pub(super) fn sum_over_features<F>(
+    pair: &Pair<'_>,
+    part: &'static str,
+    levels: &[FeaturePair],
+    weight: f32,
+    distance: F,
+) -> Arc<dyn Term>
+where
+    F: Fn([&Tensor; 2]) -> Result<Tensor, TermError> + Send + Sync + 'static,
+{
+    let nodes = levels.to_vec();
+    sum_over(pair, part, levels, weight, Tensors::new(), move |leaves, wanted, level| {
+        let level = &nodes[level];
+        distance([&leaves.tap(level.student)?, &wanted.taps[&level.teacher]])
+    })
+}
+
 /// The same for features at the teacher's width: `distance`(student's, teacher's, level, leaves).
 pub(super) fn sum_over_adapted<F>(
     pair: &Pair<'_>,

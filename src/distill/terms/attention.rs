@@ -5,14 +5,14 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::super::{
-    by_level::sum_over,
+    by_level::sum_over_features,
     error::DistillError,
     features::{FeaturePair, Taps},
     normalise::unit_rows,
     pair::Pair,
     recipe::{Places, Recipe},
 };
-use crate::{model::Tensors, options::options, train::Term};
+use crate::{options::options, train::Term};
 
 options! {
     /// Maps of attention.
@@ -35,10 +35,8 @@ impl Recipe for Attention {
         levels: &[FeaturePair],
         weight: f32,
     ) -> std::result::Result<Arc<dyn Term>, DistillError> {
-        let nodes = levels.to_vec();
-        Ok(sum_over(pair, "at", levels, weight, Tensors::new(), move |leaves, wanted, level| {
-            let level = &nodes[level];
-            let apart = (attention(&leaves.tap(level.student)?)? - attention(&wanted.taps[&level.teacher])?)?;
+        Ok(sum_over_features(pair, "at", levels, weight, |[found, wanted]| {
+            let apart = (attention(found)? - attention(wanted)?)?;
             Ok(apart.sqr()?.sum(1)?.mean(0)?)
         }))
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::super::{
-    by_level::sum_over,
+    by_level::sum_over_features,
     error::DistillError,
     features::{FeaturePair, Taps},
     pair::Pair,
     recipe::{Places, Recipe},
 };
-use crate::{model::Tensors, options::options, train::Term};
+use crate::{options::options, train::Term};
 
 options! {
     /// Distances and angles between the images of a batch.
@@ -35,10 +35,8 @@ impl Recipe for Relations {
         levels: &[FeaturePair],
         weight: f32,
     ) -> std::result::Result<Arc<dyn Term>, DistillError> {
-        let (nodes, share) = (levels.to_vec(), self.angles);
-        Ok(sum_over(pair, "rkd", levels, weight, Tensors::new(), move |leaves, wanted, level| {
-            let level = &nodes[level];
-            let both = [&leaves.tap(level.student)?, &wanted.taps[&level.teacher]];
+        let share = self.angles;
+        Ok(sum_over_features(pair, "rkd", levels, weight, move |both| {
             let [found, wanted] = both.map(|features| features.mean((2, 3)));
             let (found, wanted) = (differences(&found?)?, differences(&wanted?)?);
             let distances = smooth_l1(&(relative(&found)? - relative(&wanted)?)?)?.mean_all()?;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::super::{
-    by_level::sum_over,
+    by_level::sum_over_features,
     error::DistillError,
     features::{FeaturePair, Taps},
     normalise::unit_rows,
     pair::Pair,
     recipe::{Places, Recipe},
 };
-use crate::{model::Tensors, options::options, train::Term};
+use crate::{options::options, train::Term};
 
 options! {
     /// Similarities between the images of a batch.
@@ -34,10 +34,8 @@ impl Recipe for Similarity {
         levels: &[FeaturePair],
         weight: f32,
     ) -> std::result::Result<Arc<dyn Term>, DistillError> {
-        let nodes = levels.to_vec();
-        Ok(sum_over(pair, "sp", levels, weight, Tensors::new(), move |leaves, wanted, level| {
-            let level = &nodes[level];
-            let apart = (similarities(&leaves.tap(level.student)?)? - similarities(&wanted.taps[&level.teacher])?)?;
+        Ok(sum_over_features(pair, "sp", levels, weight, |[found, wanted]| {
+            let apart = (similarities(found)? - similarities(wanted)?)?;
             // The mean over b² pairs.
             Ok(apart.sqr()?.mean_all()?)
         }))
