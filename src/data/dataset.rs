@@ -50,16 +50,23 @@ impl Dataset {
         let budget = Budget::new(cache_bytes);
         let splits = splits
             .into_iter()
-            .map(|(name, samples, problems)| {
-                Arc::new(Split {
-                    name,
-                    samples,
-                    problems: Mutex::new(problems),
-                    cache: ImageCache::new(budget.clone()),
-                })
-            })
+            .map(|(name, samples, problems)| Split::new(name, samples, Vec::new(), problems, &budget))
             .collect();
         Self { name, names, splits, budget }
+    }
+
+    /// The same dataset by another name, with these samples in the split `train`; other splits are shared.
+    pub(crate) fn with_train(
+        &self,
+        name: String,
+        samples: Vec<Sample>,
+        unlabelled: Vec<Sample>,
+        problems: Vec<Problem>,
+    ) -> Self {
+        let train = Split::new(TRAIN.into(), samples, unlabelled, problems, &self.budget);
+        let splits =
+            self.splits.iter().map(|split| if split.name == TRAIN { train.clone() } else { split.clone() }).collect();
+        Self { name, names: self.names.clone(), splits, budget: self.budget.clone() }
     }
 
     /// The split of that name, or an error that lists the splits there are.
@@ -73,8 +80,11 @@ impl Dataset {
 
     /// The same dataset with an empty cache of at most `bytes` of decoded images, all splits together.
     pub fn with_cache_bytes(&self, bytes: usize) -> Self {
-        let splits = self.splits.iter().map(|s| (s.name.clone(), s.samples.clone(), s.problems())).collect();
-        Self::new(self.name.clone(), self.names.clone(), splits, bytes)
+        let budget = Budget::new(bytes);
+        let again =
+            |s: &Arc<Split>| Split::new(s.name.clone(), s.samples.clone(), s.unlabelled.clone(), s.problems(), &budget);
+        let splits = self.splits.iter().map(again).collect();
+        Self { name: self.name.clone(), names: self.names.clone(), splits, budget }
     }
 
     /// Bytes of decoded images in memory now, and the most there may be.
@@ -95,11 +105,28 @@ pub struct Split {
     pub name: String,
     /// The usable images and their boxes, sorted by path.
     pub samples: Vec<Sample>,
+    /// Images whose labels are not known, which count in no training or evaluation by labels; only a
+    /// [subset](Dataset::subset) keeps such.
+    pub unlabelled: Vec<Sample>,
     problems: Mutex<Vec<Problem>>,
     cache: ImageCache,
 }
 
+/// The split that models are trained on.
+pub(crate) const TRAIN: &str = "train";
+
 impl Split {
+    fn new(
+        name: String,
+        samples: Vec<Sample>,
+        unlabelled: Vec<Sample>,
+        problems: Vec<Problem>,
+        budget: &Arc<Budget>,
+    ) -> Arc<Self> {
+        let cache = ImageCache::new(budget.clone());
+        Arc::new(Self { name, samples, unlabelled, problems: Mutex::new(problems), cache })
+    }
+
     /// What was found wrong so far. Opening a dataset reads labels and image headers; an image whose header is right
     /// but whose pixels can't be decoded joins the list when it is first used.
     pub fn problems(&self) -> Vec<Problem> {
@@ -124,7 +151,7 @@ impl Split {
                 Some(Arc::new(resize::resize_bilinear_owned(image, fit.width as u32, fit.height as u32)))
             }
             Err(error) => {
-                self.report(sample, &error);
+                self.report(sample.problem(&error));
                 None
             }
         };
@@ -132,12 +159,7 @@ impl Split {
         image
     }
 
-    fn report(&self, sample: &Sample, error: &DataError) {
-        let problem = match error {
-            DataError::Image { file, what } => Problem::file(file, what.clone()),
-            DataError::Read { file, why } => Problem::file(file, format!("cannot be read: {why}")),
-            other => Problem::file(sample.source.label(), other.to_string()),
-        };
+    fn report(&self, problem: Problem) {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if !problems.contains(&problem) {
             problems.push(problem);
@@ -156,6 +178,9 @@ pub struct Sample {
     pub height: usize,
     /// The labelled boxes, relative to the image's width and height as in a label file; none for a background image.
     pub boxes: Vec<Truth<Centred>>,
+    /// Whether it has a label file, be it an empty one. An image without one counts as background like that, unless labels
+    /// are taken from a teacher.
+    pub labelled: bool,
 }
 
 impl Sample {
@@ -179,6 +204,15 @@ impl Sample {
                 Ok(image)
             }
             ImageSource::Drawn(scene) => Ok(paint::paint(scene)),
+        }
+    }
+
+    /// That its image could not be read, as a problem.
+    pub(crate) fn problem(&self, error: &DataError) -> Problem {
+        match error {
+            DataError::Image { file, what } => Problem::file(file, what.clone()),
+            DataError::Read { file, why } => Problem::file(file, format!("cannot be read: {why}")),
+            other => Problem::file(self.source.label(), other.to_string()),
         }
     }
 }

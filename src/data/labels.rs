@@ -14,11 +14,11 @@ const MAX_PROBLEMS: usize = 100;
 /// How far a coordinate may lie outside [0, 1], for labels that were rounded.
 const TOLERANCE: f32 = 0.01;
 
-/// The boxes of a label file and what is wrong with it. No file: no boxes and no problem.
-pub(crate) fn read(file: &Path, classes: usize) -> (Vec<Truth<Centred>>, Vec<Problem>) {
-    let problem = |what: String| (Vec::new(), vec![Problem::file(file, what)]);
+/// The boxes of a label file, nothing where there is no file, and what is wrong with it.
+pub(crate) fn read(file: &Path, classes: usize) -> (Option<Vec<Truth<Centred>>>, Vec<Problem>) {
+    let problem = |what: String| (Some(Vec::new()), vec![Problem::file(file, what)]);
     match fs::metadata(file) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return (Vec::new(), Vec::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return (None, Vec::new()),
         Err(e) => return problem(format!("cannot be read: {e}")),
         Ok(about) if about.len() > MAX_BYTES => {
             return problem(format!("{} bytes long; label files of up to {MAX_BYTES} are read", about.len()));
@@ -28,7 +28,10 @@ pub(crate) fn read(file: &Path, classes: usize) -> (Vec<Truth<Centred>>, Vec<Pro
     match fs::read(file).map(String::from_utf8) {
         Err(e) => problem(format!("cannot be read: {e}")),
         Ok(Err(_)) => problem("not UTF-8 text; expected lines `class cx cy w h`".into()),
-        Ok(Ok(text)) => parse(file, &text, classes),
+        Ok(Ok(text)) => {
+            let (boxes, problems) = parse(file, &text, classes);
+            (Some(boxes), problems)
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod resize;
 mod scene;
 mod shape;
 mod shapes;
+mod subset;
 mod summary;
 mod yaml;
 
@@ -35,6 +36,7 @@ pub use picture::read_image;
 pub use resize::resize_bilinear;
 pub use scene::Drawing;
 pub use shapes::{ShapesOptions, shapes};
+pub use subset::SubsetOptions;
 pub use summary::SplitSummary;
 pub use yaml::dataset;
 

@@ -20,4 +20,5 @@ pub(crate) enum Purpose {
     Augment = 2,
     Scene = 3,
     Paint = 4,
+    Subset = 5,
 }

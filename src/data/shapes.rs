@@ -40,7 +40,8 @@ pub fn shapes(options: &ShapesOptions) -> Result<Dataset, DataError> {
         let samples = (0..count).into_par_iter().map(|index| {
             let drawing = Drawing { seed: options.seed, split: name, index, size: options.size, kinds: kinds.clone() };
             let boxes = Scene::new(&drawing).boxes();
-            Sample { source: ImageSource::Drawn(drawing), width: options.size, height: options.size, boxes }
+            let (source, side) = (ImageSource::Drawn(drawing), options.size);
+            Sample { source, width: side, height: side, boxes, labelled: true }
         });
         (name.to_string(), samples.collect(), Vec::new())
     };

@@ -9,8 +9,10 @@ pub struct SplitSummary {
     pub split: String,
     /// Usable images.
     pub images: usize,
-    /// Images without a box.
+    /// Images without a box, those without a label file among them.
     pub background: usize,
+    /// Images whose labels are not known, beside those.
+    pub unlabelled: usize,
     /// Boxes of all classes.
     pub boxes: usize,
     /// Class names with their number of boxes, in class order.
@@ -48,6 +50,7 @@ impl Split {
             split: self.name.clone(),
             images: self.samples.len(),
             background: self.samples.iter().filter(|s| s.boxes.is_empty()).count(),
+            unlabelled: self.unlabelled.len(),
             boxes: sizes.len(),
             classes: names.iter().cloned().zip(counts).collect(),
             smallest: (widths().min().unwrap_or(0), heights().min().unwrap_or(0)),

@@ -27,7 +27,7 @@ const MAX_YAML_BYTES: u64 = 4 << 20;
 ///
 /// The labels of `…/images/…/a.jpg` are in `…/labels/…/a.txt`: a line `class cx cy w h` a box, relative to the image
 /// (or `class x1 y1 x2 y2 x3 y3 …`, a polygon, of which the bounding box is taken). An image without a label file has no
-/// boxes. Reads all labels and image headers, in parallel; see [`Dataset::problems`] for what was skipped.
+/// boxes and counts as background, like one whose label file is empty. Reads all labels and image headers, in parallel; see [`Dataset::problems`] for what was skipped.
 ///
 /// # Errors
 /// A file that isn't a `data.yaml`; missing or inconsistent `names`; `train` or `val` not given, not there, or without a
@@ -189,5 +189,6 @@ fn sample(path: &Path, classes: usize) -> (Option<Sample>, Vec<Problem>) {
         Err(other) => return (None, vec![Problem::file(path, other.to_string())]),
     };
     let (boxes, problems) = labels::read(&files::label_path(path), classes);
-    (Some(Sample { source: ImageSource::File(path.into()), width, height, boxes }), problems)
+    let (labelled, boxes) = (boxes.is_some(), boxes.unwrap_or_default());
+    (Some(Sample { source: ImageSource::File(path.into()), width, height, boxes, labelled }), problems)
 }

@@ -59,6 +59,11 @@ pub fn fit_with(
 ) -> Result<Run, TrainError> {
     let _memory = Borrowing::begin();
     let mut session = Session::begin(model, data, options, objective, hooks)?;
+    if let count @ 1.. = data.split("train")?.unlabelled.len() {
+        progress.note(&format!(
+            "the {count} unlabelled images of train do not count: there is no label to train them with"
+        ));
+    }
     progress.start("train", Some(session.total_steps() as u64));
     let ended = session.run(progress);
     progress.finish();

@@ -202,6 +202,21 @@ fn the_summary_counts() {
 }
 
 #[test]
+fn images_without_a_label_file_are_background_until_a_subset_is_taken() {
+    let folder = Folder::new();
+    folder.picture("images/train/b.png", 20, 20);
+    folder.picture("images/train/c.png", 20, 20);
+    folder.write("labels/train/c.txt", "");
+    let data = folder.open().unwrap();
+    let train = data.split("train").unwrap();
+    assert_eq!(train.samples.iter().map(|s| s.labelled).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!((data.summary()[0].background, data.summary()[0].unlabelled), (2, 0));
+    let subset = data.subset(&SubsetOptions { keep_unlabelled: true, ..SubsetOptions::default() }).unwrap();
+    let row = &subset.summary()[0];
+    assert_eq!((row.images, row.background, row.unlabelled), (2, 1, 1));
+}
+
+#[test]
 fn shapes_depend_on_seed_and_index_alone() {
     let options = ShapesOptions { train: 6, val: 3, size: 96, seed: 4, ..Default::default() };
     let few = shapes(&options).unwrap();

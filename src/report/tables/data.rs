@@ -12,6 +12,7 @@ pub fn dataset_summary(dataset: &Dataset) -> Table {
         Column::from("split"),
         Column::from("images").sum(),
         Column::from("background").sum(),
+        Column::from("unlabelled").sum(),
         Column::from("boxes").sum(),
     ];
     // A column a class where they are few enough to be seen.
@@ -29,6 +30,7 @@ pub fn dataset_summary(dataset: &Dataset) -> Table {
             split.split.into(),
             Cell::count(split.images),
             Cell::count(split.background),
+            Cell::count(split.unlabelled),
             Cell::count(split.boxes),
         ];
         if !classes.is_empty() {

@@ -8,7 +8,7 @@ use rhai::{Array, Dynamic, ImmutableString, Map};
 use serde_json::{Value, json};
 
 use super::result::ScriptResult;
-use crate::data::{self, Dataset, ShapesOptions};
+use crate::data::{self, Dataset, ShapesOptions, Split, SubsetOptions};
 use crate::options::{SPLITS, options};
 use crate::report::{Column, Table, View, contact_sheet, dataset_summary, save_picture};
 use crate::script::api::Api;
@@ -18,13 +18,15 @@ use crate::script::options::OptionSet;
 use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
-    api.object::<Dataset>().options(&SHAPES).options(&SHOW);
+    api.object::<Dataset>().options(&SHAPES).options(&SHOW).options(&SUBSET);
     api.functions(exported_manifest!(functions));
 }
 
 static SHAPES: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::function("shapes").group::<ShapesOptions>());
 
 static SHOW: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Dataset>("show").group::<ShowOptions>());
+
+static SUBSET: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Dataset>("subset").group::<SubsetOptions>());
 
 options! {
     struct ShowOptions {
@@ -39,8 +41,11 @@ impl Object for Dataset {
     const NAME: &'static str = "Dataset";
 
     fn show(&self, _: View) -> String {
-        let splits: Vec<String> =
-            self.splits.iter().map(|split| format!("{} {}", split.samples.len(), split.name)).collect();
+        let splits: Vec<String> = self
+            .splits
+            .iter()
+            .map(|split| format!("{} {}{}", split.samples.len(), split.name, beside(split)))
+            .collect();
         let classes = match self.names.len() {
             0..=6 => self.names.join(", "),
             more => format!("{more} classes"),
@@ -58,6 +63,11 @@ impl Object for Dataset {
             self.splits.iter().map(|split| (split.name.clone(), split.samples.len().into())).collect();
         json!({ "dataset": self.name, "classes": self.names, "images": splits, "problems": self.problems().len() })
     }
+}
+
+/// How many unlabelled images a split has beside the others.
+fn beside(split: &Split) -> String {
+    if split.unlabelled.is_empty() { String::new() } else { format!(" + {} unlabelled", split.unlabelled.len()) }
 }
 
 /// Problems told when a dataset is opened; `.problems()` has them all.
@@ -91,6 +101,14 @@ mod functions {
     #[rhai_fn(name = "summary", pure)]
     pub fn dataset_summary_of(data: &mut Dataset) -> Table {
         dataset_summary(data)
+    }
+
+    /// The same dataset with only some labelled images in train, chosen by the seed: with `keep_unlabelled` the others stay
+    /// as images without labels, for `labels` of a distiller. val and test stay as they are.
+    #[rhai_fn(pure, return_raw)]
+    pub fn subset(context: NativeCallContext, data: &mut Dataset, options: Map) -> ScriptResult<Dataset> {
+        let given = SUBSET.read(options, State::of(&context).seed())?;
+        data.subset(&given.group()).map_err(raise)
     }
 
     /// Everything that was found wrong: file, line, and what.
