@@ -8,6 +8,7 @@ use super::{
     balance::{Balance, Keeper, Weighed},
     error::DistillError,
     features::{self, FeaturePair},
+    labels::label,
     options::{DistillOptions, decimal},
     pair::{Pair, check},
     terms::{Made, TermInfo, wanted},
@@ -130,14 +131,24 @@ impl Distiller {
         &self.options
     }
 
-    /// Trains the student; everything but the objective is as in [`crate::train::fit`].
+    /// The dataset with the labels that the student is trained with at `size` pixels; see [`Labels`](super::Labels).
+    ///
+    /// # Errors
+    /// A teacher that does not run or that is sure of nothing at all, or a listener that asks to stop.
+    pub fn label(&self, data: &Dataset, size: usize, progress: &dyn Progress) -> Result<Dataset, DistillError> {
+        label(&self.teacher, &self.student, data, &self.options, size, progress)
+    }
+
+    /// Trains the student; everything but the objective and the labels is as in [`crate::train::fit`].
     ///
     /// # Errors
     /// As [`crate::train::fit`].
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
         let options = effective_options(options)?;
+        options.validate(&self.student, data)?;
         let task = self.task(&options.gains, options.size)?;
-        Ok(fit_with(&self.student, data, &options, &task.objective, &mut task.hooks(), progress)?)
+        let data = self.label(data, options.size, progress)?;
+        Ok(fit_with(&self.student, &data, &options, &task.objective, &mut task.hooks(), progress)?)
     }
 
     /// Times steps of the training, as [`crate::train::bench`].

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::{
+    eval::EvalError,
     exec::ExecError,
     graph::GraphError,
     model::ModelError,
@@ -155,6 +156,20 @@ pub enum DistillError {
     /// The teacher could not be run.
     #[error("the teacher: {0}")]
     Teacher(#[from] ExecError),
+    /// The teacher could not label images, or was asked to stop.
+    #[error("labels from the teacher: {0}")]
+    Labels(#[from] EvalError),
+    /// No labels at all.
+    #[error(
+        "the teacher is sure of nothing by more than {conf} in the {images} images that it is to label, and there are no \
+         other boxes: lower `label_conf`, or see by its evaluation whether it is a teacher for these images"
+    )]
+    NoLabels {
+        /// How many images it looked at.
+        images: usize,
+        /// The confidence asked for.
+        conf: f32,
+    },
     /// The detection loss.
     #[error(transparent)]
     Loss(#[from] LossError),

@@ -18,6 +18,7 @@ mod expression;
 mod features;
 mod head;
 mod kept;
+mod labels;
 mod normalise;
 mod options;
 mod outputs;
@@ -32,10 +33,12 @@ mod tuner;
 pub use distiller::{Distiller, objective};
 pub use error::DistillError;
 pub use expression::{Along, Binary, Expression, Unary};
-pub use options::{DistillOptions, Terms};
+pub use options::{DistillOptions, Labels, Terms};
 pub use terms::{TERMS, TermInfo};
 pub use tuner::Imitation;
 
+#[cfg(test)]
+mod labels_tests;
 #[cfg(test)]
 mod resident_tests;
 #[cfg(test)]

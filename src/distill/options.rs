@@ -4,7 +4,20 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::options::{Value, options};
+use crate::options::{Value, option_names, options};
+
+/// Whose labels a student is trained with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labels {
+    /// Those of the dataset. Images that a [subset](crate::data::Dataset::subset) keeps without labels do not count.
+    #[default]
+    Given,
+    /// The teacher's, for all images.
+    Teacher,
+    /// Those of the dataset, and the teacher's for images without a label file (Lee 2013: pseudo-labels).
+    Both,
+}
+option_names!(Labels, "labels": Given = "given", Teacher = "teacher", Both = "both");
 
 options! {
     /// The terms beside the detection loss, and what they share.
@@ -20,6 +33,11 @@ options! {
         /// Scales each term, by what it comes to in the first 20 steps, to this share of the detection loss, whatever its
         /// weight.
         pub balance: Option<f64> = None, 1e-3..=100.0;
+        /// Whose boxes are the labels: those of the dataset, the teacher's for all images, or the teacher's for images without a
+        /// label file. They are made once, before the training.
+        pub labels: Labels = Labels::Given;
+        /// Confidence above which a box of the teacher is a label.
+        pub label_conf: f32 = 0.4, 0.0..=1.0;
         /// Seed of what the terms train along, and of what they draw.
         pub seed: u64 = 0;
     }

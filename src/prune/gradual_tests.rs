@@ -8,11 +8,12 @@ use std::{
 use super::{tests::loose, *};
 use crate::{
     data::{Dataset, ShapesOptions, shapes},
+    eval::EvalError,
     io,
     model::{Model, digest},
     options::ByPattern,
     progress::{Progress, Silent},
-    train::FitOptions,
+    train::{FitOptions, Run},
 };
 
 fn data() -> Dataset {
@@ -146,6 +147,27 @@ fn what_was_stopped_goes_on_and_ends_the_same() {
     let other = Pruner::new(&teacher, loose(Amount::Macs(0.7))).unwrap();
     let refused = gradual(&other, &data, &options(2, 1), &fit, &FineTune, &Silent).unwrap_err().to_string();
     assert!(refused.contains("pruner's options"), "{refused}");
+}
+
+/// Is stopped while it prepares its data.
+struct Unprepared;
+
+impl Tuner for Unprepared {
+    fn name(&self) -> String {
+        "unprepared".into()
+    }
+
+    fn tune(&self, _: &Model, _: &Dataset, _: &FitOptions, _: &dyn Progress) -> Result<Run, TuneError> {
+        Err(Box::new(EvalError::Stopped { what: "images", done: 0, total: 3 }))
+    }
+}
+
+#[test]
+fn a_tuner_that_is_stopped_before_it_trains_ends_it_as_one_that_trains() {
+    let (teacher, data) = (io::teacher().unwrap(), data());
+    let pruner = pruner(&teacher, loose(Amount::Macs(0.6)));
+    let found = gradual(&pruner, &data, &options(2, 1), &training(None), &Unprepared, &Silent).unwrap();
+    assert!(found.stopped && found.steps.is_empty());
 }
 
 #[test]

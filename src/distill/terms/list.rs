@@ -4,7 +4,7 @@ use super::{
     super::{
         error::DistillError,
         expression::Expression,
-        options::{DistillOptions, Given, Terms, WEIGHT, decimal},
+        options::{DistillOptions, Given, Labels, Terms, WEIGHT, decimal},
         recipe::Recipe,
         timing::Timing,
     },
@@ -160,7 +160,8 @@ impl DistillOptions {
     /// All that decides a distillation, `key value` each: terms that count, then the rest.
     pub fn shown(&self) -> Vec<String> {
         let idle = |key: &str| TERMS.iter().any(|term| term.name == key) && self.terms.of(key) == 0.0;
-        let entries = self.entries().into_iter().filter(|(key, _)| !idle(key));
+        let unused = |key: &str| idle(key) || (key == "label_conf" && self.labels == Labels::Given);
+        let entries = self.entries().into_iter().filter(|(key, _)| !unused(key));
         entries.filter_map(|(key, value)| Some(format!("{key} {}", legible(value?)))).collect()
     }
 }

@@ -1,14 +1,17 @@
 //! What trains a model between the steps of gradual pruning.
 
+use std::{error::Error, iter::successors};
+
 use crate::{
     data::Dataset,
+    eval::EvalError,
     model::Model,
     progress::Progress,
     train::{FitOptions, Run, fit},
 };
 
 /// Why a model could not be trained.
-pub type TuneError = Box<dyn std::error::Error + Send + Sync>;
+pub type TuneError = Box<dyn Error + Send + Sync>;
 
 /// Trains a model between the steps of gradual pruning.
 pub trait Tuner {
@@ -46,4 +49,10 @@ impl Tuner for FineTune {
     ) -> Result<Run, TuneError> {
         Ok(fit(model, data, options, progress)?)
     }
+}
+
+/// Whether a tuner was stopped before it began to train.
+pub(super) fn stopped_before(error: &TuneError) -> bool {
+    let mut causes = successors(Some(&**error as &(dyn Error + 'static)), |&error| error.source());
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(EvalError::Stopped { .. })))
 }

@@ -12,6 +12,7 @@ use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller};
 use crate::model::Model;
+use crate::options::options;
 use crate::report::{View, headline};
 use crate::script::api::Api;
 use crate::script::failure::raise;
@@ -21,7 +22,7 @@ use crate::script::state::State;
 use crate::train::Run;
 
 pub fn bind(api: &mut Api) {
-    api.object::<Distiller>().options(&DISTILLER).options(&FIT);
+    api.object::<Distiller>().options(&DISTILLER).options(&FIT).options(&LABEL);
     api.functions(exported_manifest!(functions));
 }
 
@@ -31,6 +32,15 @@ static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
 });
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Distiller>("fit"), "runs/distill"));
+
+static LABEL: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Distiller>("label").group::<LabelOptions>());
+
+options! {
+    struct LabelOptions {
+        /// Side of the square that images are fitted into for the teacher, in pixels; `fit` takes its own.
+        pub size: usize = 320, 32..=8192;
+    }
+}
 
 impl Object for Distiller {
     const NAME: &'static str = "Distiller";
@@ -63,6 +73,20 @@ mod functions {
             options.terms = record(&context, loss, options.terms)?;
         }
         Distiller::new(&teacher, &student, options).map_err(raise)
+    }
+
+    /// The dataset as the student is trained with it: with `labels: "teacher"` or `"both"` the teacher's boxes are in it, to be
+    /// looked at with `.summary()` and `.show(path)`. `fit` makes them itself.
+    #[rhai_fn(name = "label", pure, return_raw)]
+    pub fn distiller_label(
+        context: NativeCallContext,
+        distiller: &mut Distiller,
+        data: Dataset,
+        options: Map,
+    ) -> ScriptResult<Dataset> {
+        let state = State::of(&context);
+        let options: LabelOptions = LABEL.read(options, state.seed())?.group();
+        distiller.label(&data, options.size, state.progress.as_ref()).map_err(raise)
     }
 
     /// Trains the student on a dataset's split train and validates it on val after each epoch; every term is in the
