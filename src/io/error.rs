@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 use thiserror::Error;
 
+use super::onnx::OnnxError;
 use crate::{model::ModelError, zoo::ZooError};
 
 /// What can go wrong between a file and a model.
@@ -42,6 +43,14 @@ pub enum IoError {
         path: PathBuf,
         /// Why.
         source: Box<NativeError>,
+    },
+    /// A model cannot be exported; what was there before is as it was.
+    #[error("{} cannot be exported: {source}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<OnnxError>,
     },
     /// The file cannot be written; what was there before is as it was.
     #[error("{} cannot be written: {source}", path.display())]

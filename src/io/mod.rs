@@ -4,6 +4,7 @@ mod atomic;
 mod error;
 mod native;
 mod numbered;
+pub mod onnx;
 mod open;
 mod pt;
 

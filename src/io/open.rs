@@ -55,7 +55,7 @@ fn describe(magic: &[u8]) -> String {
         [0x80, 2..=5, ..] => {
             "it is a bare pickle, as PyTorch wrote before version 1.6; save it again with a newer one".into()
         }
-        [0x08, ..] => "it seems to be an ONNX file".into(),
+        [0x08, ..] => "it seems to be an ONNX file, which is written by `export` and not read".into(),
         _ if magic.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
             "it is a text file".into()
         }

@@ -37,6 +37,8 @@ pub enum Kind {
     Number(RangeInclusive<f64>),
     /// A text.
     Text,
+    /// A whole number in a range, or one of these texts.
+    IntOr(RangeInclusive<i64>, &'static [&'static str]),
     /// One of these texts.
     Choice(&'static [&'static str]),
     /// Texts, or a single one; where there are choices, some of these.
@@ -96,7 +98,8 @@ impl Kind {
             (Self::Int(range), Value::Int(number)) => range.contains(number),
             (Self::Number(range), Value::Int(number)) => range.contains(&(*number as f64)),
             (Self::Number(range), Value::Number(number)) => range.contains(number),
-            (Self::Choice(choices), Value::Text(word)) => choices.contains(&word.as_str()),
+            (Self::IntOr(range, _), Value::Int(number)) => range.contains(number),
+            (Self::Choice(choices) | Self::IntOr(_, choices), Value::Text(word)) => choices.contains(&word.as_str()),
             (Self::Texts(choices), Value::Text(word)) => known(choices, word),
             (Self::Texts(choices), Value::Texts(words)) => words.iter().all(|word| known(choices, word)),
             (Self::Numbers(range), Value::Numbers(numbers)) => {
@@ -122,7 +125,7 @@ impl Kind {
     /// The texts that it takes, where only some are.
     pub fn choices(&self) -> &'static [&'static str] {
         match self {
-            Self::Choice(choices) | Self::Texts(choices) => choices,
+            Self::Choice(choices) | Self::Texts(choices) | Self::IntOr(_, choices) => choices,
             Self::Map(kind) | Self::OrMap(kind) | Self::OrOptions(kind, _) => kind.choices(),
             Self::Flag | Self::Int(_) | Self::Number(_) | Self::Text | Self::Numbers(_) | Self::Ints(_) => &[],
         }
@@ -150,6 +153,7 @@ impl fmt::Display for Kind {
             }
             Self::Number(range) => write!(f, "a number from {} to {}", range.start(), range.end()),
             Self::Text => f.write_str("a string"),
+            Self::IntOr(range, choices) => write!(f, "{} or {}", Self::Int(range.clone()), quoted(choices).join(" | ")),
             Self::Choice(choices) => f.write_str(&quoted(choices).join(" | ")),
             Self::Texts([]) => f.write_str("a string or an array of strings"),
             Self::Texts(choices) => write!(f, "an array of some of {}", quoted(choices).join(", ")),

@@ -26,7 +26,7 @@ pub use sheet::contact_sheet;
 pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
     Extras, bench_layers, bench_report, branch_scores, comparison, correlation, criteria, dataset_summary, detections,
-    filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics, plan, plan_diff, plot_run,
-    plot_scales, plot_scan, run_panels, scan, scores, summary,
+    exported, filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics, plan, plan_diff,
+    plot_run, plot_scales, plot_scan, run_panels, scan, scores, summary,
 };
 pub use terminal::{curves, histogram, terminal_width};

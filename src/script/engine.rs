@@ -1,9 +1,10 @@
 //! The engine of the language, with everything bound.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rhai::packages::{Package, StandardPackage};
-use rhai::{Dynamic, Engine, Shared};
+use rhai::{Dynamic, Engine, Shared, Token};
 
 use super::api::Api;
 use super::catalog::Catalog;
@@ -36,6 +37,14 @@ pub fn build(
     // Debug builds of Rhai allow less than scripts need.
     engine.set_max_call_levels(128);
     engine.set_max_expr_depths(256, 128);
+
+    let after_dot = AtomicBool::new(false);
+    #[expect(deprecated, reason = "the language calls it volatile; there is no other way")]
+    engine.on_parse_token(move |token, _, _| {
+        // A word of the language, but a method's name behind a dot.
+        let method = after_dot.swap(token == Token::Period, Ordering::Relaxed) && token == Token::Export;
+        if method { Token::Identifier(Box::new("export".into())) } else { token }
+    });
 
     let catalog = Catalog::of(&engine, &objects);
     let stop = interrupt.clone();

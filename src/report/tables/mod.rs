@@ -3,6 +3,7 @@
 mod data;
 mod eval;
 mod model;
+mod onnx;
 mod prune;
 mod run;
 mod scan;
@@ -10,6 +11,7 @@ mod scan;
 pub use data::dataset_summary;
 pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
+pub use onnx::exported;
 pub use prune::{branch_scores, criteria, gradual_panels, gradual_steps, mask_scores, plan, plan_diff, scores};
 pub use run::{history, plot_run, plot_scales, run_panels};
 pub use scan::{correlation, plot_scan, scan};

@@ -12,6 +12,7 @@ mod importance;
 mod metrics;
 mod model;
 mod numbers;
+mod onnx;
 mod pruner;
 mod recorded;
 mod result;
@@ -27,6 +28,7 @@ pub fn bind(api: &mut Api) {
     table::bind(api);
     numbers::bind(api);
     model::bind(api);
+    onnx::bind(api);
     dataset::bind(api);
     metrics::bind(api);
     detections::bind(api);

@@ -1,0 +1,74 @@
+//! What can be wrong with an ONNX file, or with writing one.
+
+use thiserror::Error;
+
+use crate::{exec::ExecError, graph::GraphError, model::ModelError, options::OptionError};
+
+/// What can be wrong with an ONNX file, or with writing one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// An option out of its range, or one that does not go with another.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The file is damaged or no ONNX file.
+    #[error("it is no ONNX file, or a damaged one ({0}); export it again")]
+    Damaged(String),
+    /// The engine that runs such files cannot run this one.
+    #[error("it cannot be run: {0}")]
+    Engine(String),
+    /// Its input or output is not that of a detector that is known.
+    #[error("{0}")]
+    Layout(String),
+    /// Images of a size that the file does not take.
+    #[error("its images are {expected}, not {found}; it was exported for that size")]
+    Images {
+        /// What it takes.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
+    /// What the engine computes is not what the model computes.
+    #[error(
+        "the file gives other numbers than the model: the largest difference is {difference:.2e} in {output}, and at most \
+         {allowed:.0e} is allowed; nothing was written, please report this"
+    )]
+    Differs {
+        /// The largest difference.
+        difference: f32,
+        /// In which output.
+        output: String,
+        /// What is allowed.
+        allowed: f32,
+    },
+    /// What was written is not what is on the disk.
+    #[error("what is in the file is not what was written to it; check the disk")]
+    ReadBack,
+    /// The file would be larger than such files may be.
+    #[error("it would have {bytes} bytes, and an ONNX file has at most {most}", most = i32::MAX)]
+    TooLarge {
+        /// How many there would be.
+        bytes: usize,
+    },
+    /// The listener asked to stop.
+    #[error("stopped before anything was written")]
+    Stopped,
+    /// The model does not fit together.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The network cannot run at that size.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The model does not run.
+    #[error(transparent)]
+    Exec(Box<ExecError>),
+    /// Tensors could not be read or made.
+    #[error("tensors could not be read or made: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl From<ExecError> for OnnxError {
+    fn from(error: ExecError) -> Self {
+        OnnxError::Exec(Box::new(error))
+    }
+}

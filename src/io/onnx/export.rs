@@ -1,0 +1,125 @@
+//! Writing a model as ONNX: composed, run by another engine beside our own, and only then written.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use prost::Message;
+use serde::Serialize;
+
+use super::compose::{Composed, compose};
+use super::error::OnnxError;
+use super::fold::folded;
+use super::options::{Batch, ExportOptions};
+use super::verify::verify;
+use super::widths::{OddWidths, odd_widths};
+use crate::io::atomic::atomic_write;
+use crate::io::error::IoError;
+use crate::model::Model;
+use crate::options::{OptionError, Options};
+use crate::progress::Progress;
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Exported {
+    /// The file.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub bytes: usize,
+    /// Side of the images in pixels.
+    pub size: usize,
+    /// Images at once.
+    pub batch: Batch,
+    /// Version of the operators.
+    pub opset: usize,
+    /// Nodes of the graph.
+    pub nodes: usize,
+    /// Name and shape of each output, the images apart.
+    pub outputs: Vec<(String, Vec<usize>)>,
+    /// The largest difference between what another engine computes of the file and what the model gives, on an image of
+    /// noise: of pixels as of shares.
+    pub difference: f32,
+    /// Convolutions whose widths are no multiple of eight.
+    #[serde(skip)]
+    pub odd_widths: Option<OddWidths>,
+}
+
+/// Writes a model as one ONNX file that other programs run: with the layout and the metadata of the exporters of YOLOv5 and
+/// of Ultralytics. Before it is written it is run by another engine on an image of noise, and must give what the model
+/// gives; what was there before is then replaced at once.
+///
+/// # Errors
+/// Options that do not go together, a model that cannot run at that size, a difference that is too large, or a file that
+/// cannot be written.
+pub fn export(
+    model: &Model,
+    path: impl AsRef<Path>,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Exported, IoError> {
+    let path = path.as_ref();
+    progress.start("export", Some(3));
+    let exported = steps(model, path, options, progress);
+    progress.finish();
+    exported
+}
+
+fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Progress) -> Result<Exported, IoError> {
+    let of_file = |source: OnnxError| IoError::Export { path: path.into(), source: Box::new(source) };
+    check(model, options).map_err(of_file)?;
+    let odd_widths = odd_widths(model.graph(), options.size).map_err(|error| of_file(error.into()))?;
+    let (Composed { file, outputs }, difference) = verified(model, options, progress).map_err(of_file)?;
+    progress.advance(2, "run by another engine");
+    let bytes = file.encoded_len();
+    if progress.stop_requested() {
+        return Err(of_file(OnnxError::Stopped));
+    }
+    let content = file.encode_to_vec();
+    let nodes = file.graph.map_or(0, |graph| graph.node.len());
+    atomic_write(path, |writer: &mut dyn Write| writer.write_all(&content))?;
+    let read = std::fs::read(path).map_err(|source| IoError::Read { path: path.into(), source })?;
+    if read != content {
+        return Err(of_file(OnnxError::ReadBack));
+    }
+    progress.advance(3, "written");
+    let ExportOptions { size, batch, opset, .. } = *options;
+    Ok(Exported { path: path.into(), bytes, size, batch, opset, nodes, outputs, difference, odd_widths })
+}
+
+fn check(model: &Model, options: &ExportOptions) -> Result<(), OnnxError> {
+    options.check()?;
+    let wrong =
+        |key: &str, expected: &str, found: &dyn std::fmt::Display| Err(OptionError::value(key, expected, found).into());
+    let stride = model.max_stride();
+    if !options.size.is_multiple_of(stride) {
+        let below = options.size / stride * stride;
+        let near = if below == 0 { stride.to_string() } else { format!("{below} or {}", below + stride) };
+        let expected = format!("a multiple of the model's largest stride, {stride}, such as {near}");
+        return wrong("size", &expected, &options.size);
+    }
+    match options.batch {
+        Batch::Dynamic if options.nms => {
+            wrong("batch", "1 with nms: true, for each image has its own boxes", &"\"dynamic\"")
+        }
+        Batch::Fixed(count) if options.nms && count != 1 => {
+            wrong("batch", "1 with nms: true, for each image has its own boxes", &count)
+        }
+        _ if options.nms && options.raw => wrong("raw", "false with nms: true, which needs decoded boxes", &true),
+        _ => Ok(()),
+    }
+}
+
+/// The file of a model, and how far the numbers of another engine that runs it are from the model's.
+fn verified(model: &Model, options: &ExportOptions, progress: &dyn Progress) -> Result<(Composed, f32), OnnxError> {
+    let model = model.to_device(&Device::Cpu)?;
+    let folded = folded(&model, options.half)?;
+    let shapes = folded.graph().shapes([options.size; 2])?;
+    let composed = compose(&folded, &shapes, options)?;
+    let bytes = composed.file.encoded_len();
+    if bytes > i32::MAX as usize {
+        return Err(OnnxError::TooLarge { bytes });
+    }
+    progress.advance(1, "composed");
+    let difference = verify(&model, &composed, (&folded, &shapes), options)?;
+    Ok((composed, difference))
+}

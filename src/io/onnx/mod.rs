@@ -1,0 +1,30 @@
+//! ONNX, for the programs that detectors are deployed with.
+//!
+//! [`export`] writes a model as a file with the layout and metadata of the exporters of YOLOv5 and of Ultralytics, once
+//! another engine has run it and gave what the model gives.
+
+mod builder;
+mod compose;
+mod cut;
+mod engine;
+mod error;
+mod expected;
+mod export;
+mod fold;
+mod head;
+mod metadata;
+mod options;
+mod proto;
+mod spell;
+mod standard;
+mod suppress;
+mod verify;
+mod widths;
+
+pub use error::OnnxError;
+pub use export::{Exported, export};
+pub use options::{Batch, ExportOptions};
+pub use widths::{OddWidths, odd_widths};
+
+#[cfg(test)]
+mod tests;

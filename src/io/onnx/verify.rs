@@ -1,0 +1,126 @@
+//! Whether a file gives what its model gives, by another engine.
+
+use candle_core::{Device, Tensor};
+use prost::Message;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::compose::{Composed, compose};
+use super::engine::Engine;
+use super::error::OnnxError;
+use super::expected::{confidences, decoded, kept};
+use super::options::{Batch, ExportOptions};
+use crate::exec;
+use crate::graph::Shape;
+use crate::model::Model;
+
+/// The largest difference that is allowed, of pixels as of shares.
+const ALLOWED: f32 = 1e-3;
+
+/// What is allowed on top, as a share of the number: boxes of thousands of pixels are told to no more digits.
+const RELATIVE: f64 = 1e-6;
+
+/// Images that a file of any batch is tried with.
+const TRIED: usize = 2;
+
+/// Boxes that suppression is tried with.
+const BOXES: usize = 200;
+
+/// The largest difference between the outputs of a file in another engine and what `model` gives, on images of noise.
+/// `folded` is what the file is composed of, and `shapes` are those of its values.
+///
+/// Suppression decides, and numbers that are nearly equal may be decided either way: so the boxes that are decoded are held to
+/// those of the model, and what is kept of them to what should be kept of just these. Noise leaves hardly a box, so that a
+/// file of a lower confidence is looked at as well.
+///
+/// # Errors
+/// Names the output where it is larger than is allowed, or has another shape; what the engine says.
+pub(super) fn verify(
+    model: &Model,
+    file: &Composed,
+    (folded, shapes): (&Model, &[Shape]),
+    options: &ExportOptions,
+) -> Result<f32, OnnxError> {
+    let images = match options.batch {
+        Batch::Fixed(count) => count,
+        Batch::Dynamic => TRIED,
+    };
+    let images = noise([images, model.graph().image_channels().unwrap_or(3), options.size, options.size])?;
+    // With half, what differs should be the arithmetic alone, not that weights were rounded.
+    let maps = exec::infer(if options.half { folded } else { model }, &images, &[])?.outputs;
+    let detector = model.detector();
+    let expected = if options.raw { maps } else { vec![decoded(detector, &maps)?] };
+    if !options.nms {
+        return compare(file, &run(file, &images)?, &expected, difference);
+    }
+    let all = compose(folded, shapes, &ExportOptions { nms: false, ..*options })?;
+    let found = run(&all, &images)?;
+    let largest = compare(&all, &found, &expected, difference)?;
+    let low = ExportOptions { conf: below(confidences(detector, &found[0])?, BOXES), ..*options };
+    let trial = compose(folded, shapes, &low)?;
+    [(file, options), (&trial, &low)].into_iter().try_fold(largest, |largest, (file, options)| {
+        let expected = [kept(detector, &found[0], options)?];
+        Ok(largest.max(compare(file, &run(file, &images)?, &expected, set_difference)?))
+    })
+}
+
+/// A threshold that so many of the numbers pass, in the middle between two of them.
+fn below(mut numbers: Vec<f32>, count: usize) -> f32 {
+    numbers.sort_by(|a, b| b.total_cmp(a));
+    let at = |place: usize| numbers.get(place).copied().unwrap_or(0.0);
+    (at(count - 1) + at(count)) / 2.0
+}
+
+/// How far what an output should be is from what it is, as it counts, and in absolute numbers.
+type Difference = fn(&Tensor, &Tensor) -> candle_core::Result<[f32; 2]>;
+
+/// What another engine gives for images.
+fn run(file: &Composed, images: &Tensor) -> Result<Vec<Tensor>, OnnxError> {
+    Engine::new(file.file.encode_to_vec())?.run(images)
+}
+
+fn compare(file: &Composed, found: &[Tensor], expected: &[Tensor], by: Difference) -> Result<f32, OnnxError> {
+    if found.len() != expected.len() {
+        return Err(OnnxError::Layout(format!("it has {} outputs instead of {}", found.len(), expected.len())));
+    }
+    let mut largest = 0f32;
+    for ((found, expected), (name, _)) in found.iter().zip(expected).zip(&file.outputs) {
+        if found.dims() != expected.dims() {
+            let (found, expected) = (found.dims(), expected.dims());
+            return Err(OnnxError::Layout(format!("`{name}` has shape {found:?} instead of {expected:?}")));
+        }
+        let [counting, difference] = by(found, expected)?;
+        if counting.is_nan() || counting > ALLOWED {
+            return Err(OnnxError::Differs { difference, output: name.clone(), allowed: ALLOWED });
+        }
+        largest = largest.max(difference);
+    }
+    Ok(largest)
+}
+
+/// Number by number.
+fn difference(found: &Tensor, expected: &Tensor) -> candle_core::Result<[f32; 2]> {
+    let absolute = (found - expected)?.abs()?.flatten_all()?;
+    let counting = (&absolute - (expected.abs()? * RELATIVE)?.flatten_all()?)?;
+    Ok([counting.max(0)?.to_scalar()?, absolute.max(0)?.to_scalar()?])
+}
+
+/// Row by row of one image, in any order: boxes of the same confidence may come either way.
+fn set_difference(found: &Tensor, expected: &Tensor) -> candle_core::Result<[f32; 2]> {
+    let rows = |tensor: &Tensor| tensor.squeeze(0)?.to_vec2::<f32>();
+    let (found, expected) = (rows(found)?, rows(expected)?);
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    let farthest = |from: &[Vec<f32>], to: &[Vec<f32>]| {
+        let nearest = |row: &Vec<f32>| to.iter().map(|other| apart(row, other)).fold(f32::INFINITY, f32::min);
+        from.iter().map(nearest).fold(0f32, f32::max)
+    };
+    let both = farthest(&found, &expected).max(farthest(&expected, &found));
+    Ok([both, both])
+}
+
+/// Images of noise, the same each time.
+fn noise(shape: [usize; 4]) -> candle_core::Result<Tensor> {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let pixels = std::iter::repeat_with(|| random.random::<f32>()).take(shape.iter().product()).collect();
+    Tensor::from_vec::<_, f32>(pixels, shape.to_vec(), &Device::Cpu)
+}
