@@ -142,16 +142,25 @@ pub(crate) fn check_evaluation<'a>(
     options: &EvaluateOptions,
 ) -> Result<&'a Arc<Split>, EvalError> {
     options::check(model, options, options.size)?;
-    let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
-    if known != labelled {
-        let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
-        return Err(EvalError::Classes { model, known, dataset, labelled });
-    }
+    check_classes(model, dataset)?;
     let split = dataset.split(&options.split)?;
     if split.samples.iter().all(|sample| sample.boxes.is_empty()) {
         return Err(EvalError::NoLabels { dataset: dataset.name.clone(), split: split.name.clone() });
     }
     Ok(split)
+}
+
+/// Checks that a model and a dataset have as many classes.
+///
+/// # Errors
+/// Names both, and how many each has.
+pub(crate) fn check_classes(model: &Model, dataset: &Dataset) -> Result<(), EvalError> {
+    let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
+    if known != labelled {
+        let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
+        return Err(EvalError::Classes { model, known, dataset, labelled });
+    }
+    Ok(())
 }
 
 fn run(

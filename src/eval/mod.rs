@@ -30,7 +30,7 @@ pub use decode::{DecodeOptions, decode};
 pub use detection::{Detection, ImageResult};
 pub use error::EvalError;
 pub use evaluate::{EachBatch, Metrics, Seconds, evaluate, evaluate_with};
-pub(crate) use evaluate::{check_evaluation, image_results};
+pub(crate) use evaluate::{check_classes, check_evaluation, image_results};
 pub(crate) use latency::noise;
 pub use latency::{BenchReport, Measured, Timed, bench, measure, peak_memory, time_runs, with_threads};
 pub use layer_times::LayerTime;

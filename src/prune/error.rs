@@ -325,8 +325,8 @@ pub enum PruneError {
     /// The pruned model does not run as it should: a fault of pruning itself.
     #[error("the pruned model failed its check: {0}")]
     Check(String),
-    /// A plan that could not be read.
-    #[error("plan file {}: {reason}", path.display())]
+    /// A file or folder that could not be read or made, or that is not what it should be.
+    #[error("{}: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,

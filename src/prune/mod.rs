@@ -15,6 +15,7 @@ mod explain;
 mod gradual;
 mod granularity;
 mod groups;
+mod json_file;
 mod kept;
 mod latency;
 mod layers;

@@ -2,14 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::PruneError, masks::MaskPlan};
-use crate::io::atomic_write;
+use super::{error::PruneError, json_file, masks::MaskPlan};
 
 /// Which channels of which layers, and which residual branches, go, and which weights are held at zero. What is coupled to
 /// channels (normalisations, residual partners, the columns of readers) follows when the plan is applied.
@@ -48,11 +46,7 @@ impl Plan {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PruneError> {
-        let write = |writer: &mut dyn Write| {
-            serde_json::to_writer_pretty(&mut *writer, self)?;
-            writer.write_all(b"\n")
-        };
-        Ok(atomic_write(path, write)?)
+        json_file::save(path.as_ref(), self)
     }
 
     /// Reads a plan that [`Plan::save`] wrote, or that was edited since.
@@ -60,9 +54,6 @@ impl Plan {
     /// # Errors
     /// Where the file cannot be read or is no plan; says where.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PruneError> {
-        let path = path.as_ref();
-        let fail = |reason: String| PruneError::File { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-        serde_json::from_str(&text).map_err(|error| fail(format!("it is no plan: {error}")))
+        json_file::load(path.as_ref(), "plan")
     }
 }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::{super::error::PruneError, measured::PruneData};
 use crate::{
     data::Target,
-    eval::EvalError,
+    eval::{EvalError, check_classes},
     exec::ValueGradients,
     model::{Model, Tensors},
     train::loss::{DetectionLoss, Gains, LossError},
@@ -25,11 +25,7 @@ impl<'a> Labelled<'a> {
     /// Data of other classes than the model's, a model with weights that are not finite.
     pub(super) fn new(model: &Model, importance: &'static str, data: &'a PruneData) -> Result<Self, PruneError> {
         let PruneData { dataset, options } = data;
-        let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
-        if known != labelled {
-            let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
-            return Err(EvalError::Classes { model, known, dataset, labelled }.into());
-        }
+        check_classes(model, dataset)?;
         check(model, importance, model.tensors())?;
         let gains = Gains::default().for_training(model.detector(), options.size);
         let loss = DetectionLoss::new(model.detector(), &gains).map_err(failed)?;

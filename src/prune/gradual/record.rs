@@ -2,18 +2,17 @@
 
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{error::PruneError, options::PruneOptions},
+    super::{error::PruneError, json_file, options::PruneOptions},
     options::GradualOptions,
 };
 use crate::{
-    io::{self, Precision, atomic_write, new_folder},
+    io::{self, Precision, new_folder},
     model::Model,
     train::FitOptions,
 };
@@ -80,18 +79,12 @@ impl Folder {
 
     /// What was recorded in a folder.
     pub fn open(path: &Path) -> Result<(Self, Record), PruneError> {
-        let file = record(path);
-        let fail = |reason: String| PruneError::File { path: file.clone(), reason };
-        let text = fs::read_to_string(&file).map_err(|error| fail(error.to_string()))?;
-        let found =
-            serde_json::from_str(&text).map_err(|error| fail(format!("it is no gradual pruning's: {error}")))?;
-        Ok((Self(Some(path.to_owned())), found))
+        Ok((Self(Some(path.to_owned())), json_file::load(&record(path), "record of a gradual pruning")?))
     }
 
     pub fn keep(&self, kept: &Record) -> Result<(), PruneError> {
         let Some(folder) = &self.0 else { return Ok(()) };
-        let write = |writer: &mut dyn Write| Ok(serde_json::to_writer_pretty(writer, kept)?);
-        Ok(atomic_write(record(folder), write)?)
+        json_file::save(&record(folder), kept)
     }
 
     pub fn save(&self, name: &str, model: &Model) -> Result<(), PruneError> {

@@ -1,6 +1,6 @@
 //! What a scan found.
 
-use std::{io::Write, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,14 +8,12 @@ use super::{
     super::{
         error::PruneError,
         groups::{Group, Groups},
+        json_file,
         scan_error::ScanError,
     },
     options::{ScanOptions, ScanUnit},
 };
-use crate::{
-    io::atomic_write,
-    model::{Model, digest},
-};
+use crate::model::{Model, digest};
 
 /// What a scan found: a row a group, a cell for each thing that was left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,11 +110,7 @@ impl Scan {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PruneError> {
-        let write = |writer: &mut dyn Write| {
-            serde_json::to_writer_pretty(&mut *writer, self)?;
-            writer.write_all(b"\n")
-        };
-        Ok(atomic_write(path, write)?)
+        json_file::save(path.as_ref(), self)
     }
 
     /// Reads a scan that [`Scan::save`] wrote.
@@ -124,14 +118,7 @@ impl Scan {
     /// # Errors
     /// Where the file cannot be read or is no scan; says where.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PruneError> {
-        let path = path.as_ref().to_owned();
-        let text = std::fs::read_to_string(&path).map_err(|source| ScanError::File {
-            path: path.clone(),
-            what: "read",
-            source,
-        })?;
-        let scan = serde_json::from_str(&text);
-        Ok(scan.map_err(|error| ScanError::Content { path, reason: format!("it is no scan: {error}") })?)
+        json_file::load(path.as_ref(), "scan")
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{detection::DetectionLoss, error::LossError, gains::Gains};
 use crate::{
     data::Dataset,
-    eval::{ActivationOptions, EvalError, over_batches},
+    eval::{ActivationOptions, EvalError, check_classes, over_batches},
     exec::Inference,
     model::Model,
     progress::Progress,
@@ -21,11 +21,7 @@ pub fn mean_loss(
     options: &ActivationOptions,
     progress: &dyn Progress,
 ) -> Result<f64, EvalError> {
-    let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
-    if known != labelled {
-        let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
-        return Err(EvalError::Classes { model, known, dataset, labelled });
-    }
+    check_classes(model, dataset)?;
     let failed = |error: LossError| EvalError::Loss(error.into());
     let gains = Gains::default().for_training(model.detector(), options.size);
     let loss = DetectionLoss::new(model.detector(), &gains).map_err(failed)?;
