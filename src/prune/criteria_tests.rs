@@ -10,8 +10,9 @@ use crate::{
     data::{Batches, ShapesOptions, shapes},
     eval::ActivationOptions,
     exec::{self, Backend, NormStatistics, TrainOptions, ValueGradients},
+    graph::NodeId,
     io,
-    model::Model,
+    model::{Model, Tensors},
     progress::{Progress, Silent},
     train::loss::{DetectionLoss, Gains},
 };
@@ -183,35 +184,58 @@ impl Progress for Stop {
 }
 
 #[test]
-fn taylor_is_the_squared_product_with_the_gradient() {
+fn taylor_is_the_squared_product_with_the_gradient_of_single_images() {
     let model = io::teacher().unwrap();
-    // The loss of YOLOv5 is a mean over the objects of a batch, so that the batch counts.
-    let rows = pruner(&model, "taylor").with_data(data(4, 4)).scores().unwrap();
     // On candle's own operations.
-    let batch = Batches::eval(data(4, 4).dataset.split("train").unwrap(), 64, 4).unwrap().next();
-    let batch = batch.unwrap().unwrap();
+    let batches = Batches::eval(data(3, 1).dataset.split("train").unwrap(), 64, 1).unwrap().take(3);
     let running = TrainOptions { statistics: NormStatistics::Running, ..TrainOptions::default() };
-    let tape = exec::train_with(Backend::Reference, &model, &batch.images, &running).unwrap();
     let gains = Gains::default().for_training(model.detector(), 64);
     let loss = DetectionLoss::new(model.detector(), &gains).unwrap();
-    let outputs = loss.compute(&tape.values.outputs, &batch.targets).unwrap().gradients.into_iter().map(Some).collect();
-    let gradients = tape.backward(&ValueGradients { outputs, ..ValueGradients::default() }).unwrap().tensors;
+    let images: Vec<_> = batches
+        .map(|batch| {
+            let batch = batch.unwrap();
+            let tape = exec::train_with(Backend::Reference, &model, &batch.images, &running).unwrap();
+            let outputs = loss.compute(&tape.values.outputs, &batch.targets).unwrap().gradients;
+            let outputs = outputs.into_iter().map(Some).collect();
+            tape.backward(&ValueGradients { outputs, ..ValueGradients::default() }).unwrap().tensors
+        })
+        .collect();
     let groups = Groups::of(model.graph()).unwrap();
-    let vector = |name: String| {
-        let product = (&model.tensors()[&name] * &gradients[&name]).unwrap();
-        product.to_vec1::<f32>().unwrap()
-    };
-    let mut checked = 0;
-    for group in groups.all().iter().filter(|group| group.norms.len() == 1 && group.producers.len() == 1) {
-        let norm = model.graph().node(group.norms[0]);
-        let (scale, shift) = (vector(norm.tensor_name("weight")), vector(norm.tensor_name("bias")));
-        for row in rows.iter().filter(|row| row.group == group.name) {
-            let expected = (f64::from(scale[row.channel] + shift[row.channel]) / 4.0).powi(2);
-            assert!((row.score - expected).abs() <= 1e-2 * expected + 1e-9, "{}: {} {expected}", row.layer, row.score);
-            checked += 1;
+    for granularity in [Granularity::Channel, Granularity::Filter] {
+        // Whatever the batches.
+        let rows = pruner_of(&model, granularity, "taylor").with_data(data(3, 2)).scores().unwrap();
+        let (mut checked, mut coupled) = (0, 0);
+        for group in groups.all() {
+            let (nodes, suffixes): (&Vec<NodeId>, &[&str]) = match granularity {
+                Granularity::Filter => (&group.producers, &["weight"]),
+                _ => (&group.norms, &["weight", "bias"]),
+            };
+            let name = |&node: &NodeId| suffixes.iter().map(move |&suffix| (node, suffix));
+            let of_image = |gradients: &Tensors| {
+                let mut sums = vec![0.0; group.coupled.len()];
+                for (node, suffix) in nodes.iter().flat_map(name) {
+                    let name = model.graph().node(node).tensor_name(suffix);
+                    let products = (&model.tensors()[&name] * &gradients[&name]).unwrap();
+                    let products = products.reshape((groups.labels(node).len(), ())).unwrap().sum(1).unwrap();
+                    for (channel, product) in groups.labels(node).iter().zip(products.to_vec1::<f32>().unwrap()) {
+                        if let Some(place) = group.coupled.iter().position(|own| own == channel) {
+                            sums[place] += f64::from(product);
+                        }
+                    }
+                }
+                sums
+            };
+            let images: Vec<Vec<f64>> = images.iter().map(of_image).collect();
+            for (place, row) in rows.iter().filter(|row| row.group == group.name).enumerate() {
+                let expected = images.iter().map(|sums| sums[place].powi(2)).sum::<f64>() / 3.0;
+                let close = (row.score - expected).abs() <= 1e-2 * expected + 1e-9;
+                assert!(close, "{granularity} {} {place}: {} {expected}", row.layer, row.score);
+                checked += 1;
+                coupled += usize::from(group.producers.len() > 1);
+            }
         }
+        assert!(checked > 100 && coupled > 4 && rows.iter().any(|row| row.score > 1e-6), "{checked} {coupled}");
     }
-    assert!(checked > 20 && rows.iter().any(|row| row.score > 1e-6));
 }
 
 #[test]

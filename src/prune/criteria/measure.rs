@@ -31,7 +31,7 @@ pub fn measure(
     if needs.gradients || !needs.pulls.is_empty() {
         backwards(model, (importance, needs), data, progress, &mut measured)?;
     }
-    if needs.squares || !needs.joint.is_empty() {
+    if needs.squares || !needs.products.is_empty() || !needs.joint.is_empty() {
         singles(model, groups, (importance, needs), data, progress, &mut measured)?;
     }
     Ok(measured)

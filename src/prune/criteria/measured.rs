@@ -30,6 +30,9 @@ pub struct Measured {
     pub pulls: BTreeMap<NodeId, Vec<f64>>,
     /// The mean over images of the squares of the gradients that each image alone gives, by the tensors' names.
     pub squares: Tensors,
+    /// By coupled channel, the mean over images of (Σ w·g)² over the parameters that make it and are of the roles asked for, g
+    /// being the gradient that each image alone gives; empty if it was not asked for.
+    pub products: Vec<f64>,
     /// By coupled channel, the mean over images of (Σ over nodes and places of a·∂L/∂a)²; empty if it was not asked for.
     pub joint: Vec<f64>,
 }

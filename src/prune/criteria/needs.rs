@@ -1,6 +1,6 @@
 //! What criteria need beside the weights.
 
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Role};
 
 /// What a criterion needs beside the weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Needs {
     pub pulls: Vec<NodeId>,
     /// Whether it wants the mean squares of the gradients of single images with respect to the trained tensors.
     pub squares: bool,
+    /// Roles of the parameters that it wants, times their gradients, joined over every coupled channel, image by image.
+    pub products: Vec<Role>,
     /// Nodes whose outputs, times the loss's gradient there, it wants joined over every coupled channel, image by image.
     pub joint: Vec<NodeId>,
 }
@@ -22,8 +24,8 @@ pub struct Needs {
 impl Needs {
     /// What that takes of a dataset.
     pub fn data(&self) -> Data {
-        let Needs { activations, changes, gradients, pulls, squares, joint } = self;
-        if *gradients || *squares || !pulls.is_empty() || !joint.is_empty() {
+        let Needs { activations, changes, gradients, pulls, squares, products, joint } = self;
+        if *gradients || *squares || !products.is_empty() || !pulls.is_empty() || !joint.is_empty() {
             Data::Labels
         } else if !activations.is_empty() || !changes.is_empty() {
             Data::Images
@@ -46,6 +48,12 @@ impl Needs {
             gradients: self.gradients || other.gradients,
             pulls: union(self.pulls, other.pulls),
             squares: self.squares || other.squares,
+            products: self.products.into_iter().chain(other.products).fold(Vec::new(), |mut roles, role| {
+                if !roles.contains(&role) {
+                    roles.push(role);
+                }
+                roles
+            }),
             joint: union(self.joint, other.joint),
         }
     }
