@@ -30,7 +30,9 @@ pub enum EvalError {
         labelled: usize,
     },
     /// A split without a single labelled box.
-    #[error("split '{split}' of {dataset} has no labelled boxes, so there is nothing to measure against")]
+    #[error(
+        "split '{split}' of {dataset} has no labelled boxes, so there is nothing to measure against; take a split or a dataset with labels"
+    )]
     NoLabels {
         /// The dataset's name.
         dataset: String,

@@ -23,6 +23,10 @@ use crate::{
 /// Where the plan does not fit, or the result does not pass its check: graph and tensors must fit together, shapes must
 /// be inferable, and one small image must give finite outputs.
 pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
+    applied(model, plan).map_err(|error| plan.misfit(error))
+}
+
+fn applied(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
     let model = &hold(model, &plan.masks)?;
     let groups = Groups::of(model.graph())?;
     let removal = Removal::of(plan, model.graph(), &groups)?;
@@ -61,11 +65,14 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
 /// # Errors
 /// Where the plan does not fit.
 pub fn zero(model: &Model, plan: &Plan) -> Result<Model, PruneError> {
-    let model = &hold(model, &plan.masks)?;
-    let groups = Groups::of(model.graph())?;
-    let removal = Removal::of(plan, model.graph(), &groups)?;
-    let model = zeroed(model, &groups, |_| true, |channel| removal.removes(channel))?;
-    depth::zeroed(&model, &plan.branches)
+    let zero = || {
+        let model = &hold(model, &plan.masks)?;
+        let groups = Groups::of(model.graph())?;
+        let removal = Removal::of(plan, model.graph(), &groups)?;
+        let model = zeroed(model, &groups, |_| true, |channel| removal.removes(channel))?;
+        depth::zeroed(&model, &plan.branches)
+    };
+    zero().map_err(|error| plan.misfit(error))
 }
 
 /// The same model with coupled channels held at zero in the layers that `layers` chooses: filters, biases, normalisation

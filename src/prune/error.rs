@@ -285,8 +285,22 @@ pub enum PruneError {
         /// The amount.
         found: String,
     },
-    /// A plan from which nothing follows.
-    #[error("the plan removes no channel; make one that does, with granularity channel or filter")]
+    /// A plan of another model.
+    #[error(
+        "the plan of {planned} is not one of this model: {source}; apply it to the model that it was made for, or plan this \
+         one anew"
+    )]
+    OtherPlan {
+        /// Name of the model that it was made for.
+        planned: String,
+        /// What does not fit.
+        source: Box<PruneError>,
+    },
+    /// A plan of which rows are asked for, and which has none.
+    #[error(
+        "the plan removes no channel, it holds weights at zero or removes branches; make one that does, with granularity \
+         channel or filter"
+    )]
     NothingGoes,
     /// A residual branch that is not there.
     #[error("there is no residual branch `{name}`{hint}; there are {known}")]

@@ -56,4 +56,14 @@ impl Plan {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PruneError> {
         json_file::load(path.as_ref(), "plan")
     }
+
+    /// What was found not to fit, as a fault of the plan where it is of another model.
+    pub(super) fn misfit(&self, error: PruneError) -> PruneError {
+        match error {
+            PruneError::NoSuchLayer { .. } | PruneError::Misfit { .. } | PruneError::NoSuchBranch { .. } => {
+                PruneError::OtherPlan { planned: self.model.clone(), source: Box::new(error) }
+            }
+            other => other,
+        }
+    }
 }

@@ -65,6 +65,10 @@ impl Plan {
     /// # Errors
     /// Where the plan does not fit the model.
     pub fn report(&self, model: &Model) -> Result<PlanReport, PruneError> {
+        self.reported(model).map_err(|error| self.misfit(error))
+    }
+
+    fn reported(&self, model: &Model) -> Result<PlanReport, PruneError> {
         let graph = model.graph();
         let groups = Groups::of(graph)?;
         let narrow = Removal::of(self, graph, &groups)?.graph(graph, &groups)?;

@@ -24,7 +24,7 @@ pub fn coupled_rows(model: &Model) -> Result<RowSets, PruneError> {
 /// Where the plan does not fit the model, or removes no channel.
 pub fn planned_rows(model: &Model, plan: &Plan) -> Result<RowSets, PruneError> {
     let groups = Groups::of(model.graph())?;
-    let removal = Removal::of(plan, model.graph(), &groups)?;
+    let removal = Removal::of(plan, model.graph(), &groups).map_err(|error| plan.misfit(error))?;
     let found = rows(model, &groups, |channel| removal.removes(channel));
     if found.rows.is_empty() { Err(PruneError::NothingGoes) } else { Ok(found) }
 }

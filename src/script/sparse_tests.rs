@@ -3,11 +3,11 @@
 use super::failure::{Failure, Report};
 use super::session::{Session, Settings};
 
-struct Desk(Session);
+pub(super) struct Desk(Session);
 
 impl Desk {
     /// A session with a network, data and options of a short run that is kept in a folder.
-    fn new(folder: &std::path::Path) -> Self {
+    pub(super) fn new(folder: &std::path::Path) -> Self {
         let mut desk = Self(Session::new(Settings::default()));
         let folder = folder.join("run").display().to_string();
         desk.shown("let net = teacher(); let data = shapes(#{ train: 4, val: 2, size: 64 }); 0");
@@ -17,14 +17,14 @@ impl Desk {
         desk
     }
 
-    fn shown(&mut self, code: &str) -> String {
+    pub(super) fn shown(&mut self, code: &str) -> String {
         match self.0.evaluate("prompt", code) {
             Ok(value) => self.0.text(&value),
             Err(failure) => panic!("{code}: {failure:?}"),
         }
     }
 
-    fn error(&mut self, code: &str) -> String {
+    pub(super) fn error(&mut self, code: &str) -> String {
         match self.0.evaluate("prompt", code) {
             Err(Failure::Error(report)) => Report::render(&report, false),
             other => panic!("{code}: {other:?}"),

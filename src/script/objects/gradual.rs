@@ -19,6 +19,7 @@ use crate::script::failure::raise;
 use crate::script::object::Object;
 use crate::script::options::OptionSet;
 use crate::script::state::State;
+use crate::train::Sparsity;
 
 pub fn bind(api: &mut Api) {
     api.object::<Gradual>().options(&GRADUAL);
@@ -70,6 +71,10 @@ mod functions {
     ) -> ScriptResult<Gradual> {
         let state = State::of(&context);
         let given = GRADUAL.read(options, state.seed())?;
+        if given.value("sparsity").is_some_and(|way| way.to_string() == Sparsity::Growing.name()) {
+            let others = "another way than growing, as what goes is decided anew at every step: \"l1\", \"slimming\" or \"group_lasso\"";
+            return Err(given.wrong("sparsity", others));
+        }
         let pruned = pruner.model();
         let (options, fit) = (given.group(), read_fit(&given, pruned)?);
         let tuner: Box<dyn Tuner> = match (given.object::<Model>("teacher"), given.object::<Distiller>("distiller")) {

@@ -111,6 +111,12 @@ mod functions {
         {
             return Err(raise(PruneError::SavesNothing { granularity, found: key.to_owned() }));
         }
+        for (key, own) in [("pattern", Granularity::NM), ("block", Granularity::Block)] {
+            if granularity != own && given.value(key).is_some() {
+                return Err(given
+                    .wrong(key, &format!("a value only with granularity: \"{own}\", here it is \"{granularity}\"")));
+            }
+        }
         let size = options.size;
         let data = given.object::<Dataset>("data");
         let function = given.value("importance").and_then(|value| value.clone().try_cast::<FnPtr>());
