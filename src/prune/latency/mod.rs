@@ -104,14 +104,22 @@ impl<'a> Clock<'a> {
 }
 
 /// What to aim at after these aims gave these shares: between the nearest that gave too little and too much in a straight
-/// line, or in proportion where all gave too little or too much.
+/// line, or in proportion where all gave too little or too much. Where the last two lie on one side, the line is drawn to half
+/// the distance of the other (the Illinois rule, Dowell and Jarratt 1971): times go in steps, and a straight line alone would
+/// stay beside one.
 fn next_aim(tried: &[(f64, f64)], asked: f64) -> f64 {
-    let nearest = |above: bool| {
-        let side = tried.iter().filter(|(_, share)| (*share > asked) == above);
+    let above = |(_, share): &&(f64, f64)| *share > asked;
+    let nearest = |side: bool| {
+        let side = tried.iter().filter(|point| above(point) == side);
         side.min_by(|a, b| (a.1 - asked).abs().total_cmp(&(b.1 - asked).abs()))
     };
+    let [last, before] = [1, 2].map(|back| tried.len().checked_sub(back).map(|place| above(&&tried[place])));
+    let far = |side: bool| if before.is_some() && last == before && last == Some(!side) { 0.5 } else { 1.0 };
     let aim = match (nearest(false), nearest(true)) {
-        (Some((low, less)), Some((high, more))) => low + (high - low) * (asked - less) / (more - less),
+        (Some((low, less)), Some((high, more))) => {
+            let (less, more) = (far(false) * (asked - less), far(true) * (more - asked));
+            low + (high - low) * less / (less + more)
+        }
         (Some((aim, share)), None) | (None, Some((aim, share))) => aim * asked / share,
         (None, None) => asked,
     };
@@ -136,5 +144,8 @@ mod tests {
             assert!(off < 0.01, "{asked}: {tried:?}");
         }
         assert!((next_aim(&[(0.5, 0.4), (0.7, 0.8)], 0.6) - 0.6).abs() < 1e-12);
+        // The last two gave too much: nearer to what gave too little.
+        assert!((next_aim(&[(0.5, 0.5), (0.8, 0.8), (0.7, 0.65)], 0.6) - 0.6).abs() < 1e-12);
+        assert!((next_aim(&[(0.8, 0.7), (0.4, 0.4), (0.5, 0.55)], 0.6) - 0.65).abs() < 1e-12);
     }
 }
