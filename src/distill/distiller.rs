@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::Dataset,
-    eval::{BenchOptions, BenchReport},
+    eval::{BenchOptions, BenchReport, EvalError},
     exec::ComputeDtype,
     model::Model,
     options::Options as _,
@@ -142,12 +142,13 @@ impl Distiller {
     /// Trains the student; everything but the objective and the labels is as in [`crate::train::fit`].
     ///
     /// # Errors
-    /// As [`crate::train::fit`].
+    /// As [`crate::train::fit`] and [`Distiller::label`], and a term that looks at labelled boxes where there are none.
     pub fn fit(&self, data: &Dataset, options: &FitOptions, progress: &dyn Progress) -> Result<Run, DistillError> {
         let options = effective_options(options)?;
         options.validate(&self.student, data)?;
         let task = self.task(&options.gains, options.size)?;
         let data = self.label(data, options.size, progress)?;
+        self.check_boxes(&data)?;
         Ok(fit_with(&self.student, &data, &options, &task.objective, &mut task.hooks(), progress)?)
     }
 
@@ -163,6 +164,18 @@ impl Distiller {
     ) -> Result<BenchReport, DistillError> {
         let task = self.task(&Gains::default(), options.size)?;
         Ok(bench(&self.student, &task.objective, precision, options, progress)?)
+    }
+
+    /// Checks that terms that look at labelled boxes have some.
+    fn check_boxes(&self, data: &Dataset) -> Result<(), DistillError> {
+        let split = data.split("train").map_err(EvalError::from)?;
+        if split.samples.iter().any(|sample| !sample.boxes.is_empty()) {
+            return Ok(());
+        }
+        match wanted(&self.options)?.iter().find(|(_, _, made)| made.recipe.needs_boxes()) {
+            Some((info, ..)) => Err(DistillError::NoBoxes { term: info.name, data: data.name.clone() }),
+            None => Ok(()),
+        }
     }
 
     fn task(&self, gains: &Gains, size: usize) -> Result<Task, DistillError> {

@@ -170,6 +170,26 @@ pub enum DistillError {
         /// The confidence asked for.
         conf: f32,
     },
+    /// A term that looks at labelled boxes, of which there are none.
+    #[error(
+        "`{term}` compares what is in labelled boxes, and train of {data} has none: give `{term}` the weight 0 or other options, \
+         or take the teacher's boxes as labels with `labels: \"teacher\"`"
+    )]
+    NoBoxes {
+        /// The term.
+        term: &'static str,
+        /// The dataset's name.
+        data: String,
+    },
+    /// A teacher that is asked for nothing.
+    #[error(
+        "no term has a weight above 0, so nothing is asked of the teacher: give one of {known} a weight, take the teacher's \
+         boxes with `labels`, or train with `fit` of the model itself"
+    )]
+    NoTerms {
+        /// The names of all terms.
+        known: String,
+    },
     /// The detection loss.
     #[error(transparent)]
     Loss(#[from] LossError),

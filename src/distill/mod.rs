@@ -40,6 +40,10 @@ pub use tuner::Imitation;
 #[cfg(test)]
 mod labels_tests;
 #[cfg(test)]
+mod refused_tests;
+#[cfg(test)]
 mod resident_tests;
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod tests;

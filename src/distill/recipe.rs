@@ -12,6 +12,9 @@ use crate::{
     train::Term,
 };
 
+/// A term, or why teacher and student do not have what it compares.
+pub(super) type Outcome = Result<Arc<dyn Term>, DistillError>;
+
 /// What a term is made from. Its fields are its options.
 pub(super) trait Recipe {
     /// Which features it compares; none where it compares outputs.
@@ -19,11 +22,16 @@ pub(super) trait Recipe {
         None
     }
 
+    /// Whether it says nothing where there is no labelled box.
+    fn needs_boxes(&self) -> bool {
+        false
+    }
+
     /// Makes the term, for a weight above 0 and the features that it asked for.
     ///
     /// # Errors
     /// Where teacher and student do not have what it compares.
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError>;
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome;
 }
 
 options! {

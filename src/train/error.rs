@@ -29,7 +29,7 @@ pub enum TrainError {
     },
     /// The loss or the gradient is no longer finite. The run up to there is not lost.
     #[error(
-        "the {what} is no longer finite in epoch {epoch}, batch {batch}; a lower lr (it was {lr}), a longer warm-up or \
+        "the {what} is no longer finite in epoch {epoch}, batch {batch} ({cause}); a lower lr (it was {lr}), a longer warm-up or \
          clip = 10 usually helps. The weights before that batch are kept{}",
         folder(run)
     )]
@@ -40,6 +40,8 @@ pub enum TrainError {
         epoch: usize,
         /// The batch, from 1.
         batch: usize,
+        /// Which part of the loss, and where in the model, as far as that can be told.
+        cause: String,
         /// The learning rate of the weights in that step.
         lr: f32,
         /// The run up to the last good step.

@@ -70,10 +70,10 @@ pub fn fit_with(
     let stopped = match ended? {
         Ended::Complete => false,
         Ended::Stopped => true,
-        Ended::Diverged { what, lr } => {
+        Ended::Diverged { what, cause, lr } => {
             let (epoch, batch) = (session.state.epoch + 1, session.state.batch + 1);
             let run = Box::new(session.finish(true)?);
-            return Err(TrainError::Diverged { what, epoch, batch, lr, run });
+            return Err(TrainError::Diverged { what, epoch, batch, cause, lr, run });
         }
     };
     session.finish(stopped)
@@ -83,7 +83,7 @@ pub fn fit_with(
 enum Ended {
     Complete,
     Stopped,
-    Diverged { what: &'static str, lr: f32 },
+    Diverged { what: &'static str, cause: String, lr: f32 },
 }
 
 /// A run while it goes on.
@@ -254,9 +254,9 @@ impl<'a> Session<'a> {
             self.hooks.call(|hook| hook.before_step(&mut context))?;
             let share = step as f64 / steps as f64;
             let report = self.trainer.step(&batch.images, &batch.targets, self.objective, &rates, share)?;
-            if !report.made {
+            if let Some(cause) = report.cause {
                 let what = if report.total.is_finite() { "gradient" } else { "loss" };
-                return Ok(Some(Ended::Diverged { what, lr: rates.lr[1] }));
+                return Ok(Some(Ended::Diverged { what, cause, lr: rates.lr[1] }));
             }
             let mut context = StepContext { epoch, step, steps, rates: &mut rates, trainer: &mut self.trainer };
             self.hooks.call(|hook| hook.after_step(&mut context))?;

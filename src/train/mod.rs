@@ -7,6 +7,7 @@ pub mod loss;
 
 mod autograd;
 mod bench;
+mod cause;
 mod checkpoint;
 mod checkpoint_error;
 mod classes;

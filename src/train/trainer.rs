@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::{
+    cause,
     error::TrainError,
     flat::Flat,
     layout::Layout,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     data::Target,
-    exec::{self, Backend, TrainOptions, transfer},
+    exec::{self, Backend, TrainOptions, ValueGradients, transfer},
     model::{Model, Tensors},
 };
 
@@ -43,13 +44,15 @@ pub struct StepReport {
     pub norm: f64,
     /// Whether the step was made; not where the total or the gradient is not finite.
     pub made: bool,
+    /// Where it is not made, which part of the loss and which layer are to blame, as far as that can be told.
+    pub cause: Option<String>,
 }
 
-/// A batch gone through: what the objective came to, and gradients where that is finite.
+/// A batch gone through: what the objective came to, and gradients where that is finite, or what is not.
 struct Computed {
     total: f64,
     parts: Vec<f32>,
-    gradients: Option<Reached>,
+    gradients: Result<Reached, String>,
 }
 
 /// What moves the parameters.
@@ -60,6 +63,8 @@ struct Reached {
     own: Tensors,
     /// Running averages after the batch.
     running: Tensors,
+    /// Gradients that the terms give for what the model gave.
+    values: ValueGradients,
 }
 
 impl Trainer {
@@ -117,9 +122,16 @@ impl Trainer {
     ) -> Result<StepReport, TrainError> {
         let computed = self.compute(images, targets, objective, progress)?;
         let Computed { total, parts, gradients } = computed;
-        let Some(gradients) = gradients else { return Ok(StepReport { total, parts, norm: f64::NAN, made: false }) };
+        let gradients = match gradients {
+            Ok(gradients) => gradients,
+            Err(cause) => return Ok(StepReport { total, parts, norm: f64::NAN, made: false, cause: Some(cause) }),
+        };
         let (norm, made) = self.update(&gradients, rates)?;
-        Ok(StepReport { total, parts, norm, made })
+        let cause = (!made).then(|| {
+            let Reached { own, values, .. } = &gradients;
+            cause::of_gradient(objective, values, own.iter(), self.model.graph())
+        });
+        Ok(StepReport { total, parts, norm, made, cause })
     }
 
     /// Forward, the terms, backward; nothing is changed.
@@ -139,18 +151,19 @@ impl Trainer {
         // What the terms shared for this batch is freed before the backward pass.
         drop(input);
         if !total.is_finite() {
-            return Ok(Computed { total, parts, gradients: None });
+            let cause = cause::of_loss(objective, &parts, &tape.values, self.model.graph());
+            return Ok(Computed { total, parts, gradients: Err(cause) });
         }
         let (values, own) = (gradients.values, gradients.tensors);
         let running = tape.running.clone();
         let reached = tape.backward(&values)?.tensors;
-        Ok(Computed { total, parts, gradients: Some(Reached { reached, own, running }) })
+        Ok(Computed { total, parts, gradients: Ok(Reached { reached, own, running, values }) })
     }
 
     /// Moves the parameters: clipping, optimiser, mask, average. Gives the gradient's norm before clipping, and whether
     /// it was finite and the step was made.
     fn update(&mut self, gradients: &Reached, rates: &Rates) -> Result<(f64, bool), TrainError> {
-        let Reached { reached, own, running } = gradients;
+        let Reached { reached, own, running, values: _ } = gradients;
         for (name, gradient) in own {
             if !self.parameters.layout().has_trained(name, gradient.dims()) {
                 let reason = format!("of shape {:?} is for no trained tensor of that shape", gradient.dims());

@@ -1,18 +1,15 @@
 //! Attention transfer (Zagoruyko and Komodakis 2017, <https://arxiv.org/abs/1612.03928>).
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::super::{
     by_level::sum_over_features,
-    error::DistillError,
     features::{FeaturePair, Taps},
     normalise::unit_rows,
     pair::Pair,
-    recipe::{Places, Recipe},
+    recipe::{Outcome, Places, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Maps of attention.
@@ -29,12 +26,7 @@ impl Recipe for Attention {
         Some(&self.features.taps)
     }
 
-    fn make(
-        &self,
-        pair: &Pair<'_>,
-        levels: &[FeaturePair],
-        weight: f32,
-    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         Ok(sum_over_features(pair, "at", levels, weight, |[found, wanted]| {
             let apart = (attention(found)? - attention(wanted)?)?;
             Ok(apart.sqr()?.sum(1)?.mean(0)?)

@@ -4,16 +4,12 @@
 use std::sync::Arc;
 
 use super::super::{
-    error::DistillError,
     features::FeaturePair,
     pair::Pair,
     places::{boxes, overlap},
-    recipe::Recipe,
+    recipe::{Outcome, Recipe},
 };
-use crate::{
-    options::options,
-    train::{Autograd, Term},
-};
+use crate::{options::options, train::Autograd};
 
 options! {
     /// Overlap of the decoded boxes.
@@ -24,7 +20,7 @@ options! {
 }
 
 impl Recipe for BoxIou {
-    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {
         let [teacher, student] = [pair.original, pair.student].map(|model| model.detector().clone());
         if teacher.strides != student.strides {
             return Err(pair.heads("box_iou"));

@@ -1,17 +1,14 @@
 //! Boxes as the head encodes them: anchors' offsets as probabilities, sides as distributions (Zheng et al. 2022,
 //! localization distillation, <https://arxiv.org/abs/2102.12252>) or as distances.
 
-use std::sync::Arc;
-
 use super::super::{
     comparison::{Compared, Where},
-    error::DistillError,
     features::FeaturePair,
     outputs::Outputs,
     pair::Pair,
-    recipe::Recipe,
+    recipe::{Outcome, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Boxes as the head encodes them.
@@ -24,7 +21,11 @@ options! {
 }
 
 impl Recipe for Boxes {
-    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn needs_boxes(&self) -> bool {
+        self.r#where == Some(Where::Positives)
+    }
+
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {
         let compared = Compared::Boxes { weight, temperature: self.temperature };
         Outputs::make(pair, "boxes", compared, self.r#where)
     }

@@ -18,7 +18,7 @@ use super::super::{
     kept::kept,
     normalise::standardise,
     pair::Pair,
-    recipe::{AdapterKind, Features, Recipe},
+    recipe::{AdapterKind, Features, Outcome, Recipe},
 };
 use crate::{
     exec::{
@@ -48,7 +48,7 @@ impl Recipe for ChannelWise {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         let temperature = self.temperature.unwrap_or(pair.options.cwd_temperature);
         if self.normalize || self.features.adapter == AdapterKind::Conv {
             return self.in_candle(pair, levels, weight, temperature.into());

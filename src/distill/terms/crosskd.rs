@@ -8,11 +8,10 @@ use candle_core::{DType, Tensor};
 use super::super::{
     adapters::Adapters,
     comparison::{Compared, Comparison, Divergence, Heads, Map},
-    error::DistillError,
     features::{FeaturePair, Taps},
     head::{self, HeadLevel},
     pair::Pair,
-    recipe::{AdapterKind, Recipe},
+    recipe::{AdapterKind, Outcome, Recipe},
 };
 use crate::{
     data::Target,
@@ -22,7 +21,7 @@ use crate::{
         transfer,
     },
     options::{OptionError, options},
-    train::{Autograd, Term, TermError},
+    train::{Autograd, TermError},
 };
 
 options! {
@@ -42,7 +41,7 @@ impl Recipe for CrossHead {
         Some(&Taps::Neck)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         if self.adapter == AdapterKind::Kept {
             let (needs, found) =
                 ("\"linear\" or \"conv\" for crosskd, whose head reads all of its channels", "\"kept\"");

@@ -1,8 +1,6 @@
 //! Foreground and background apart, by attention, and the relations between places (Yang et al. 2022, focal and global
 //! distillation, <https://arxiv.org/abs/2111.11837>).
 
-use std::sync::Arc;
-
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax;
 
@@ -10,17 +8,16 @@ use super::super::{
     adapters::{Adapters, initial},
     by_level::sum_over,
     convolve::convolve,
-    error::DistillError,
     features::{FeaturePair, Taps},
     pair::Pair,
-    recipe::{Features, Recipe},
+    recipe::{Features, Outcome, Recipe},
 };
 use crate::{
     data::Target,
     exec::ExecError,
     model::Tensors,
     options::options,
-    train::{Leaves, Term, TermError},
+    train::{Leaves, TermError},
 };
 
 options! {
@@ -46,12 +43,11 @@ impl Recipe for Focal {
         Some(&self.features.taps)
     }
 
-    fn make(
-        &self,
-        pair: &Pair<'_>,
-        levels: &[FeaturePair],
-        weight: f32,
-    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn needs_boxes(&self) -> bool {
+        self.foreground > 0.0
+    }
+
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         let (adapters, options) = (Adapters::new("fgd", self.features.adapter, pair, levels)?, self.clone());
         let mut own = adapters.tensors(pair.options.seed)?;
         for index in 0..levels.len() {

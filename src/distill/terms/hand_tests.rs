@@ -55,28 +55,36 @@ fn images() -> Tensor {
 
 /// The term that a recipe makes, for half of its value; `change` may set its tensors.
 fn value(recipe: &dyn Recipe, change: impl Fn(&str, &Tensor) -> Tensor) -> f64 {
-    let (teacher, student) = (model(TEACHER), model(STUDENT));
+    value_of(recipe, [&model(TEACHER), &model(STUDENT)], &images(), change)
+}
+
+/// The same for any teacher, student and images.
+pub(super) fn value_of(
+    recipe: &dyn Recipe,
+    [teacher, student]: [&Model; 2],
+    images: &Tensor,
+    change: impl Fn(&str, &Tensor) -> Tensor,
+) -> f64 {
     let options = DistillOptions { terms: Terms::none(), ..DistillOptions::default() };
     let gains = Gains::default();
-    let pair = Pair::new(&teacher, &student, &options, &gains, &[1]).unwrap();
+    let pair = Pair::new(teacher, student, &options, &gains, &[1]).unwrap();
     let level = FeaturePair { teacher: 1, student: 1, teacher_width: 2, student_width: 2, stride: 1 };
     let term = recipe.make(&pair, &[level], 0.5).unwrap();
     let tensors = term.tensors().unwrap();
     let tensors: Tensors = tensors.iter().map(|(name, tensor)| (name.clone(), change(name, tensor))).collect();
-    let images = images();
-    let values: Values = crate::exec::infer(&student, &images, &[1]).unwrap();
+    let values: Values = crate::exec::infer(student, images, &[1]).unwrap();
     // The second place of the first image is a box.
     let bounds = Centred { cx: 0.75, cy: 0.5, w: 0.5, h: 1.0 };
     let targets = [Target { image: 0, truth: Truth { class: 0, bounds } }];
-    let input = TermInput::new(&images, &targets, &student, &values, &tensors, 0.0);
+    let input = TermInput::new(images, &targets, student, &values, &tensors, 0.0);
     term.compute(&input, &mut LossGradients::none(1)).unwrap()[0]
 }
 
-fn as_made(_: &str, tensor: &Tensor) -> Tensor {
+pub(super) fn as_made(_: &str, tensor: &Tensor) -> Tensor {
     tensor.clone()
 }
 
-fn near(found: f64, expected: f64) {
+pub(super) fn near(found: f64, expected: f64) {
     assert!(expected.abs() > 1e-3 && (found - expected).abs() < 1e-4 * expected.abs(), "{found} against {expected}");
 }
 

@@ -1,15 +1,12 @@
 //! Features themselves (Romero et al. 2015, FitNets, <https://arxiv.org/abs/1412.6550>).
 
-use std::sync::Arc;
-
 use super::super::{
     by_level::sum_over_adapted,
-    error::DistillError,
     features::{FeaturePair, Taps},
     pair::Pair,
-    recipe::{Features, Recipe},
+    recipe::{Features, Outcome, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Features themselves.
@@ -24,7 +21,7 @@ impl Recipe for Hint {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         sum_over_adapted(pair, "hint", (&self.features, levels), weight, |[found, wanted], _, _, _| {
             Ok(((found - wanted)?.sqr()?.mean_all()? * 0.5)?)
         })

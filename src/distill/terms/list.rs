@@ -147,13 +147,17 @@ fn read<R: Recipe + Options + 'static>(given: &Given) -> Result<Made, OptionErro
 /// The terms whose weight is above 0, in the order of the list, as they are made.
 ///
 /// # Errors
-/// As [`validate`].
+/// As [`validate`], and where there is neither a term nor a label of the teacher.
 pub(in super::super) fn wanted(options: &DistillOptions) -> Result<Vec<(&'static TermInfo, f32, Made)>, DistillError> {
     validate(options)?;
     let given =
         |info: &'static TermInfo| Some((info, options.terms.0.get(info.name).filter(|given| given.weight > 0.0)?));
     let made = |(info, given): (&'static TermInfo, &Given)| Ok((info, given.weight, info.read(given)?));
-    TERMS.iter().filter_map(given).map(made).collect()
+    let wanted = TERMS.iter().filter_map(given).map(made).collect::<Result<Vec<_>, DistillError>>()?;
+    match wanted.is_empty() && options.labels == Labels::Given {
+        true => Err(DistillError::NoTerms { known: known() }),
+        false => Ok(wanted),
+    }
 }
 
 impl DistillOptions {
@@ -207,11 +211,15 @@ impl Field for Terms {
     }
 }
 
+/// The names of all terms.
+fn known() -> String {
+    TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ")
+}
+
 /// Checks that every weight is of a term, and the options' ranges.
 fn validate(options: &DistillOptions) -> Result<(), DistillError> {
     if let Some(name) = options.terms.0.keys().find(|name| TERMS.iter().all(|term| term.name != *name)) {
-        let known = TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ");
-        return Err(DistillError::NoSuchTerm { name: name.clone(), known });
+        return Err(DistillError::NoSuchTerm { name: name.clone(), known: known() });
     }
     Ok(options.check()?)
 }

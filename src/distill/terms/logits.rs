@@ -1,16 +1,13 @@
 //! Objectness and class scores, softened (Hinton et al. 2015, <https://arxiv.org/abs/1503.02531>).
 
-use std::sync::Arc;
-
 use super::super::{
     comparison::{Compared, Divergence, Where},
-    error::DistillError,
     features::FeaturePair,
     outputs::Outputs,
     pair::Pair,
-    recipe::Recipe,
+    recipe::{Outcome, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Objectness and class scores, softened.
@@ -23,7 +20,11 @@ options! {
 }
 
 impl Recipe for Logits {
-    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn needs_boxes(&self) -> bool {
+        self.r#where == Some(Where::Positives)
+    }
+
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {
         let by = Divergence::Softened { temperature: self.temperature.unwrap_or(pair.options.temperature) };
         Outputs::make(pair, "logits", Compared::scores(pair.gains, weight, by), self.r#where)
     }

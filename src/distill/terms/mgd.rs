@@ -1,8 +1,6 @@
 //! Masked features, from which a generator must make the teacher's (Yang et al. 2022, masked generative distillation,
 //! <https://arxiv.org/abs/2205.01529>).
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,12 +9,11 @@ use super::super::{
     adapters::{Adapters, initial},
     by_level::sum_over,
     convolve::convolve,
-    error::DistillError,
     features::{FeaturePair, Taps},
     pair::Pair,
-    recipe::{Features, Recipe},
+    recipe::{Features, Outcome, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Masked features.
@@ -33,12 +30,7 @@ impl Recipe for Generated {
         Some(&self.features.taps)
     }
 
-    fn make(
-        &self,
-        pair: &Pair<'_>,
-        levels: &[FeaturePair],
-        weight: f32,
-    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         let (seed, share) = (pair.options.seed, self.masked);
         let adapters = Adapters::new("mgd", self.features.adapter, pair, levels)?;
         let mut own = adapters.tensors(seed)?;

@@ -23,4 +23,6 @@ pub use list::{TERMS, TermInfo};
 #[cfg(test)]
 mod hand_tests;
 #[cfg(test)]
+mod relations_tests;
+#[cfg(test)]
 mod tests;

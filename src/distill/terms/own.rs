@@ -1,7 +1,5 @@
 //! A loss of the user's own, as data.
 
-use std::sync::Arc;
-
 use super::super::{
     adapters::Adapters,
     by_level::sum_over_adapted,
@@ -9,12 +7,9 @@ use super::super::{
     expression::Expression,
     features::{FeaturePair, Taps},
     pair::Pair,
-    recipe::{Features, Recipe},
+    recipe::{Features, Outcome, Recipe},
 };
-use crate::{
-    options::{OptionError, options},
-    train::Term,
-};
+use crate::options::{OptionError, options};
 
 options! {
     /// A loss of the user's own.
@@ -31,7 +26,7 @@ impl Recipe for Own {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         let takes = "a loss as data: what a script's function |t, s| … was recorded to";
         let text = self.expression.as_deref().ok_or_else(|| OptionError::value("expression", takes, "nothing"))?;
         let expression: Expression =

@@ -1,17 +1,14 @@
 //! Scores by a cross-entropy that counts by how far they are apart (Yang et al. 2023,
 //! <https://arxiv.org/abs/2308.14286>): made for scores that are sigmoids.
 
-use std::sync::Arc;
-
 use super::super::{
     comparison::{Compared, Divergence, Where},
-    error::DistillError,
     features::FeaturePair,
     outputs::Outputs,
     pair::Pair,
-    recipe::Recipe,
+    recipe::{Outcome, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Objectness and class scores, the more the further they are apart.
@@ -24,7 +21,11 @@ options! {
 }
 
 impl Recipe for Quality {
-    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn needs_boxes(&self) -> bool {
+        self.r#where == Some(Where::Positives)
+    }
+
+    fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {
         let by = Divergence::Quality { beta: self.beta };
         Outputs::make(pair, "quality", Compared::scores(pair.gains, weight, by), self.r#where)
     }

@@ -1,18 +1,15 @@
 //! How far the images of a batch are apart, and the angles between them (Park et al. 2019, relational knowledge
 //! distillation, <https://arxiv.org/abs/1904.05068>).
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::super::{
     by_level::sum_over_features,
-    error::DistillError,
     features::{FeaturePair, Taps},
     pair::Pair,
-    recipe::{Places, Recipe},
+    recipe::{Outcome, Places, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Distances and angles between the images of a batch.
@@ -29,12 +26,7 @@ impl Recipe for Relations {
         Some(&self.features.taps)
     }
 
-    fn make(
-        &self,
-        pair: &Pair<'_>,
-        levels: &[FeaturePair],
-        weight: f32,
-    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         let share = self.angles;
         Ok(sum_over_features(pair, "rkd", levels, weight, move |both| {
             let [found, wanted] = both.map(|features| features.mean((2, 3)));

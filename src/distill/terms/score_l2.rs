@@ -1,16 +1,14 @@
 //! Features where the teacher scores high (score-weighted feature distillation, as Ultralytics trains its YOLO26).
 
-use std::sync::Arc;
-
 use super::super::{
     by_level::sum_over_adapted,
     confidence::best_scores,
     error::DistillError,
     features::{FeaturePair, Taps},
     pair::Pair,
-    recipe::{Features, Recipe},
+    recipe::{Features, Outcome, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Features where the teacher scores high.
@@ -25,7 +23,7 @@ impl Recipe for ScoreL2 {
         Some(&self.features.taps)
     }
 
-    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         let detector = pair.original.detector().clone();
         // The scores are there at the strides of the head alone.
         let level = |features: &FeaturePair| {

@@ -1,19 +1,16 @@
 //! Which images of a batch are alike (Tung and Mori 2019, similarity-preserving distillation,
 //! <https://arxiv.org/abs/1907.09682>).
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::super::{
     by_level::sum_over_features,
-    error::DistillError,
     features::{FeaturePair, Taps},
     normalise::unit_rows,
     pair::Pair,
-    recipe::{Places, Recipe},
+    recipe::{Outcome, Places, Recipe},
 };
-use crate::{options::options, train::Term};
+use crate::options::options;
 
 options! {
     /// Similarities between the images of a batch.
@@ -28,12 +25,7 @@ impl Recipe for Similarity {
         Some(&self.features.taps)
     }
 
-    fn make(
-        &self,
-        pair: &Pair<'_>,
-        levels: &[FeaturePair],
-        weight: f32,
-    ) -> std::result::Result<Arc<dyn Term>, DistillError> {
+    fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
         Ok(sum_over_features(pair, "sp", levels, weight, |[found, wanted]| {
             let apart = (similarities(found)? - similarities(wanted)?)?;
             // The mean over b² pairs.

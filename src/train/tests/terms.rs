@@ -49,7 +49,10 @@ fn an_objective_trains_tensors_of_its_own_and_a_loss_that_is_no_number_ends_the_
     let options = FitOptions { epochs: 4, validate: false, ..quick() };
     let error = fit_with(&model, &data, &options, &objective, &mut [], &Silent).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("loss is no longer finite in epoch 4, batch 1") && text.contains("lr"), "{text}");
+    assert!(
+        text.contains("loss is no longer finite in epoch 4, batch 1 (drawn_loss, of") && text.contains("lr"),
+        "{text}"
+    );
     let TrainError::Diverged { run, .. } = error else { panic!("{text}") };
     assert_eq!(run.parts.last().unwrap(), "drawn_loss");
     let drawn: Vec<f64> = run.history.iter().map(|row| *row.losses.last().unwrap()).collect();
