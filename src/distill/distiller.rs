@@ -1,4 +1,4 @@
-//! A teacher and a student, and the student's training.
+//! Teachers and a student, and the student's training.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub fn objective(
     options: &DistillOptions,
     gains: &Gains,
 ) -> Result<Objective, DistillError> {
-    Ok(Task::new(teacher, student, options, gains)?.objective)
+    Ok(Task::new(std::slice::from_ref(teacher), student, options, gains)?.objective)
 }
 
 /// What is minimised, and the balance of its terms where there is one.
@@ -45,19 +45,20 @@ struct Task {
 }
 
 impl Task {
-    fn new(teacher: &Model, student: &Model, options: &DistillOptions, gains: &Gains) -> Result<Self, DistillError> {
+    fn new(teachers: &[Model], student: &Model, options: &DistillOptions, gains: &Gains) -> Result<Self, DistillError> {
         options.check()?;
         let wanted = wanted(options)?;
-        check(teacher, student)?;
+        let first = teachers.first().ok_or(DistillError::NoTeacher)?;
+        teachers.iter().try_for_each(|teacher| check(teacher, student))?;
         let levels = wanted.iter().map(|(_, _, made)| match made.recipe.taps() {
-            Some(taps) => features::choose(teacher, student, taps),
+            Some(taps) => features::choose(first, student, taps),
             None => Ok(Vec::new()),
         });
         let levels = levels.collect::<Result<Vec<Vec<FeaturePair>>, _>>()?;
         let mut taps: Vec<_> = levels.iter().flatten().map(|level| level.teacher).collect();
         taps.sort_unstable();
         taps.dedup();
-        let pair = Pair::new(teacher, student, options, gains, &taps)?;
+        let pair = Pair::new(teachers, student, options, gains, &taps)?;
         let names = || wanted.iter().map(|(info, ..)| format!("distill_{}", info.name)).collect();
         let balance = options.balance.map(|share| Arc::new(Balance::new(share, names())));
         let detection = DetectionTerm::new(student.detector(), gains)?;
@@ -84,7 +85,7 @@ impl Task {
     }
 }
 
-/// All that decides a term: its options, what the distiller's own options give it, the teacher.
+/// All that decides a term: its options, what the distiller's own options give it, the teachers.
 fn settings(info: &TermInfo, weight: f32, made: &Made, pair: &Pair<'_>) -> Value {
     let mut settings = serde_json::Map::new();
     settings.insert("weight".into(), decimal(weight).into());
@@ -97,10 +98,10 @@ fn settings(info: &TermInfo, weight: f32, made: &Made, pair: &Pair<'_>) -> Value
     settings.into()
 }
 
-/// A teacher and a student.
+/// One or several teachers and a student.
 #[derive(Clone, Debug)]
 pub struct Distiller {
-    teacher: Model,
+    teachers: Vec<Model>,
     student: Model,
     options: DistillOptions,
 }
@@ -111,14 +112,24 @@ impl Distiller {
     /// # Errors
     /// Where the two have nothing to compare, or an option is out of its range.
     pub fn new(teacher: &Model, student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
-        // What does not fit is found now, not when the training begins.
-        objective(teacher, student, &options, &Gains::default())?;
-        Ok(Self { teacher: teacher.clone(), student: student.clone(), options })
+        Self::of_several(std::slice::from_ref(teacher), student, options)
     }
 
-    /// The model that is imitated.
-    pub fn teacher(&self) -> &Model {
-        &self.teacher
+    /// Pairs several teachers with a student. Their outputs are averaged: probabilities and distributions, each class over
+    /// the teachers that know a class of that name. Features are compared with the first's, whose boxes are also the labels
+    /// where [`Labels`](super::Labels) asks for a teacher's.
+    ///
+    /// # Errors
+    /// As [`Distiller::new`], where there is no teacher, and where the heads of several differ in more than their classes.
+    pub fn of_several(teachers: &[Model], student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
+        // What does not fit is found now, not when the training begins.
+        Task::new(teachers, student, &options, &Gains::default())?;
+        Ok(Self { teachers: teachers.to_vec(), student: student.clone(), options })
+    }
+
+    /// The models that are imitated, at least one.
+    pub fn teachers(&self) -> &[Model] {
+        &self.teachers
     }
 
     /// The model that is trained.
@@ -136,7 +147,7 @@ impl Distiller {
     /// # Errors
     /// A teacher that does not run or that is sure of nothing at all, or a listener that asks to stop.
     pub fn label(&self, data: &Dataset, size: usize, progress: &dyn Progress) -> Result<Dataset, DistillError> {
-        label(&self.teacher, &self.student, data, &self.options, size, progress)
+        label(&self.teachers[0], &self.student, data, &self.options, size, progress)
     }
 
     /// Trains the student; everything but the objective and the labels is as in [`crate::train::fit`].
@@ -180,6 +191,6 @@ impl Distiller {
 
     fn task(&self, gains: &Gains, size: usize) -> Result<Task, DistillError> {
         let gains = gains.for_training(self.student.detector(), size);
-        Task::new(&self.teacher, &self.student, &self.options, &gains)
+        Task::new(&self.teachers, &self.student, &self.options, &gains)
     }
 }

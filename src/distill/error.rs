@@ -38,6 +38,32 @@ pub enum DistillError {
         /// The student's.
         student: String,
     },
+    /// No teacher at all.
+    #[error("a distiller needs a teacher, or an array of at least one")]
+    NoTeacher,
+    /// Teachers whose outputs cannot be averaged.
+    #[error(
+        "teachers whose outputs are averaged need heads that differ in their classes at most: the first's is {first}, that of \
+         teacher {place} is {other}; take teachers of one family, or one at a time"
+    )]
+    Ensemble {
+        /// The first's head.
+        first: String,
+        /// The other's place among the teachers, from 1.
+        place: usize,
+        /// The other's head.
+        other: String,
+    },
+    /// A term that can ask one teacher only.
+    #[error(
+        "`{term}` goes through the head of one teacher, and there are {teachers}: give it the weight 0, or one teacher"
+    )]
+    OneTeacher {
+        /// The term.
+        term: &'static str,
+        /// How many there are.
+        teachers: usize,
+    },
     /// Teacher and student are on different devices.
     #[error("the teacher is on {teacher}, the student on {student}; move one to the other's device")]
     Devices {

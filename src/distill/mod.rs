@@ -1,6 +1,6 @@
 //! Distillation: a student learns from the labels and from a teacher that looks at the same images.
 //!
-//! What is compared is a list, [`TERMS`]: outputs, boxes, the features that the neck hands to the head or any others
+//! There may be several teachers, whose outputs are averaged. What is compared is a list, [`TERMS`]: outputs, boxes, the features that the neck hands to the head or any others
 //! (through trained adapters where their widths differ), relations between images. Each term has a weight and options of
 //! its own, acts over a part of the run, and may be balanced against the detection loss.
 
@@ -13,6 +13,7 @@ mod confidence;
 mod convolve;
 mod distiller;
 mod divergence;
+mod ensemble;
 mod error;
 mod expression;
 mod features;

@@ -11,14 +11,14 @@ use super::{
     pair::Pair,
 };
 use crate::{
-    exec::{Inference, numbers::Numbers},
-    train::{LossGradients, Term, TermError, TermInput},
+    exec::numbers::Numbers,
+    train::{LossGradients, Teacher, Term, TermError, TermInput},
 };
 
 /// Compares a kind of outputs.
 pub(super) struct Outputs {
     part: &'static str,
-    teacher: Arc<Inference>,
+    teacher: Arc<dyn Teacher>,
     /// For each of the student's outputs, which of the teacher's is the same.
     same: Vec<usize>,
     heads: Heads,
@@ -37,7 +37,7 @@ impl Outputs {
     ) -> Result<Arc<dyn Term>, DistillError> {
         let same = pair.same_outputs(part)?;
         let detector = pair.student.detector().clone();
-        let (teacher_classes, classes) = (pair.original.detector().classes.len(), pair.classes.clone());
+        let (teacher_classes, classes) = (pair.detector.classes.len(), pair.classes.clone());
         let heads = Heads { detector, teacher_classes, classes, compared, places };
         Ok(Arc::new(Self { part, teacher: Arc::clone(&pair.teacher), same, heads }))
     }

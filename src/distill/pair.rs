@@ -2,19 +2,27 @@
 
 use std::sync::Arc;
 
-use super::{error::DistillError, options::DistillOptions};
+use super::{
+    ensemble::{Ensemble, described},
+    error::DistillError,
+    options::DistillOptions,
+};
 use crate::{
     exec::{ExecError, Inference},
     graph::NodeId,
-    model::{Detector, Head, Model, digest},
-    train::loss::Gains,
+    model::{Detector, Model, digest},
+    train::{Teacher, loss::Gains},
 };
 
 /// What terms are made from.
 pub(super) struct Pair<'a> {
-    /// The teacher, ready to run; it keeps its side of all features that are compared.
-    pub teacher: Arc<Inference>,
-    /// The model that is imitated.
+    /// The teacher, or several as one, ready to run; it keeps its side of all features that are compared.
+    pub teacher: Arc<dyn Teacher>,
+    /// What the teacher's outputs are.
+    pub detector: Detector,
+    /// The models that are imitated.
+    pub teachers: &'a [Model],
+    /// The first of them, whose features are compared.
     pub original: &'a Model,
     /// The model that is trained.
     pub student: &'a Model,
@@ -23,7 +31,7 @@ pub(super) struct Pair<'a> {
     /// Weights of the student's detection loss.
     pub gains: &'a Gains,
     pub options: &'a DistillOptions,
-    /// Digest of the teacher's tensors.
+    /// Digests of the teachers' tensors.
     pub digest: String,
 }
 
@@ -31,19 +39,27 @@ impl<'a> Pair<'a> {
     /// Makes a teacher ready that keeps the values of `taps`.
     ///
     /// # Errors
-    /// Where the teacher's tensors cannot be read.
+    /// Where a teacher's tensors cannot be read, there is no teacher, or several do not go together.
     pub fn new(
-        teacher: &'a Model,
+        teachers: &'a [Model],
         student: &'a Model,
         options: &'a DistillOptions,
         gains: &'a Gains,
         taps: &[NodeId],
     ) -> Result<Self, DistillError> {
-        let classes = match_classes(teacher.detector(), student.detector());
-        let digest = digest(teacher.tensors()).map_err(ExecError::from)?;
-        let original = teacher;
-        let teacher = Arc::new(Inference::new(teacher, taps)?);
-        Ok(Self { teacher, original, student, classes, gains, options, digest })
+        let original = teachers.first().ok_or(DistillError::NoTeacher)?;
+        let digests = teachers.iter().map(|teacher| digest(teacher.tensors())).collect::<candle_core::Result<Vec<_>>>();
+        let digest = digests.map_err(ExecError::from)?.join(", ");
+        let (teacher, detector): (Arc<dyn Teacher>, _) = match teachers {
+            [one] => (Arc::new(Inference::new(one, taps)?), one.detector().clone()),
+            several => {
+                let ensemble = Ensemble::new(several, taps)?;
+                let detector = ensemble.detector().clone();
+                (Arc::new(ensemble), detector)
+            }
+        };
+        let classes = match_classes(&detector, student.detector());
+        Ok(Self { teacher, detector, teachers, original, student, classes, gains, options, digest })
     }
 
     /// For each of the student's outputs, which of the teacher's is of the same level and kind, where both heads encode boxes
@@ -52,7 +68,7 @@ impl<'a> Pair<'a> {
     /// # Errors
     /// Where they do not; `term` can't compare them.
     pub fn same_outputs(&self, term: &'static str) -> Result<Vec<usize>, DistillError> {
-        let [teacher, student] = [self.original, self.student].map(Model::detector);
+        let (teacher, student) = (&self.detector, self.student.detector());
         if teacher.head != student.head || teacher.strides != student.strides {
             return Err(self.heads(term));
         }
@@ -62,14 +78,7 @@ impl<'a> Pair<'a> {
 
     /// The error that a term can't compare the two heads.
     pub fn heads(&self, term: &'static str) -> DistillError {
-        let describe = |model: &Model| {
-            let head = match &model.detector().head {
-                Head::Anchors { anchors } => format!("one with anchors {anchors:?}"),
-                Head::Distribution { reg_max } => format!("one with {reg_max} bins a side"),
-            };
-            format!("{head} and strides {:?}", model.detector().strides)
-        };
-        DistillError::Heads { term, teacher: describe(self.original), student: describe(self.student) }
+        DistillError::Heads { term, teacher: described(&self.detector), student: described(self.student.detector()) }
     }
 }
 

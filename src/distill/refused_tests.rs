@@ -97,7 +97,7 @@ fn a_term_that_is_no_longer_finite_is_named_and_the_run_before_it_is_kept() {
         let DistillError::Train(error) = error else { panic!("{text}") };
         let TrainError::Diverged { run, .. } = *error else { panic!("{text}") };
         assert_eq!(run.history.len(), 1);
-        let kept = crate::io::load(&folder.path().join("run/weights/last.safetensors")).unwrap();
+        let kept = crate::io::load(folder.path().join("run/weights/last.safetensors")).unwrap();
         assert_eq!(kept.tensors().len(), run.last.tensors().len());
     }
 }

@@ -48,7 +48,7 @@ fn twenty_steps_have_the_losses_of_the_fast_path() {
 fn few_tensors_cross_in_a_step() {
     for variant in ["yolov5n", "yolov8n"] {
         let (pair, data, options) = (pair(variant), data(), steps(1, Backend::Reference));
-        let objective = objective(pair.teacher(), pair.student(), pair.options(), &Gains::default()).unwrap();
+        let objective = objective(&pair.teachers()[0], pair.student(), pair.options(), &Gains::default()).unwrap();
         let mut trainer = Trainer::new(pair.student(), &objective.tensors().unwrap(), &options, 1).unwrap();
         let batches = BatchOptions { size: 64, batch: 4, augment: Augment::none(), ..BatchOptions::default() };
         let batch = Batches::train(data.split("train").unwrap(), &batches).unwrap().next().unwrap().unwrap();

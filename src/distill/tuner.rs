@@ -9,27 +9,28 @@ use crate::{
     train::{FitOptions, Run},
 };
 
-/// Trains the models of gradual pruning to imitate a teacher, for one the model that is pruned.
+/// Trains the models of gradual pruning to imitate teachers, for one the model that is pruned.
 #[derive(Clone, Debug)]
 pub struct Imitation {
-    teacher: Model,
+    teachers: Vec<Model>,
     options: DistillOptions,
 }
 
 impl Imitation {
-    /// Of this teacher, which the model that is pruned must be able to imitate.
+    /// Of these teachers, which the model that is pruned must be able to imitate.
     ///
     /// # Errors
-    /// As [`Distiller::new`].
-    pub fn new(teacher: &Model, pruned: &Model, options: DistillOptions) -> Result<Self, DistillError> {
-        Distiller::new(teacher, pruned, options.clone())?;
-        Ok(Self { teacher: teacher.clone(), options })
+    /// As [`Distiller::of_several`].
+    pub fn new(teachers: &[Model], pruned: &Model, options: DistillOptions) -> Result<Self, DistillError> {
+        Distiller::of_several(teachers, pruned, options.clone())?;
+        Ok(Self { teachers: teachers.to_vec(), options })
     }
 }
 
 impl Tuner for Imitation {
     fn name(&self) -> String {
-        format!("distillation of {}: {}", self.teacher.provenance().name, self.options.shown().join(", "))
+        let names: Vec<&str> = self.teachers.iter().map(|teacher| teacher.provenance().name.as_str()).collect();
+        format!("distillation of {}: {}", names.join(" and "), self.options.shown().join(", "))
     }
 
     fn tune(
@@ -39,6 +40,6 @@ impl Tuner for Imitation {
         options: &FitOptions,
         progress: &dyn Progress,
     ) -> Result<Run, TuneError> {
-        Ok(Distiller::new(&self.teacher, model, self.options.clone())?.fit(data, options, progress)?)
+        Ok(Distiller::of_several(&self.teachers, model, self.options.clone())?.fit(data, options, progress)?)
     }
 }

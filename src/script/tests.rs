@@ -297,6 +297,19 @@ fn help_comes_from_the_bindings() {
 }
 
 #[test]
+fn a_student_may_have_several_teachers() {
+    let mut desk = Desk::new(false);
+    desk.shows("let net = yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 })");
+    assert_eq!(desk.shows("distiller([net, net], net)").matches("teacher  ").count(), 2);
+    assert_eq!(desk.shows("distiller(net, net, #{ cwd: 0 })").matches("teacher  ").count(), 1);
+    let report = desk.fails("distiller([net, 3], net)");
+    assert!(report.message.contains("array of them") && report.message.contains("i64"), "{report:?}");
+    assert!(desk.fails("distiller([], net)").message.contains("needs a teacher"));
+    let report = desk.fails("distiller([net, yolo(\"yolov8n\", #{ classes: 2, width: 0.1, depth: 0.1 })], net)");
+    assert!(report.message.contains("teacher 2"), "{report:?}");
+}
+
+#[test]
 fn speed_is_told_as_a_whole_and_by_layers() {
     let mut desk = Desk::new(true);
     desk.shows("let net = yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 })");

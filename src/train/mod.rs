@@ -49,7 +49,7 @@ pub use options::{FitOptions, Schedule};
 pub use resume::effective_options;
 pub use run::{Epoch, Run, Validation};
 pub use sparsity::{RowSets, Sparsity};
-pub use term::{LossGradients, Term, TermError, TermInput};
+pub use term::{LossGradients, Teacher, Term, TermError, TermInput};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

@@ -54,6 +54,21 @@ pub trait Term: Send + Sync {
     -> std::result::Result<Vec<f64>, TermError>;
 }
 
+/// What looks at a batch's images beside the model in training: a teacher, or several as one.
+pub trait Teacher: Send + Sync {
+    /// What it gives for images (n, 3, h, w) in [0, 1].
+    ///
+    /// # Errors
+    /// Where it cannot be run.
+    fn values(&self, images: &Tensor) -> std::result::Result<Values, ExecError>;
+}
+
+impl Teacher for Inference {
+    fn values(&self, images: &Tensor) -> std::result::Result<Values, ExecError> {
+        self.run(images)
+    }
+}
+
 /// One batch as a term sees it.
 #[non_exhaustive]
 pub struct TermInput<'a> {
@@ -70,7 +85,7 @@ pub struct TermInput<'a> {
     /// The share of the run that is done, from 0 to below 1.
     pub progress: f64,
     on_cpu: OnCpu,
-    others: RefCell<Vec<(Arc<Inference>, Other)>>,
+    others: RefCell<Vec<(Arc<dyn Teacher>, Other)>>,
 }
 
 /// What some term has asked for on the CPU; copied once, for all terms.
@@ -134,11 +149,11 @@ impl<'a> TermInput<'a> {
     ///
     /// # Errors
     /// Where it cannot be run.
-    pub fn run(&self, other: &Arc<Inference>) -> std::result::Result<Arc<Values>, ExecError> {
+    pub fn run(&self, other: &Arc<dyn Teacher>) -> std::result::Result<Arc<Values>, ExecError> {
         if let Some((_, found)) = self.others.borrow().iter().find(|(known, _)| Arc::ptr_eq(known, other)) {
             return Ok(Arc::clone(&found.values));
         }
-        let values = Arc::new(other.run(self.images)?);
+        let values = Arc::new(other.values(self.images)?);
         let found = Other { values: Arc::clone(&values), on_cpu: None };
         self.others.borrow_mut().push((Arc::clone(other), found));
         Ok(values)
@@ -148,7 +163,7 @@ impl<'a> TermInput<'a> {
     ///
     /// # Errors
     /// As [`TermInput::run`], and where they cannot be moved.
-    pub fn run_on_cpu(&self, other: &Arc<Inference>) -> std::result::Result<Arc<Values>, ExecError> {
+    pub fn run_on_cpu(&self, other: &Arc<dyn Teacher>) -> std::result::Result<Arc<Values>, ExecError> {
         let values = self.run(other)?;
         let mut others = self.others.borrow_mut();
         let known = others.iter_mut().find(|(known, _)| Arc::ptr_eq(known, other));

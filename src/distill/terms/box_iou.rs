@@ -21,7 +21,7 @@ options! {
 
 impl Recipe for BoxIou {
     fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {
-        let [teacher, student] = [pair.original, pair.student].map(|model| model.detector().clone());
+        let (teacher, student) = (pair.detector.clone(), pair.student.detector().clone());
         if teacher.strides != student.strides {
             return Err(pair.heads("box_iou"));
         }

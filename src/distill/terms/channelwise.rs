@@ -21,14 +21,11 @@ use super::super::{
     recipe::{AdapterKind, Features, Outcome, Recipe},
 };
 use crate::{
-    exec::{
-        Inference,
-        numbers::{self, Numbers},
-    },
+    exec::numbers::{self, Numbers},
     graph::NodeId,
     model::Tensors,
     options::options,
-    train::{LossGradients, Term, TermError, TermInput},
+    train::{LossGradients, Teacher, Term, TermError, TermInput},
 };
 
 options! {
@@ -93,7 +90,7 @@ impl ChannelWise {
 
 /// On plain slices: through a linear adapter where the widths differ, or between the channels that the student kept.
 struct Direct {
-    teacher: Arc<Inference>,
+    teacher: Arc<dyn Teacher>,
     levels: Vec<FeaturePair>,
     /// Of each level, the teacher's channels that are compared; none where it is all of them.
     kept: Vec<Option<Vec<u32>>>,

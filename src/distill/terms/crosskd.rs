@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 use super::super::{
     adapters::Adapters,
     comparison::{Compared, Comparison, Divergence, Heads, Map},
+    error::DistillError,
     features::{FeaturePair, Taps},
     head::{self, HeadLevel},
     pair::Pair,
@@ -46,6 +47,9 @@ impl Recipe for CrossHead {
             let (needs, found) =
                 ("\"linear\" or \"conv\" for crosskd, whose head reads all of its channels", "\"kept\"");
             return Err(OptionError::value("adapter", needs, found).into());
+        }
+        if pair.teachers.len() > 1 {
+            return Err(DistillError::OneTeacher { term: "crosskd", teachers: pair.teachers.len() });
         }
         let adapters = Adapters::new("crosskd", self.adapter, pair, levels)?;
         let own = adapters.tensors(pair.options.seed)?;

@@ -67,7 +67,7 @@ pub(super) fn value_of(
 ) -> f64 {
     let options = DistillOptions { terms: Terms::none(), ..DistillOptions::default() };
     let gains = Gains::default();
-    let pair = Pair::new(teacher, student, &options, &gains, &[1]).unwrap();
+    let pair = Pair::new(std::slice::from_ref(teacher), student, &options, &gains, &[1]).unwrap();
     let level = FeaturePair { teacher: 1, student: 1, teacher_width: 2, student_width: 2, stride: 1 };
     let term = recipe.make(&pair, &[level], 0.5).unwrap();
     let tensors = term.tensors().unwrap();

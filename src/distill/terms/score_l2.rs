@@ -24,7 +24,7 @@ impl Recipe for ScoreL2 {
     }
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
-        let detector = pair.original.detector().clone();
+        let detector = pair.detector.clone();
         // The scores are there at the strides of the head alone.
         let level = |features: &FeaturePair| {
             let place = detector.strides.iter().position(|stride| *stride == features.stride);

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use rhai::Map;
 use rhai::plugin::*;
+use rhai::{Array, Dynamic, Map};
 use serde_json::{Value, json};
 
 use super::fit::{fit_options, read_fit, with_curves};
@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::options::options;
 use crate::report::{View, headline};
 use crate::script::api::Api;
-use crate::script::failure::raise;
+use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
 use crate::script::options::OptionSet;
 use crate::script::state::State;
@@ -47,13 +47,27 @@ impl Object for Distiller {
 
     fn show(&self, _: View) -> String {
         let options = self.options().shown();
-        let [teacher, student] = [self.teacher(), self.student()].map(headline);
-        format!("teacher  {teacher}\nstudent  {student}\n{}", options.join(" · "))
+        let teachers: String =
+            self.teachers().iter().map(|teacher| format!("teacher  {}\n", headline(teacher))).collect();
+        format!("{teachers}student  {}\n{}", headline(self.student()), options.join(" · "))
     }
 
     fn json(&self) -> Value {
-        json!({ "teacher": self.teacher().json(), "student": self.student().json(), "options": self.options() })
+        let teacher = match self.teachers() {
+            [one] => one.json(),
+            several => several.iter().map(Object::json).collect(),
+        };
+        json!({ "teacher": teacher, "student": self.student().json(), "options": self.options() })
     }
+}
+
+fn pair(context: &NativeCallContext, teachers: &[Model], student: &Model, options: Map) -> ScriptResult<Distiller> {
+    let given = DISTILLER.read(options, State::of(context).seed())?;
+    let mut options: DistillOptions = given.group();
+    if let Some(loss) = given.value("loss") {
+        options.terms = record(context, loss, options.terms)?;
+    }
+    Distiller::of_several(teachers, student, options).map_err(raise)
 }
 
 #[export_module(manifest)]
@@ -67,12 +81,25 @@ mod functions {
         student: Model,
         options: Map,
     ) -> ScriptResult<Distiller> {
-        let given = DISTILLER.read(options, State::of(&context).seed())?;
-        let mut options: DistillOptions = given.group();
-        if let Some(loss) = given.value("loss") {
-            options.terms = record(&context, loss, options.terms)?;
-        }
-        Distiller::new(&teacher, &student, options).map_err(raise)
+        pair(&context, &[teacher], &student, options)
+    }
+
+    /// The same with several teachers, an array of them: their outputs are averaged, class by class over those who know a
+    /// class of that name; features are compared with the first's.
+    #[rhai_fn(name = "distiller", return_raw)]
+    pub fn distiller_of_several(
+        context: NativeCallContext,
+        teachers: Array,
+        student: Model,
+        options: Map,
+    ) -> ScriptResult<Distiller> {
+        let as_model = |value: Dynamic| {
+            let kind = value.type_name();
+            let wrong = || raise_text(format!("distiller takes a teacher or an array of them; this one holds {kind}"));
+            value.try_cast::<Model>().ok_or_else(wrong)
+        };
+        let teachers: Vec<Model> = teachers.into_iter().map(as_model).collect::<ScriptResult<_>>()?;
+        pair(&context, &teachers, &student, options)
     }
 
     /// The dataset as the student is trained with it: with `labels: "teacher"` or `"both"` the teacher's boxes are in it, to be

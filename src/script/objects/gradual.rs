@@ -80,10 +80,10 @@ mod functions {
         let tuner: Box<dyn Tuner> = match (given.object::<Model>("teacher"), given.object::<Distiller>("distiller")) {
             (None, None) => Box::new(FineTune),
             (Some(teacher), None) => {
-                Box::new(Imitation::new(&teacher, pruned, DistillOptions::default()).map_err(raise)?)
+                Box::new(Imitation::new(&[teacher], pruned, DistillOptions::default()).map_err(raise)?)
             }
             (None, Some(distiller)) => {
-                Box::new(Imitation::new(distiller.teacher(), pruned, distiller.options().clone()).map_err(raise)?)
+                Box::new(Imitation::new(distiller.teachers(), pruned, distiller.options().clone()).map_err(raise)?)
             }
             (Some(_), Some(_)) => return Err(given.wrong("teacher", "nothing beside `distiller`, which has one")),
         };
