@@ -192,9 +192,13 @@ fn gradients_match_finite_differences() {
                     ((numeric - expected).abs() - unsure).max(0.0) / expected.abs().max(1e-9)
                 };
                 // Kinks want small steps, rounding large ones.
-                let errors = [3e-2, 1e-2, 1e-1, 3e-3, 1e-3, 3e-1].map(error);
-                let best = errors.iter().copied().fold(f64::INFINITY, f64::min);
-                assert!(best < 2e-2, "{variant} {name} leaf {index}: {errors:?} of {expected}, value {value}");
+                let mut errors = Vec::new();
+                let close = [3e-2, 1e-2, 1e-1, 3e-3, 1e-3, 3e-1].into_iter().any(|step| {
+                    let found = error(step);
+                    errors.push(found);
+                    found < 2e-2
+                });
+                assert!(close, "{variant} {name} leaf {index}: {errors:?} of {expected}, value {value}");
             }
         }
     }
