@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 use thiserror::Error;
 
-use super::onnx::OnnxError;
+use super::onnx_error::OnnxError;
 use crate::{model::ModelError, zoo::ZooError};
 
 /// What can go wrong between a file and a model.

@@ -5,6 +5,7 @@ mod error;
 mod native;
 mod numbered;
 pub mod onnx;
+mod onnx_error;
 mod open;
 mod pt;
 

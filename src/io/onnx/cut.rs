@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::error::OnnxError;
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo};
+use crate::io::onnx_error::OnnxError;
 
 /// The two parts of a file, and what is between them.
 pub(super) struct Cut {

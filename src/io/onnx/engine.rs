@@ -8,10 +8,10 @@ use rten::{Model, ModelOptions, NodeId, Value, ValueOrView, ValueView};
 use rten_tensor::prelude::*;
 
 use super::cut::{Cut, cut};
-use super::error::OnnxError;
 use super::proto::ModelProto;
 use super::standard::{Limits, suppress};
 use crate::exec::numbers::with_numbers;
+use crate::io::onnx_error::OnnxError;
 
 /// A file made ready to run.
 pub(super) struct Engine {

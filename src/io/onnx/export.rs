@@ -8,13 +8,13 @@ use prost::Message;
 use serde::Serialize;
 
 use super::compose::{Composed, compose};
-use super::error::OnnxError;
 use super::fold::folded;
 use super::options::{Batch, ExportOptions};
 use super::verify::verify;
 use super::widths::{OddWidths, odd_widths};
 use crate::io::atomic::atomic_write;
 use crate::io::error::IoError;
+use crate::io::onnx_error::OnnxError;
 use crate::model::Model;
 use crate::options::{OptionError, Options};
 use crate::progress::Progress;

@@ -7,7 +7,6 @@ mod builder;
 mod compose;
 mod cut;
 mod engine;
-mod error;
 mod expected;
 mod export;
 mod fold;
@@ -21,7 +20,7 @@ mod suppress;
 mod verify;
 mod widths;
 
-pub use error::OnnxError;
+pub use super::onnx_error::OnnxError;
 pub use export::{Exported, export};
 pub use options::{Batch, ExportOptions};
 pub use widths::{OddWidths, odd_widths};

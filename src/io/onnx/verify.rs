@@ -7,11 +7,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::compose::{Composed, compose};
 use super::engine::Engine;
-use super::error::OnnxError;
 use super::expected::{confidences, decoded, kept};
 use super::options::{Batch, ExportOptions};
 use crate::exec;
 use crate::graph::Shape;
+use crate::io::onnx_error::OnnxError;
 use crate::model::Model;
 
 /// The largest difference that is allowed, of pixels as of shares.

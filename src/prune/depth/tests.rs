@@ -198,7 +198,7 @@ fn names_of_no_branch_are_refused() {
     assert!(error.contains("`model.2.m.7`") && error.contains("did you mean"), "{error}");
     assert!(error.contains("there are model.2.m.0, model.2.m.1, model.7.m.0"), "{error}");
     let error = apply(&grouped(1), &plan(["a".into()])).unwrap_err().to_string();
-    assert!(error.ends_with("there are none"), "{error}");
+    assert!(error.contains("there are none"), "{error}");
     assert!(branches(&Graph::new()).is_empty());
     assert_eq!(BTreeSet::from_iter(names(&model)).len(), 3);
 }
