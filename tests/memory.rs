@@ -144,5 +144,6 @@ fn scores_of_many_images_need_the_memory_of_one_batch() {
     borrowed_by_scores(40, &data);
     let [few, many] = [8, 40].map(|images| borrowed_by_scores(images, &data));
     assert!(few > 20 * MB, "{} MB: the test needs scores that borrow much", few / MB);
-    assert!((many - few).abs() < few / 20, "{} MB for 8 images, {} MB for 40", few / MB, many / MB);
+    // Pages that the allocator keeps make a fifth of difference; the values of 32 more images would be several times as much.
+    assert!((many - few).abs() < few / 2, "{} MB for 8 images, {} MB for 40", few / MB, many / MB);
 }
