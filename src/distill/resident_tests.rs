@@ -53,7 +53,7 @@ fn few_tensors_cross_in_a_step() {
         let batches = BatchOptions { size: 64, batch: 4, augment: Augment::none(), ..BatchOptions::default() };
         let batch = Batches::train(data.split("train").unwrap(), &batches).unwrap().next().unwrap().unwrap();
         let (before, rates) = (transfers(), Rates { lr: [1e-3; 3], momentum: 0.9 });
-        assert!(trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().made);
+        assert!(trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().cause.is_none());
         // Up: the images, all gradients. Down: outputs, taps, the teacher's, the adapters; the value of the term in
         // candle's operations, the gradient's norm.
         assert_eq!(transfers() - before, 8, "{variant}");

@@ -3,6 +3,7 @@
 use super::{distiller::Distiller, error::DistillError, options::DistillOptions};
 use crate::{
     data::Dataset,
+    eval::EvalError,
     model::Model,
     progress::Progress,
     prune::{TuneError, Tuner},
@@ -39,7 +40,10 @@ impl Tuner for Imitation {
         data: &Dataset,
         options: &FitOptions,
         progress: &dyn Progress,
-    ) -> Result<Run, TuneError> {
-        Ok(Distiller::of_several(&self.teachers, model, self.options.clone())?.fit(data, options, progress)?)
+    ) -> Result<Option<Run>, TuneError> {
+        match Distiller::of_several(&self.teachers, model, self.options.clone())?.fit(data, options, progress) {
+            Err(DistillError::Labels(EvalError::Stopped { .. })) => Ok(None),
+            run => Ok(Some(run?)),
+        }
     }
 }

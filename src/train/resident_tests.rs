@@ -136,7 +136,7 @@ fn few_tensors_cross_in_a_step() {
         let mut trainer = Trainer::new(&model, &Tensors::new(), &options, 1).unwrap();
         let before = transfers();
         let rates = Rates { lr: [1e-3; 3], momentum: 0.9 };
-        assert!(trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().made);
+        assert!(trainer.step(&batch.images, &batch.targets, &objective, &rates, 0.0).unwrap().cause.is_none());
         // Up: the images, the outputs' gradients. Down: the outputs, the gradient's norm.
         assert_eq!(transfers() - before, 4, "{variant}");
         assert!(4 <= 3 + 2 * model.graph().outputs().len());

@@ -42,9 +42,8 @@ pub struct StepReport {
     pub parts: Vec<f32>,
     /// The gradient's global norm before clipping.
     pub norm: f64,
-    /// Whether the step was made; not where the total or the gradient is not finite.
-    pub made: bool,
-    /// Where it is not made, which part of the loss and which layer are to blame, as far as that can be told.
+    /// Where the step was not made, since the total or the gradient is not finite: which part of the loss and which layer are
+    /// to blame, as far as that can be told.
     pub cause: Option<String>,
 }
 
@@ -124,14 +123,14 @@ impl Trainer {
         let Computed { total, parts, gradients } = computed;
         let gradients = match gradients {
             Ok(gradients) => gradients,
-            Err(cause) => return Ok(StepReport { total, parts, norm: f64::NAN, made: false, cause: Some(cause) }),
+            Err(cause) => return Ok(StepReport { total, parts, norm: f64::NAN, cause: Some(cause) }),
         };
         let (norm, made) = self.update(&gradients, rates)?;
         let cause = (!made).then(|| {
             let Reached { own, values, .. } = &gradients;
             cause::of_gradient(objective, values, own.iter(), self.model.graph())
         });
-        Ok(StepReport { total, parts, norm, made, cause })
+        Ok(StepReport { total, parts, norm, cause })
     }
 
     /// Forward, the terms, backward; nothing is changed.

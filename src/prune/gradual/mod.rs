@@ -27,7 +27,6 @@ use crate::{
 pub use options::{GradualOptions, PruneSchedule};
 pub use record::GradualStep;
 use record::{Folder, Record};
-use tuner::stopped_before;
 pub use tuner::{FineTune, TuneError, Tuner};
 
 /// What a gradual pruning came to.
@@ -278,11 +277,8 @@ impl Steps<'_> {
         if self.record.fit.sparsity == Some(Sparsity::GroupLasso) {
             options.rows = Some(coupled_rows(model)?);
         }
-        let run = match self.tuner.tune(model, self.data, &options, self.progress) {
-            Ok(run) if run.stopped => return Ok(None),
-            Err(error) if stopped_before(&error) => return Ok(None),
-            run => run.map_err(PruneError::Tune)?,
-        };
+        let run = self.tuner.tune(model, self.data, &options, self.progress).map_err(PruneError::Tune)?;
+        let Some(run) = run.filter(|run| !run.stopped) else { return Ok(None) };
         let known = run.history.last().and_then(|epoch| epoch.validation.as_ref()).map(|found| found.map);
         let accuracy = match known {
             Some(accuracy) => Some(accuracy),

@@ -1,24 +1,21 @@
 //! What trains a model between the steps of gradual pruning.
 
-use std::{error::Error, iter::successors};
-
 use crate::{
     data::Dataset,
-    eval::EvalError,
     model::Model,
     progress::Progress,
     train::{FitOptions, Run, fit},
 };
 
 /// Why a model could not be trained.
-pub type TuneError = Box<dyn Error + Send + Sync>;
+pub type TuneError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Trains a model between the steps of gradual pruning.
 pub trait Tuner {
     /// What it trains by, for the run's file: it must be the same when a run is resumed.
     fn name(&self) -> String;
 
-    /// Trains the model, and resumes a run where the options say so.
+    /// Trains the model, and resumes a run where the options say so; `None` where it was stopped before it began to train.
     ///
     /// # Errors
     /// Those of the training.
@@ -28,7 +25,7 @@ pub trait Tuner {
         data: &Dataset,
         options: &FitOptions,
         progress: &dyn Progress,
-    ) -> Result<Run, TuneError>;
+    ) -> Result<Option<Run>, TuneError>;
 }
 
 /// Trains with the detection loss alone.
@@ -46,13 +43,7 @@ impl Tuner for FineTune {
         data: &Dataset,
         options: &FitOptions,
         progress: &dyn Progress,
-    ) -> Result<Run, TuneError> {
-        Ok(fit(model, data, options, progress)?)
+    ) -> Result<Option<Run>, TuneError> {
+        Ok(Some(fit(model, data, options, progress)?))
     }
-}
-
-/// Whether a tuner was stopped before it began to train.
-pub(super) fn stopped_before(error: &TuneError) -> bool {
-    let mut causes = successors(Some(&**error as &(dyn Error + 'static)), |&error| error.source());
-    causes.any(|cause| matches!(cause.downcast_ref(), Some(EvalError::Stopped { .. })))
 }
