@@ -3,7 +3,7 @@
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::log_softmax;
 
-use super::error::DistillError;
+use super::{classes::match_classes, error::DistillError};
 use crate::{
     exec::{ExecError, Inference, Values},
     graph::NodeId,
@@ -50,8 +50,7 @@ impl Ensemble {
             }
             let same = |output: &Output| own.outputs.iter().position(|other| other == output);
             let outputs = detector.outputs.iter().map(same).collect::<Option<_>>().ok_or_else(foreign)?;
-            let of_own = |class: &String| own.classes.iter().position(|other| other == class);
-            let classes = detector.classes.iter().map(of_own).collect();
+            let classes = match_classes(own, &detector);
             Ok(Member { inference: Inference::new(teacher, if index == 0 { taps } else { &[] })?, outputs, classes })
         };
         let members = teachers.iter().enumerate().map(member).collect::<std::result::Result<_, DistillError>>()?;

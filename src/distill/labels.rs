@@ -1,6 +1,7 @@
 //! Labels from the teacher: its confident boxes, made once before the training, so that augmentation moves them like any.
 
 use super::{
+    classes::match_classes,
     error::DistillError,
     options::{DistillOptions, Labels},
 };
@@ -107,9 +108,7 @@ struct Eye {
 
 impl Eye {
     fn new(teacher: &Model, student: &Model, options: &DistillOptions, size: usize) -> Result<Self, EvalError> {
-        let known = &student.detector().classes;
-        let of_student = |class: &String| known.iter().position(|other| other == class);
-        let classes = teacher.detector().classes.iter().map(of_student).collect();
+        let classes = match_classes(student.detector(), teacher.detector());
         let options = PredictOptions { size, conf: options.label_conf, ..PredictOptions::default() };
         Ok(Self { predictor: Predictor::new(teacher, options)?, classes })
     }

@@ -10,6 +10,7 @@ use crate::{
     io,
     model::{Model, digest},
     progress::{Progress, Silent},
+    prune::Tuner,
     train::{FitOptions, Run, with_classes},
 };
 
@@ -120,6 +121,11 @@ impl Progress for Stop {
 fn labelling_can_be_stopped() {
     let error = distiller(Labels::Both).label(&data(), SIZE, &Stop).unwrap_err();
     assert!(matches!(error, DistillError::Labels(EvalError::Stopped { done: 0, total: 6, .. })), "{error}");
+    // A step of gradual pruning takes that for a stop, not for a fault.
+    let teacher = io::teacher().unwrap();
+    let imitation = Imitation::new(std::slice::from_ref(&teacher), &teacher, options(Labels::Both)).unwrap();
+    let fit = FitOptions { size: SIZE, ..FitOptions::default() };
+    assert!(imitation.tune(&teacher, &data(), &fit, &Stop).unwrap().is_none());
 }
 
 /// Asks to stop when two steps of training are done.

@@ -1,13 +1,15 @@
 //! Distillation: a student learns from the labels and from a teacher that looks at the same images.
 //!
-//! There may be several teachers, whose outputs are averaged. What is compared is a list, [`TERMS`]: outputs, boxes, the features that the neck hands to the head or any others
-//! (through trained adapters where their widths differ), relations between images. Each term has a weight and options of
-//! its own, acts over a part of the run, and may be balanced against the detection loss.
+//! There may be several teachers, whose outputs are averaged. What is compared is a list, [`TERMS`]: outputs, boxes, the
+//! features that the neck hands to the head or any others (through trained adapters where their widths differ), relations
+//! between images. Each term has a weight and options of its own, acts over a part of the run, and may be balanced against
+//! the detection loss.
 
 mod adapter;
 mod adapters;
 mod balance;
 mod by_level;
+mod classes;
 mod comparison;
 mod confidence;
 mod convolve;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    classes::match_classes,
     ensemble::{Ensemble, described},
     error::DistillError,
     options::DistillOptions,
@@ -80,11 +81,6 @@ impl<'a> Pair<'a> {
     pub fn heads(&self, term: &'static str) -> DistillError {
         DistillError::Heads { term, teacher: described(&self.detector), student: described(self.student.detector()) }
     }
-}
-
-fn match_classes(teacher: &Detector, student: &Detector) -> Vec<Option<usize>> {
-    let of_teacher = |class: &String| teacher.classes.iter().position(|other| other == class);
-    student.classes.iter().map(of_teacher).collect()
 }
 
 /// Checks that two models have something in common to detect, and are on one device.
