@@ -35,7 +35,6 @@ pub(crate) use latency::noise;
 pub use latency::{BenchReport, Measured, Timed, bench, measure, peak_memory, time_runs, with_threads};
 pub use layer_times::LayerTime;
 pub use nms::{NmsOptions, suppress};
-pub(crate) use options::check_size;
 pub use options::{ActivationOptions, BenchOptions, EvaluateOptions, PredictOptions};
 pub use predict::Predictor;
 pub use timing::Timing;

@@ -3,7 +3,7 @@
 use super::average_precision::Rule;
 use super::error::EvalError;
 use crate::model::Model;
-use crate::options::{OptionError, Options, SPLITS, options};
+use crate::options::{Options, SPLITS, options};
 
 options! {
     /// How a detector is evaluated.
@@ -96,20 +96,5 @@ impl BenchOptions {
 /// Checks options, and that the model can run on square images of `size` pixels.
 pub(super) fn check(model: &Model, options: &impl Options, size: usize) -> Result<(), EvalError> {
     options.check()?;
-    Ok(check_size(model, size)?)
-}
-
-/// Checks that the model can run on square images of `size` pixels.
-///
-/// # Errors
-/// Names the nearest sizes.
-pub(crate) fn check_size(model: &Model, size: usize) -> Result<(), OptionError> {
-    let stride = model.max_stride();
-    if size > 0 && size.is_multiple_of(stride) {
-        return Ok(());
-    }
-    let below = size / stride * stride;
-    let near = if below == 0 { stride.to_string() } else { format!("{below} or {}", below + stride) };
-    let expected = format!("a multiple of the model's largest stride, {stride}, such as {near}");
-    Err(OptionError::value("size", expected, size))
+    Ok(model.check_size(size)?)
 }

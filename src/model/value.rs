@@ -6,7 +6,10 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{detector::Detector, error::ModelError};
-use crate::graph::{Cost, Graph};
+use crate::{
+    graph::{Cost, Graph},
+    options::OptionError,
+};
 
 /// Tensors by their full name (`model.0.conv.weight`).
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -169,5 +172,20 @@ impl Model {
     /// The largest stride: image sizes must be multiples of it.
     pub fn max_stride(&self) -> usize {
         self.detector.strides.iter().copied().max().unwrap_or(1)
+    }
+
+    /// Checks that it can run on square images of `size` pixels.
+    ///
+    /// # Errors
+    /// Names the nearest sizes.
+    pub fn check_size(&self, size: usize) -> Result<(), OptionError> {
+        let stride = self.max_stride();
+        if size > 0 && size.is_multiple_of(stride) {
+            return Ok(());
+        }
+        let below = size / stride * stride;
+        let near = if below == 0 { stride.to_string() } else { format!("{below} or {}", below + stride) };
+        let expected = format!("a multiple of the model's largest stride, {stride}, such as {near}");
+        Err(OptionError::value("size", expected, size))
     }
 }

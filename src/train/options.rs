@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     data::{Augment, Dataset},
-    eval::check_size,
     exec::{Backend, ComputeDtype, ExecError},
     model::Model,
     options::{Field, OptionError, Options, Spec, Value, option_names, options},
@@ -134,7 +133,7 @@ impl FitOptions {
     pub fn validate(&self, model: &Model, data: &Dataset) -> Result<(), TrainError> {
         self.check()?;
         self.check_sparsity()?;
-        check_size(model, self.size)?;
+        model.check_size(self.size)?;
         self.backend_for(&model.device())?;
         let (model_classes, data_classes) = (&model.detector().classes, &data.names);
         if model_classes.len() != data_classes.len() {

@@ -88,15 +88,9 @@ fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Pro
 
 fn check(model: &Model, options: &ExportOptions) -> Result<(), OnnxError> {
     options.check()?;
+    model.check_size(options.size)?;
     let wrong =
         |key: &str, expected: &str, found: &dyn std::fmt::Display| Err(OptionError::value(key, expected, found).into());
-    let stride = model.max_stride();
-    if !options.size.is_multiple_of(stride) {
-        let below = options.size / stride * stride;
-        let near = if below == 0 { stride.to_string() } else { format!("{below} or {}", below + stride) };
-        let expected = format!("a multiple of the model's largest stride, {stride}, such as {near}");
-        return wrong("size", &expected, &options.size);
-    }
     match options.batch {
         Batch::Dynamic if options.nms => {
             wrong("batch", "1 with nms: true, for each image has its own boxes", &"\"dynamic\"")
