@@ -1,33 +1,22 @@
-//! What can be wrong with an ONNX file, or with writing one.
+//! What can go wrong when a model is written as ONNX.
 
 use thiserror::Error;
 
 use crate::{exec::ExecError, graph::GraphError, model::ModelError, options::OptionError};
 
-/// What can be wrong with an ONNX file, or with writing one.
+/// What can go wrong when a model is written as ONNX.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OnnxError {
     /// An option out of its range, or one that does not go with another.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// The file is damaged or no ONNX file.
-    #[error("it is no ONNX file, or a damaged one ({0}); export it again")]
-    Damaged(String),
     /// The engine that runs such files cannot run this one.
     #[error("it cannot be run: {0}")]
     Engine(String),
-    /// Its input or output is not that of a detector that is known.
-    #[error("{0}")]
+    /// What the engine gives for the file has another form than the model's outputs.
+    #[error("the file gives something else than the model: {0}; nothing was written, please report this")]
     Layout(String),
-    /// Images of a size that the file does not take.
-    #[error("its images are {expected}, not {found}; it was exported for that size")]
-    Images {
-        /// What it takes.
-        expected: String,
-        /// What it was given.
-        found: String,
-    },
     /// What the engine computes is not what the model computes.
     #[error(
         "the file gives other numbers than the model: the largest difference is {difference:.2e} in {output}, and at most \

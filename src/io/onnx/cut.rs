@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo};
-use crate::io::onnx_error::OnnxError;
 
 /// The two parts of a file, and what is between them.
 pub(super) struct Cut {
@@ -12,38 +11,20 @@ pub(super) struct Cut {
     pub before: ModelProto,
     /// From there, and from what suppression gives, to the outputs.
     pub after: ModelProto,
-    /// What suppression reads: boxes, scores, and where given the most boxes of a class, the intersection over union and
-    /// the score.
+    /// What suppression reads: boxes, scores, the most boxes of a class, the intersection over union and the score.
     pub reads: Vec<String>,
     /// What it gives.
     pub gives: String,
-    /// Whether boxes are centre and size.
-    pub centred: bool,
     /// What the second part reads of the first.
     pub passed: Vec<String>,
 }
 
 /// The parts of a file; none, where it has no suppression.
-///
-/// # Errors
-/// For files with several of them.
-pub(super) fn cut(file: ModelProto) -> Result<Option<Cut>, OnnxError> {
-    let Some(graph) = &file.graph else { return Ok(None) };
-    let found: Vec<&NodeProto> = graph.node.iter().filter(|node| node.op_type == "NonMaxSuppression").collect();
-    let node = match found[..] {
-        [] => return Ok(None),
-        [alone] => alone.clone(),
-        [..] => {
-            return Err(OnnxError::Engine(format!(
-                "it has {} non-maximum suppressions; one is supported",
-                found.len()
-            )));
-        }
-    };
-    let Some(gives) = node.output.first().cloned().filter(|_| node.input.len() >= 2) else {
-        return Err(OnnxError::Damaged("a non-maximum suppression without boxes, scores or output".into()));
-    };
-    let (before, after) = parts(graph, &node, &gives);
+pub(super) fn cut(file: &ModelProto) -> Option<Cut> {
+    let graph = file.graph.as_ref()?;
+    let node = graph.node.iter().find(|node| node.op_type == "NonMaxSuppression")?;
+    let gives = node.output.first()?.clone();
+    let (before, after) = parts(graph, node, &gives);
     let made: HashSet<&String> = after.iter().flat_map(|node| &node.output).collect();
     let constants: HashSet<&String> = graph.initializer.iter().map(|tensor| &tensor.name).collect();
     let from_outside =
@@ -61,15 +42,13 @@ pub(super) fn cut(file: ModelProto) -> Result<Option<Cut>, OnnxError> {
         ModelProto { graph: Some(graph), ..ModelProto { graph: None, ..file.clone() } }
     };
     let inputs = passed.iter().chain([&gives]).map(value).collect();
-    let cut = Cut {
+    Some(Cut {
         before: part(before, graph.input.clone(), wanted.into_iter().map(value).collect()),
         after: part(after, inputs, graph.output.clone()),
-        centred: node.attribute.iter().any(|attribute| attribute.name == "center_point_box" && attribute.i == Some(1)),
         reads: node.input.clone(),
         gives,
         passed,
-    };
-    Ok(Some(cut))
+    })
 }
 
 /// The nodes that do not depend on the suppression, and those that do.

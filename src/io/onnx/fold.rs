@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::graph::{BatchNorm, Conv, Graph, Node, NodeId, Op};
+use crate::graph::{BatchNorm, Conv, Graph, Node, NodeId, Op, Role};
 use crate::model::{Model, ModelError, Tensors};
 
 /// The same network with fewer nodes: every normalisation that alone reads a convolution is multiplied into its filters.
@@ -14,21 +14,21 @@ use crate::model::{Model, ModelError, Tensors};
 /// Where tensors cannot be computed, or have numbers that 16 bits do not hold.
 pub(super) fn folded(model: &Model, half: bool) -> std::result::Result<Model, ModelError> {
     let source = model.graph();
-    let norms: HashMap<NodeId, NodeId> =
-        source.owners(crate::graph::Role::Weight).filter_map(|conv| norm_of(source, conv)).collect();
+    let norms: HashMap<NodeId, (NodeId, BatchNorm)> =
+        source.owners(Role::Weight).filter_map(|conv| Some((conv, norm_of(source, conv)?))).collect();
+    let folded: HashMap<NodeId, NodeId> = norms.iter().map(|(&conv, &(norm, _))| (norm, conv)).collect();
     let mut graph = Graph::new();
     let mut tensors = Tensors::new();
     let mut places: Vec<NodeId> = Vec::with_capacity(source.nodes().len());
     for (id, node) in source.nodes().iter().enumerate() {
-        let into = norms.iter().find(|(_, norm)| **norm == id).map(|(conv, _)| *conv);
-        if let Some(conv) = into {
-            places.push(places[conv]);
+        if let Some(conv) = folded.get(&id) {
+            places.push(places[*conv]);
             continue;
         }
         let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| places[input]).collect();
         let op = match (&node.op, norms.get(&id)) {
-            (Op::Conv(conv), Some(&norm)) => {
-                let (weight, bias) = multiplied(model, node, conv, source.node(norm))?;
+            (Op::Conv(conv), Some((norm, op))) => {
+                let (weight, bias) = multiplied(model, (node, conv), (source.node(*norm), op))?;
                 tensors.insert(node.tensor_name("weight"), weight);
                 tensors.insert(node.tensor_name("bias"), bias);
                 Op::Conv(Conv { bias: true, ..*conv })
@@ -54,22 +54,22 @@ pub(super) fn folded(model: &Model, half: bool) -> std::result::Result<Model, Mo
     Model::new(graph, tensors, model.detector().clone(), model.provenance().clone())
 }
 
-/// A convolution and the normalisation that alone reads it.
-fn norm_of(graph: &Graph, conv: NodeId) -> Option<(NodeId, NodeId)> {
+/// The normalisation that alone reads a convolution.
+fn norm_of(graph: &Graph, conv: NodeId) -> Option<(NodeId, BatchNorm)> {
     let norm = graph.sole_reader(conv)?;
-    matches!(graph.node(norm).op, Op::BatchNorm(_)).then_some((conv, norm))
+    if let Op::BatchNorm(op) = &graph.node(norm).op { Some((norm, *op)) } else { None }
 }
 
 /// Filters and bias of a convolution with those of its normalisation: with the scale s = γ / √(variance + ε), w·s and
 /// (b − mean)·s + β.
-fn multiplied(model: &Model, conv: &Node, op: &Conv, norm: &Node) -> Result<(Tensor, Tensor)> {
+fn multiplied(
+    model: &Model,
+    (conv, of_conv): (&Node, &Conv),
+    (norm, of_norm): (&Node, &BatchNorm),
+) -> Result<(Tensor, Tensor)> {
     let owned = |node: &Node, suffix: &str| model.tensors()[&node.tensor_name(suffix)].to_dtype(DType::F64);
-    let eps = match &norm.op {
-        Op::BatchNorm(BatchNorm { eps, .. }) => *eps,
-        _ => 0.0,
-    };
-    let scale = (owned(norm, "weight")? / (owned(norm, "running_var")? + eps)?.sqrt()?)?;
-    let bias = match op.bias {
+    let scale = (owned(norm, "weight")? / (owned(norm, "running_var")? + of_norm.eps)?.sqrt()?)?;
+    let bias = match of_conv.bias {
         true => owned(conv, "bias")?,
         false => owned(norm, "bias")?.zeros_like()?,
     };

@@ -1,5 +1,4 @@
-//! The messages of an ONNX file (onnx.proto3, Apache-2.0 specification): the fields that are written or read here, and no
-//! others. What is unknown in a file is passed over.
+//! The messages of an ONNX file (onnx.proto3, Apache-2.0 specification): the fields that are written here, and no others.
 
 /// Types of numbers, by their code in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,43 +99,23 @@ pub(super) struct Attribute {
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
-    #[prost(message, optional, tag = "5")]
-    pub t: Option<TensorProto>,
-    #[prost(message, optional, boxed, tag = "6")]
-    pub g: Option<Box<GraphProto>>,
-    #[prost(float, repeated, packed = "false", tag = "7")]
-    pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    #[prost(bytes = "vec", repeated, tag = "9")]
-    pub strings: Vec<Vec<u8>>,
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
 
-/// A constant tensor, its numbers little-endian bytes, or, in files of others, in a list of their type or in another file.
+/// A constant tensor, its numbers little-endian bytes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    #[prost(float, repeated, tag = "4")]
-    pub float_data: Vec<f32>,
-    #[prost(int32, repeated, tag = "5")]
-    pub int32_data: Vec<i32>,
-    #[prost(int64, repeated, tag = "7")]
-    pub int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
     #[prost(bytes = "vec", optional, tag = "9")]
     pub raw_data: Option<Vec<u8>>,
-    #[prost(double, repeated, tag = "10")]
-    pub double_data: Vec<f64>,
-    #[prost(message, repeated, tag = "13")]
-    pub external_data: Vec<Entry>,
-    #[prost(int32, optional, tag = "14")]
-    pub data_location: Option<i32>,
 }
 
 /// Name and type of an input or an output.

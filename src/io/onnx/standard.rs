@@ -1,6 +1,6 @@
 //! Non-maximum suppression as ONNX defines it (operator NonMaxSuppression, version 11).
 
-use crate::boxes::{Centred, Corners, iou};
+use crate::boxes::{Corners, iou};
 
 /// How much is kept.
 pub(super) struct Limits {
@@ -16,19 +16,15 @@ pub(super) struct Limits {
 /// all images, four numbers each; `scores` have the shape (images, classes, boxes).
 pub(super) fn suppress(
     boxes: &[f32],
-    centred: bool,
     scores: &[f32],
     [images, classes, count]: [usize; 3],
     limits: &Limits,
 ) -> Vec<[i32; 3]> {
     let corners = |image: usize, place: usize| -> Corners {
         let at = 4 * (image * count + place);
-        match (&boxes[at..at + 4], centred) {
-            (&[cx, cy, w, h], true) => Centred { cx, cy, w, h }.corners(),
-            // Any two corners that face each other.
-            (&[a, b, c, d], false) => [a.min(c), b.min(d), a.max(c), b.max(d)],
-            _ => [0.0; 4],
-        }
+        let [a, b, c, d] = [0, 1, 2, 3].map(|side| boxes[at + side]);
+        // Any two corners that face each other.
+        [a.min(c), b.min(d), a.max(c), b.max(d)]
     };
     let mut found = Vec::new();
     for image in 0..images {
@@ -55,16 +51,13 @@ mod tests {
 
     #[test]
     fn overlapping_boxes_of_a_class_go() {
-        // Two that overlap by 0.6, one apart; the second image's are the same as centre and size.
+        // Two that overlap by 0.6, one apart.
         let boxes = [0.0, 0.0, 4.0, 1.0, 5.0, 1.0, 1.0, 0.0, 9.0, 9.0, 8.0, 8.0];
         let scores = [0.5, 0.9, 0.7, 0.0, 0.2, 0.2];
         let limits = Limits { most: 5, iou: 0.5, score: 0.1 };
-        let kept = suppress(&boxes, false, &scores, [1, 2, 3], &limits);
+        let kept = suppress(&boxes, &scores, [1, 2, 3], &limits);
         assert_eq!(kept, [[0, 0, 1], [0, 0, 2], [0, 1, 1], [0, 1, 2]]);
-        let kept = suppress(&boxes, false, &scores, [1, 2, 3], &Limits { most: 1, iou: 0.6001, ..limits });
+        let kept = suppress(&boxes, &scores, [1, 2, 3], &Limits { most: 1, iou: 0.6001, ..limits });
         assert_eq!(kept, [[0, 0, 1], [0, 1, 1]]);
-        let centred = [2.0, 0.5, 4.0, 1.0, 3.0, 0.5, 4.0, 1.0, 8.5, 8.5, 1.0, 1.0];
-        let limits = Limits { most: 5, iou: 0.5, score: 0.1 };
-        assert_eq!(suppress(&centred, true, &scores[..3], [1, 1, 3], &limits), [[0, 0, 1], [0, 0, 2]]);
     }
 }

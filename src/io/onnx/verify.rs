@@ -1,12 +1,11 @@
 //! Whether a file gives what its model gives, by another engine.
 
 use candle_core::{Device, Tensor};
-use prost::Message;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::compose::{Composed, compose};
-use super::engine::Engine;
+use super::engine::run;
 use super::expected::{confidences, decoded, kept};
 use super::options::{Batch, ExportOptions};
 use crate::exec;
@@ -51,16 +50,16 @@ pub(super) fn verify(
     let detector = model.detector();
     let expected = if options.raw { maps } else { vec![decoded(detector, &maps)?] };
     if !options.nms {
-        return compare(file, &run(file, &images)?, &expected, difference);
+        return compare(file, &run(&file.file, &images)?, &expected, difference);
     }
     let all = compose(folded, shapes, &ExportOptions { nms: false, ..*options })?;
-    let found = run(&all, &images)?;
+    let found = run(&all.file, &images)?;
     let largest = compare(&all, &found, &expected, difference)?;
     let low = ExportOptions { conf: below(confidences(detector, &found[0])?, BOXES), ..*options };
     let trial = compose(folded, shapes, &low)?;
     [(file, options), (&trial, &low)].into_iter().try_fold(largest, |largest, (file, options)| {
         let expected = [kept(detector, &found[0], options)?];
-        Ok(largest.max(compare(file, &run(file, &images)?, &expected, set_difference)?))
+        Ok(largest.max(compare(file, &run(&file.file, &images)?, &expected, set_difference)?))
     })
 }
 
@@ -73,11 +72,6 @@ fn below(mut numbers: Vec<f32>, count: usize) -> f32 {
 
 /// How far what an output should be is from what it is, as it counts, and in absolute numbers.
 type Difference = fn(&Tensor, &Tensor) -> candle_core::Result<[f32; 2]>;
-
-/// What another engine gives for images.
-fn run(file: &Composed, images: &Tensor) -> Result<Vec<Tensor>, OnnxError> {
-    Engine::new(file.file.encode_to_vec())?.run(images)
-}
 
 fn compare(file: &Composed, found: &[Tensor], expected: &[Tensor], by: Difference) -> Result<f32, OnnxError> {
     if found.len() != expected.len() {
