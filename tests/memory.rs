@@ -8,11 +8,9 @@ use std::sync::{
 use candle_core::{Device, Tensor};
 use espalier::{
     data::{ShapesOptions, shapes},
-    eval::ActivationOptions,
     exec::{Inference, Observer, ObserverError},
     graph::NodeId,
     progress::Progress,
-    prune::{Data, GroupScores, OwnCriterion, PruneData, PruneOptions, Pruner},
     train::{FitOptions, fit},
     zoo::{Fresh, yolo},
 };
@@ -115,35 +113,4 @@ fn an_observer_of_every_value_needs_the_memory_of_few() {
         seen / MB,
         largest / MB
     );
-}
-
-/// The most memory that scores of every kind borrow: of activations, noise, gradients of batches and of single images.
-fn borrowed_by_scores(images: usize, data: &PruneData) -> i64 {
-    let model = yolo("yolov5n", &Fresh::numbered(6)).unwrap();
-    let every = OwnCriterion::new(|group: &GroupScores| Ok(group.scores["fisher"].clone())).needing(Data::Labels);
-    let mut data = data.clone();
-    data.options.images = images;
-    let pruner = Pruner::with_criterion(&model, PruneOptions::default(), every).unwrap().with_data(data);
-    allocator::give_back();
-    let before = resident().unwrap();
-    let watch = Watch::default();
-    pruner.measure(&watch).unwrap();
-    watch.most.into_inner() - before
-}
-
-#[test]
-fn scores_of_many_images_need_the_memory_of_one_batch() {
-    let (_alone, Some(_)) = alone() else { return };
-    let mut drawn = ShapesOptions::default();
-    (drawn.train, drawn.val, drawn.size) = (40, 1, 160);
-    let dataset = shapes(&drawn).unwrap();
-    let mut options = ActivationOptions::default();
-    (options.size, options.batch) = (160, 4);
-    let data = PruneData { dataset, options };
-    // The first pass over the images fills their cache and touches the program.
-    borrowed_by_scores(40, &data);
-    let [few, many] = [8, 40].map(|images| borrowed_by_scores(images, &data));
-    assert!(few > 20 * MB, "{} MB: the test needs scores that borrow much", few / MB);
-    // Pages that the allocator keeps make a fifth of difference; the values of 32 more images would be several times as much.
-    assert!((many - few).abs() < few / 2, "{} MB for 8 images, {} MB for 40", few / MB, many / MB);
 }
