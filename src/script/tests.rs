@@ -348,6 +348,7 @@ fn numbers_are_calculated_with_at_once() {
         desk.shows("[a[0], a[-1], a.len, a.sum(), a.mean(), a.min(), a.max()]"),
         "[1.0, 4.0, 2, 5.0, 2.5, 1.0, 4.0]\n"
     );
+    assert_eq!(desk.shows("[numbers([1, 3, 5]).sd(), numbers([7]).sd()]"), "[2.0, 0.0]\n");
     assert_eq!(desk.shows("let all = 0.0; for x in a { all += x } all"), "5.0\n");
     assert!(desk.fails("a + numbers([1])").message.contains("2 numbers do not go with 1"));
     assert!(desk.fails("a[2]").message.contains("there is no number 2; there are 2"));

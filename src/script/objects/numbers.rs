@@ -129,6 +129,14 @@ mod functions {
         numbers.0.iter().sum::<f64>() / numbers.0.len() as f64
     }
 
+    /// The standard deviation of the sample that they are, over one less than there are; 0 of a single number.
+    #[rhai_fn(pure)]
+    pub fn sd(numbers: &mut Numbers) -> f64 {
+        let mean = mean(numbers);
+        let squares: f64 = numbers.0.iter().map(|number| (number - mean).powi(2)).sum();
+        (squares / (numbers.0.len().max(2) - 1) as f64).sqrt()
+    }
+
     /// The least of them.
     #[rhai_fn(name = "min", pure)]
     pub fn least(numbers: &mut Numbers) -> f64 {
