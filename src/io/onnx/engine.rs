@@ -61,7 +61,7 @@ fn selected(read: &[&Value]) -> Result<Value, OnnxError> {
     else {
         return Err(failed("its non-maximum suppression reads other values than it should"));
     };
-    let (&[images, count, 4], &[batch, classes, places]) = (&boxes.shape()[..], &scores.shape()[..]) else {
+    let (&[images, count, 4], &[batch, classes, places]) = (boxes.shape(), scores.shape()) else {
         return Err(failed("boxes and scores are of other shapes than non-maximum suppression reads"));
     };
     let (&[most], &[iou], &[score]) = (&most.to_vec()[..], &iou.to_vec()[..], &score.to_vec()[..]) else {
