@@ -5,7 +5,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    convolve::convolve, error::DistillError, features::FeaturePair, kept::kept, pair::Pair, recipe::AdapterKind,
+    convolve::convolve, error::DistillError, features::FeaturePair, kept::compared_channels, pair::Pair,
+    recipe::AdapterKind,
 };
 use crate::{
     exec::{ExecError, Values},
@@ -35,32 +36,26 @@ impl Adapters {
         levels: &[FeaturePair],
     ) -> Result<Self, DistillError> {
         let device = pair.student.device();
-        let of = |level| -> Result<_, DistillError> {
-            let channels = kept(pair.original, pair.student, level)?;
-            Ok(Some(Tensor::new(channels, &device).map_err(ExecError::from)?))
-        };
-        let kept = match kind {
-            AdapterKind::Kept => levels.iter().map(of).collect::<Result<_, _>>()?,
-            AdapterKind::Linear | AdapterKind::Conv => vec![None; levels.len()],
-        };
+        let chosen = |channels: Option<Vec<u32>>| channels.map(|channels| Tensor::new(channels, &device)).transpose();
+        let kept = compared_channels(kind, pair, levels)?.into_iter().map(chosen);
+        let kept = kept.collect::<candle_core::Result<_>>().map_err(ExecError::from)?;
         Ok(Self { term, kind, levels: levels.to_vec(), kept })
     }
 
     /// Channels of a level's features as they are compared.
     pub fn width(&self, level: usize) -> usize {
-        match self.kind {
-            AdapterKind::Kept => self.levels[level].student_width,
-            AdapterKind::Linear | AdapterKind::Conv => self.levels[level].teacher_width,
+        match self.kept[level] {
+            Some(_) => self.levels[level].student_width,
+            None => self.levels[level].teacher_width,
         }
     }
 
     /// Their tensors at the start, the same for the same seed.
     pub fn tensors(&self, seed: u64) -> Result<Tensors, ExecError> {
         let mut tensors = Tensors::new();
-        for (index, level) in self.levels.iter().enumerate() {
+        for index in 0..self.levels.len() {
             let seed = seed.wrapping_add(1000 * index as u64);
-            let (from, to) = (level.student_width, level.teacher_width);
-            for (step, widths) in self.widths(from, to).into_iter().enumerate() {
+            for (step, widths) in self.widths(index).into_iter().enumerate() {
                 let weight = initial(widths, 1, seed.wrapping_add(step as u64))?;
                 tensors.insert(self.name(index, step), weight);
             }
@@ -68,13 +63,14 @@ impl Adapters {
         Ok(tensors)
     }
 
-    /// The widths of the steps.
-    fn widths(&self, from: usize, to: usize) -> Vec<[usize; 2]> {
+    /// The widths of a level's steps.
+    fn widths(&self, level: usize) -> Vec<[usize; 2]> {
+        let FeaturePair { student_width: from, teacher_width: to, .. } = self.levels[level];
         match self.kind {
-            AdapterKind::Kept => Vec::new(),
-            AdapterKind::Linear if from == to => Vec::new(),
-            AdapterKind::Linear => vec![[from, to]],
+            _ if self.kept[level].is_some() => Vec::new(),
             AdapterKind::Conv => vec![[from, to], [to, to]],
+            AdapterKind::Auto | AdapterKind::Linear | AdapterKind::Kept if from == to => Vec::new(),
+            AdapterKind::Auto | AdapterKind::Linear | AdapterKind::Kept => vec![[from, to]],
         }
     }
 
@@ -86,7 +82,7 @@ impl Adapters {
     pub fn pair(&self, leaves: &Leaves<'_>, wanted: &Values, index: usize) -> Result<[Tensor; 2], TermError> {
         let level = &self.levels[index];
         let mut features = leaves.tap(level.student)?;
-        for step in 0..self.widths(level.student_width, level.teacher_width).len() {
+        for step in 0..self.widths(index).len() {
             if step > 0 {
                 features = features.relu()?;
             }

@@ -14,9 +14,8 @@ const STEPS: u64 = 20;
 /// What each term is multiplied by to be a share of the detection loss. In its first [`STEPS`] steps a term's factor
 /// follows the sums of both so far; then it stays.
 pub(super) struct Balance {
-    share: f64,
-    /// Columns of the balanced terms.
-    names: Vec<String>,
+    /// The balanced terms' columns, and the shares of the detection loss that they come to.
+    shares: Vec<(String, f64)>,
     state: Mutex<State>,
 }
 
@@ -35,11 +34,20 @@ struct Measured {
     term: f64,
 }
 
+impl Measured {
+    /// What makes it this share of the detection loss.
+    fn factor(&self, share: f64) -> f64 {
+        let factor = share * self.detection / self.term;
+        // A term that is zero has nothing to be scaled.
+        if factor.is_finite() && factor > 0.0 { factor } else { 1.0 }
+    }
+}
+
 impl Balance {
-    /// For terms of these columns.
-    pub fn new(share: f64, names: Vec<String>) -> Self {
-        let terms = vec![Measured::default(); names.len()];
-        Self { share, names, state: Mutex::new(State { detection: 0.0, terms }) }
+    /// For terms of these columns and shares.
+    pub fn new(shares: Vec<(String, f64)>) -> Self {
+        let terms = vec![Measured::default(); shares.len()];
+        Self { shares, state: Mutex::new(State { detection: 0.0, terms }) }
     }
 
     /// What a term is multiplied by that comes to `value` in this step.
@@ -52,21 +60,16 @@ impl Balance {
             measured.detection += detection;
             measured.term += value;
         }
-        self.of(measured)
-    }
-
-    fn of(&self, measured: &Measured) -> f64 {
-        let factor = self.share * measured.detection / measured.term;
-        // A term that is zero has nothing to be scaled.
-        if factor.is_finite() && factor > 0.0 { factor } else { 1.0 }
+        measured.factor(self.shares[place].1)
     }
 
     /// The factors in words, once all terms have been measured.
     fn shown(&self) -> Option<String> {
         let state = self.state();
         let all = state.terms.iter().all(|measured| measured.steps == STEPS);
-        let factor = |(name, measured): (&String, &Measured)| format!("{name} × {:.4}", self.of(measured));
-        all.then(|| self.names.iter().zip(&state.terms).map(factor).collect::<Vec<_>>().join(", "))
+        let factor =
+            |((name, share), measured): (&(String, f64), &Measured)| format!("{name} × {:.4}", measured.factor(*share));
+        all.then(|| self.shares.iter().zip(&state.terms).map(factor).collect::<Vec<_>>().join(", "))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -95,15 +95,14 @@ pub(super) struct Heads {
     /// For each of the student's classes, that of the teacher's of the same name.
     pub classes: Vec<Option<usize>>,
     pub compared: Compared,
-    /// Where it is not given: objectness and YOLOv8's class scores everywhere, all else by the teacher's confidence.
-    pub places: Option<Where>,
+    pub places: Where,
 }
 
 /// A teacher's outputs in the student's order, for those to be compared with, map by map.
 ///
 /// Both kinds are normalised and weighted as the part of the detection loss that they resemble, so a weight of 1 makes
-/// the teacher count as much as the labels. Class scores and boxes count where the teacher sees an object (Mehta and
-/// Ozturk 2018, <https://arxiv.org/abs/1805.06361>); boxes of YOLOv8 are compared as distributions (Zheng et al. 2022,
+/// the teacher count as much as the labels. Where the teacher's confidence counts, it is as by Mehta and
+/// Ozturk 2018, <https://arxiv.org/abs/1805.06361>; boxes of YOLOv8 are compared as distributions (Zheng et al. 2022,
 /// localization distillation, <https://arxiv.org/abs/2102.12252>).
 pub(super) struct Comparison<'a> {
     heads: &'a Heads,
@@ -124,10 +123,10 @@ impl<'a> Comparison<'a> {
             Head::Distribution { .. } => (OutputKind::Classes, vec![1; heads.detector.strides.len()]),
         };
         let level = |(map, anchors): (&Map, usize)| match (heads.places, kind) {
-            (Some(Where::Everywhere), _) => vec![1.0; batch * anchors * map.places()],
-            (Some(Where::Positives), _) => positives(map.size, anchors, batch, targets),
-            (None | Some(Where::Confident), OutputKind::Anchors) => objectness(map, classes),
-            (None | Some(Where::Confident), OutputKind::Boxes | OutputKind::Classes) => best_scores(map, batch),
+            (Where::Everywhere, _) => vec![1.0; batch * anchors * map.places()],
+            (Where::Positives, _) => positives(map.size, anchors, batch, targets),
+            (Where::Confident, OutputKind::Anchors) => objectness(map, classes),
+            (Where::Confident, OutputKind::Boxes | OutputKind::Classes) => best_scores(map, batch),
         };
         let maps = heads.detector.by_level(kind, teacher);
         let counts: Vec<Vec<f32>> = maps.into_iter().zip(anchors).map(level).collect();
@@ -170,11 +169,7 @@ impl<'a> Comparison<'a> {
         let [of_teacher, of_student] =
             [self.heads.teacher_classes, self.heads.classes.len()].map(|classes| (5 + classes) * places);
         let balance = objectness_balance(self.counts.len())[level];
-        let everywhere = vec![1.0; places];
-        let (of_objectness, in_level) = match self.heads.places {
-            None => (None, counts.len() as f32),
-            Some(_) => (Some(()), counts.iter().sum::<f32>().max(1.0)),
-        };
+        let in_level = counts.iter().sum::<f32>().max(1.0);
         let anchors = teacher.par_chunks_exact(of_teacher).zip(student.par_chunks_exact(of_student));
         let anchors = anchors.zip(gradient.par_chunks_exact_mut(of_student)).zip(counts.par_chunks(places));
         let sums: Vec<f64> = anchors
@@ -191,7 +186,7 @@ impl<'a> Comparison<'a> {
                     }
                     Compared::Scores { objectness, classes: weight, by } => {
                         let scale = objectness * balance * batch / in_level;
-                        let first = compare([4; 2], of_objectness.map_or(&everywhere, |()| counts), by, scale);
+                        let first = compare([4; 2], counts, by, scale);
                         let scale = weight * batch / (self.total * self.heads.classes.len() as f32);
                         self.common()
                             .fold(first, |sum, [from, to]| sum + compare([5 + from, 5 + to], counts, by, scale))
@@ -232,14 +227,13 @@ impl<'a> Comparison<'a> {
         let (teacher, places) = (self.teacher[map].numbers, self.teacher[map].places());
         let counts = &self.counts[self.heads.detector.outputs[map].level];
         let scale = weight * self.batch as f32 / self.total;
-        let everywhere = vec![1.0; places];
         let classes = self.heads.classes.len();
         let planes = student.par_chunks_exact(places).zip(gradient.par_chunks_exact_mut(places)).enumerate();
         let sums: Vec<f64> = planes
             .filter_map(|(index, (student, gradient))| {
                 let (image, class) = (index / classes, self.heads.classes[index % classes]?);
                 let plane = image * self.heads.teacher_classes + class;
-                let counts = self.heads.places.map_or(&everywhere[..], |_| &counts[image * places..][..places]);
+                let counts = &counts[image * places..][..places];
                 Some(by.add(&teacher[plane * places..][..places], student, counts, scale, gradient))
             })
             .collect();

@@ -13,10 +13,8 @@ const COMPARED: [Compared; 3] = [
 fn heads(detector: &Detector, compared: Compared) -> Heads {
     let classes = detector.classes.len();
     let same = (0..classes).map(Some).collect();
-    Heads { detector: detector.clone(), teacher_classes: classes, classes: same, compared, places: None }
+    Heads { detector: detector.clone(), teacher_classes: classes, classes: same, compared, places: Where::Everywhere }
 }
-
-const WHERE: [Option<Where>; 4] = [None, Some(Where::Confident), Some(Where::Positives), Some(Where::Everywhere)];
 
 /// One box in the second image.
 fn targets() -> Vec<Target> {
@@ -65,7 +63,7 @@ fn check(heads: &Heads, sizes: &[(usize, usize)]) {
 
 #[test]
 fn gradients_of_both_heads_match_finite_differences() {
-    for (compared, places) in COMPARED.into_iter().flat_map(|compared| WHERE.map(|places| (compared, places))) {
+    for (compared, places) in COMPARED.into_iter().flat_map(|compared| Where::ALL.map(|places| (compared, places))) {
         check(&Heads { places, ..heads(&anchors(2), compared) }, &[(14, 6), (14, 2)]);
         let sides = |reg_max| Detector::new(anchors(2).classes, vec![8, 16], Head::Distribution { reg_max });
         check(&Heads { places, ..heads(&sides(4), compared) }, &[(16, 6), (2, 6), (16, 3), (2, 3)]);
@@ -106,8 +104,8 @@ fn classes_are_matched_by_name() {
     let sides = wave(2 * 16 * 5, 0.4);
     let maps = [Map { numbers: &sides, size: [1, 5] }, Map { numbers: &teacher, size: [1, 5] }];
     // The teacher has a, b.
-    let matched =
-        Heads { detector: own, teacher_classes: 2, classes: vec![None, Some(0), Some(1)], compared, places: None };
+    let classes = vec![None, Some(0), Some(1)];
+    let matched = Heads { detector: own, teacher_classes: 2, classes, compared, places: Where::Everywhere };
     let mut gradient = vec![0.0; student.len()];
     let value = Comparison::new(&matched, 2, &maps, &[]).add(1, &student, &mut gradient);
     let common: Vec<f32> = student.chunks_exact(3 * places).flat_map(|image| image[places..].to_vec()).collect();
@@ -136,23 +134,16 @@ fn places_count_as_asked() {
     let confident = [1.2f64, -0.8].map(|logit| 1.0 / (1.0 + (-logit).exp()));
     let bounds = crate::boxes::Centred { cx: 0.75, cy: 0.5, w: 0.1, h: 0.1 };
     let target = Target { image: 0, truth: crate::boxes::Truth { class: 0, bounds } };
-    for (places, counts) in [
-        (None, confident),
-        (Some(Where::Confident), confident),
-        (Some(Where::Positives), [0.0, 1.0]),
-        (Some(Where::Everywhere), [1.0, 1.0]),
-    ] {
+    for (places, counts) in
+        [(Where::Confident, confident), (Where::Positives, [0.0, 1.0]), (Where::Everywhere, [1.0, 1.0])]
+    {
         let by = Divergence::Softened { temperature: 1.0 };
         let compared = Compared::Scores { objectness: 1.0, classes: 0.5, by };
         let total: f64 = counts.iter().sum::<f64>().max(1.0);
         let weighted =
             |plane: usize, counts: [f64; 2]| (0..2).map(|at| counts[at] * divergence(plane, at)).sum::<f64>();
-        let objectness = match places {
-            None => weighted(4, [1.0; 2]) / 2.0,
-            Some(_) => weighted(4, counts) / total,
-        };
         // The balance of the finest of one level is 4.
-        let expected = 4.0 * objectness + 0.5 * weighted(5, counts) / total;
+        let expected = (4.0 * weighted(4, counts) + 0.5 * weighted(5, counts)) / total;
         let maps = [Map { numbers: &teacher, size: [1, 2] }];
         let heads = Heads { places, ..heads(&detector, compared) };
         let value = Comparison::new(&heads, 1, &maps, &[target]).add(0, &student, &mut [0.0; 12]);

@@ -59,16 +59,21 @@ impl Task {
         taps.sort_unstable();
         taps.dedup();
         let pair = Pair::new(teachers, student, options, gains, &taps)?;
-        let names = || wanted.iter().map(|(info, ..)| format!("distill_{}", info.name)).collect();
-        let balance = options.balance.map(|share| Arc::new(Balance::new(share, names())));
+        let shares = || {
+            let share = |weight: f32| f64::from(weight) * options.balance;
+            wanted.iter().map(|(info, weight, _)| (format!("distill_{}", info.name), share(*weight))).collect()
+        };
+        let balance = (options.balance > 0.0).then(|| Arc::new(Balance::new(shares())));
         let detection = DetectionTerm::new(student.detector(), gains)?;
         let mut terms: Vec<Arc<dyn Term>> = vec![match &balance {
             Some(balance) => Arc::new(Weighed { term: detection, balance: Arc::clone(balance) }),
             None => Arc::new(detection),
         }];
         for (place, ((info, weight, made), levels)) in wanted.iter().zip(&levels).enumerate() {
+            // A balanced term's weight is in its share.
+            let factor = if balance.is_some() { 1.0 } else { *weight };
             terms.push(Arc::new(Timed {
-                term: made.recipe.make(&pair, levels, *weight)?,
+                term: made.recipe.make(&pair, levels, factor)?,
                 timing: made.timing,
                 balance: balance.as_ref().map(|balance| (Arc::clone(balance), place)),
                 settings: settings(info, *weight, made, &pair),

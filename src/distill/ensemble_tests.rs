@@ -5,7 +5,7 @@ use candle_core::Device;
 use super::{
     super::{
         DistillOptions, Distiller, Terms,
-        tests::{data, images, settled as model, weights},
+        tests::{data, images, settled as model, unscaled, weights},
     },
     *,
 };
@@ -116,7 +116,7 @@ fn a_student_learns_from_two_and_resumes_with_both_alone() {
     let student = model("yolov5n", 0.0625, 3);
     let teachers = [model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2)];
     let terms = Terms::none().with("logits", 300.0).with("box_iou", 1.0).with("score_l2", 1e-3);
-    let options = DistillOptions { terms, ..DistillOptions::default() };
+    let options = unscaled(terms);
     let distiller = |teachers: &[Model]| Distiller::of_several(teachers, &student, options.clone()).unwrap();
     let place = tempfile::tempdir().unwrap();
     let run = place.path().join("run");

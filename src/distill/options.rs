@@ -30,9 +30,9 @@ options! {
         pub temperature: f32 = 2.0, 0.1..=100.0;
         /// Softens the features' distributions over places, unless `cwd` is given a temperature of its own.
         pub cwd_temperature: f32 = 4.0, 0.1..=100.0;
-        /// Scales each term, by what it comes to in the first 20 steps, to this share of the detection loss, whatever its
-        /// weight.
-        pub balance: Option<f64> = None, 1e-3..=100.0;
+        /// Scales each term, by what it comes to in the first 20 steps, to this times its weight as a share of the detection
+        /// loss. With 0 nothing is scaled: weights multiply losses.
+        pub balance: f64 = 1.0, 0.0..=100.0;
         /// Whose boxes are the labels: those of the dataset, the teacher's for all images, or the teacher's for images without a
         /// label file. They are made once, before the training.
         pub labels: Labels = Labels::Given;
@@ -100,8 +100,8 @@ impl Given {
         Value::Map(map)
     }
 
-    /// From a number, or a map whose weight is `usual` where it has none.
-    pub fn read(value: &Value, usual: f32) -> Option<Self> {
+    /// From a number, or a map whose weight is 1 where it has none.
+    pub fn read(value: &Value) -> Option<Self> {
         let number = |value: &Value| match value {
             Value::Int(number) => Some(*number as f32),
             Value::Number(number) => Some(*number as f32),
@@ -110,7 +110,7 @@ impl Given {
         match value {
             Value::Map(map) => {
                 let mut options = map.clone();
-                let weight = options.remove(WEIGHT).map_or(Some(usual), |weight| number(&weight))?;
+                let weight = options.remove(WEIGHT).map_or(Some(1.0), |weight| number(&weight))?;
                 Some(Self { weight, options })
             }
             other => number(other).map(|weight| Self { weight, options: BTreeMap::new() }),
@@ -134,7 +134,7 @@ impl TryFrom<BTreeMap<String, Value>> for Terms {
 
     fn try_from(terms: BTreeMap<String, Value>) -> Result<Self, String> {
         let term = |(name, value): (String, Value)| {
-            let given = Given::read(&value, 1.0).ok_or_else(|| format!("{name}: a weight or a map, not {value}"))?;
+            let given = Given::read(&value).ok_or_else(|| format!("{name}: a weight or a map, not {value}"))?;
             Ok((name, given))
         };
         terms.into_iter().map(term).collect::<Result<_, String>>().map(Self)

@@ -33,7 +33,7 @@ impl Outputs {
         pair: &Pair<'_>,
         part: &'static str,
         compared: Compared,
-        places: Option<Where>,
+        places: Where,
     ) -> Result<Arc<dyn Term>, DistillError> {
         let same = pair.same_outputs(part)?;
         let detector = pair.student.detector().clone();

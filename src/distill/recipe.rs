@@ -49,13 +49,16 @@ options! {
         pub taps: Taps = Taps::Neck;
         /// What brings the student's features to the teacher's width: a 1×1 convolution where the widths differ; 1×1, ReLU,
         /// 1×1 at any width; nothing where the student was pruned from the teacher: the channels that it kept are compared.
-        pub adapter: AdapterKind = AdapterKind::Linear;
+        /// "auto": the last where it can be, else the first.
+        pub adapter: AdapterKind = AdapterKind::Auto;
     }
 }
 
 /// What brings the student's features to the teacher's width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdapterKind {
+    /// `Kept` for a student that was pruned from its teacher, `Linear` for any other.
+    Auto,
     /// A 1×1 convolution, where the widths differ.
     Linear,
     /// 1×1, ReLU, 1×1, at any width.
@@ -63,4 +66,4 @@ pub(super) enum AdapterKind {
     /// None: the channels that a student pruned from its teacher kept are compared.
     Kept,
 }
-option_names!(AdapterKind, "adapter": Linear = "linear", Conv = "conv", Kept = "kept");
+option_names!(AdapterKind, "adapter": Auto = "auto", Linear = "linear", Conv = "conv", Kept = "kept");

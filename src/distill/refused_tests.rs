@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{
-    tests::{data, settled, weights},
+    tests::{data, settled, unscaled, weights},
     *,
 };
 use crate::{
@@ -39,7 +39,7 @@ fn terms_that_look_at_labelled_boxes_need_some() {
     let bare = without_boxes();
     let with = |name: &str, key: &str, value: Value| {
         let terms = Terms::none().with(name, 1e-3).with_option(name, key, value);
-        pair(DistillOptions { terms, ..DistillOptions::default() }).unwrap()
+        pair(unscaled(terms)).unwrap()
     };
     let refused = |distiller: &Distiller, name: &str| {
         says(distiller.fit(&bare, &quick(), &Silent).unwrap_err(), &[name, "train of bare has none", "labels"]);
@@ -65,7 +65,7 @@ fn a_teacher_that_is_asked_for_nothing_is_refused() {
 fn options_that_leave_a_term_nothing_are_refused() {
     let with = |key: &str, value: Value| {
         let terms = Terms::none().with("hint", 1.0).with_option("hint", key, value);
-        pair(DistillOptions { terms, ..DistillOptions::default() }).unwrap_err()
+        pair(unscaled(terms)).unwrap_err()
     };
     says(with("until", Value::Number(0.0)), &["\"until\" of hint", "above `from`"]);
     says(with("from", Value::Number(1.0)), &["of hint", "above `from`"]);
@@ -85,7 +85,7 @@ fn a_term_that_is_no_longer_finite_is_named_and_the_run_before_it_is_kept() {
     let broken = teacher.with_tensors(teacher.tensors().iter().map(broken).collect()).unwrap();
     for (teacher, weight, what) in [(broken, 0.01, "the loss"), (teacher, 3e38, "the gradient")] {
         let terms = Terms::none().with("hint", weight).with_option("hint", "from", Value::Number(0.5));
-        let options = DistillOptions { terms, ..DistillOptions::default() };
+        let options = unscaled(terms);
         let distiller = Distiller::new(&teacher, &settled("yolov5n", 0.0625, 2), options).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let fit = FitOptions { folder: Some(folder.path().join("run")), ..quick() };

@@ -40,7 +40,7 @@ fn options() -> DistillOptions {
     let squares = Expression::unary(Unary::Mean, Expression::Power(Box::new(squares), 2.0));
     let expression = serde_json::to_string(&squares).unwrap();
     let text = |text: &str| Value::Text(text.into());
-    let all = TERMS.iter().fold(Terms::none(), |terms, info| terms.with(info.name, info.weight));
+    let all = TERMS.iter().fold(Terms::none(), |terms, info| terms.with(info.name, 1.0));
     let terms = all
         .with_option("loss", "expression", Value::Text(expression))
         .with_option("hint", "adapter", text("linear"))
@@ -53,7 +53,7 @@ fn options() -> DistillOptions {
         .with_option("crosskd", "adapter", text("conv"))
         .with_option("rkd", "from", Value::Number(0.3))
         .with_option("sp", "until", Value::Number(0.6));
-    DistillOptions { terms, balance: Some(0.1), ..DistillOptions::default() }
+    DistillOptions { terms, balance: 0.1, ..DistillOptions::default() }
 }
 
 fn numbers(model: &Model) -> Vec<(String, Vec<u32>)> {

@@ -58,8 +58,12 @@ pub(super) fn images() -> Tensor {
 }
 
 pub(super) fn weights(weights: &[(&str, f32)]) -> DistillOptions {
-    let terms = weights.iter().fold(Terms::none(), |all, (term, weight)| all.with(term, *weight));
-    DistillOptions { terms, ..DistillOptions::default() }
+    unscaled(weights.iter().fold(Terms::none(), |all, (term, weight)| all.with(term, *weight)))
+}
+
+/// Terms whose weights multiply their losses.
+pub(super) fn unscaled(terms: Terms) -> DistillOptions {
+    DistillOptions { terms, balance: 0.0, ..DistillOptions::default() }
 }
 
 /// The parts of the distillation terms, after the three of the detection loss.
@@ -245,21 +249,21 @@ fn a_distillation_is_resumed_only_as_it_began_and_keeps_masks() {
     assert!(resumed.last.masks().contains_key(name));
 }
 
-/// Each term is that share of the detection loss whatever its weight, also after a run was interrupted while it was measured.
+/// Each term is its weight times that share of the detection loss, also after a run was interrupted while it was measured.
 #[test]
 fn balanced_terms_are_shares_of_the_detection_loss() {
     let (teacher, student) = (settled("yolov5n", 0.125, 1), settled("yolov5n", 0.0625, 2));
     let terms = Terms::none().with("hint", 1.0).with("logits", 2.0);
-    let options = DistillOptions { terms, balance: Some(0.3), ..DistillOptions::default() };
+    let options = DistillOptions { terms, balance: 0.3, ..DistillOptions::default() };
     let fit = FitOptions { epochs: 3, batch: 1, size: 64, lr: 1e-4, validate: false, ..FitOptions::default() };
     let distiller = Distiller::new(&teacher, &student, options).unwrap();
     let whole = distiller.fit(&data(), &fit, &Silent).unwrap();
     assert_eq!(whole.parts[3..], ["distill_logits", "distill_hint"]);
     let first = &whole.history[0].losses;
     let detection: f64 = first[..3].iter().sum();
-    for found in &first[3..] {
+    for (found, share) in first[3..].iter().zip([0.6, 0.3]) {
         // The first epoch is within the steps that are measured; single images differ.
-        assert!((found / detection / 0.3 - 1.0).abs() < 0.3, "{found} of {detection}");
+        assert!((found / detection / share - 1.0).abs() < 0.3, "{found} of {detection}");
     }
     let folder = tempfile::tempdir().unwrap();
     let kept = FitOptions { folder: Some(folder.path().join("run")), ..fit };

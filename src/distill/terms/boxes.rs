@@ -15,14 +15,14 @@ options! {
     pub(in super::super) struct Boxes {
         /// Softens the distributions.
         pub temperature: f32 = 1.0, 0.1..=100.0;
-        /// Places that count; unless given, by the teacher's confidence.
-        pub r#where: Option<Where> = None;
+        /// Places that count.
+        pub r#where: Where = Where::Confident;
     }
 }
 
 impl Recipe for Boxes {
     fn needs_boxes(&self) -> bool {
-        self.r#where == Some(Where::Positives)
+        self.r#where == Where::Positives
     }
 
     fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {

@@ -15,7 +15,7 @@ use super::super::{
     divergence::over_places,
     error::DistillError,
     features::{FeaturePair, Taps},
-    kept::kept,
+    kept::compared_channels,
     normalise::standardise,
     pair::Pair,
     recipe::{AdapterKind, Features, Outcome, Recipe},
@@ -50,14 +50,10 @@ impl Recipe for ChannelWise {
         if self.normalize || self.features.adapter == AdapterKind::Conv {
             return self.in_candle(pair, levels, weight, temperature.into());
         }
-        let channels = |level| match self.features.adapter {
-            AdapterKind::Kept => kept(pair.original, pair.student, level).map(Some),
-            AdapterKind::Linear | AdapterKind::Conv => Ok(None),
-        };
         Ok(Arc::new(Direct {
             teacher: Arc::clone(&pair.teacher),
             levels: levels.to_vec(),
-            kept: levels.iter().map(channels).collect::<Result<_, _>>()?,
+            kept: compared_channels(self.features.adapter, pair, levels)?,
             weight,
             temperature,
             seed: pair.options.seed,

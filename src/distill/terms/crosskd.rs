@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::super::{
     adapters::Adapters,
-    comparison::{Compared, Comparison, Divergence, Heads, Map},
+    comparison::{Compared, Comparison, Divergence, Heads, Map, Where},
     error::DistillError,
     features::{FeaturePair, Taps},
     head::{self, HeadLevel},
@@ -43,26 +43,30 @@ impl Recipe for CrossHead {
     }
 
     fn make(&self, pair: &Pair<'_>, levels: &[FeaturePair], weight: f32) -> Outcome {
-        if self.adapter == AdapterKind::Kept {
-            let (needs, found) =
-                ("\"linear\" or \"conv\" for crosskd, whose head reads all of its channels", "\"kept\"");
-            return Err(OptionError::value("adapter", needs, found).into());
-        }
+        let adapter = match self.adapter {
+            AdapterKind::Auto | AdapterKind::Linear => AdapterKind::Linear,
+            AdapterKind::Conv => AdapterKind::Conv,
+            AdapterKind::Kept => {
+                let needs = "\"linear\" or \"conv\" for crosskd, whose head reads all of its channels";
+                return Err(OptionError::value("adapter", needs, "\"kept\"").into());
+            }
+        };
         if pair.teachers.len() > 1 {
             return Err(DistillError::OneTeacher { term: "crosskd", teachers: pair.teachers.len() });
         }
-        let adapters = Adapters::new("crosskd", self.adapter, pair, levels)?;
+        let adapters = Adapters::new("crosskd", adapter, pair, levels)?;
         let own = adapters.tensors(pair.options.seed)?;
         let detector = pair.original.detector().clone();
         let by = Divergence::Softened { temperature: self.temperature.unwrap_or(pair.options.temperature) };
         let scores = Compared::scores(pair.gains, weight, by);
         let boxes = Compared::Boxes { weight: weight * self.boxes, temperature: 1.0 };
-        let heads = [scores, boxes].map(|compared| Heads {
+        let compared = [(scores, Where::Everywhere), (boxes, Where::Confident)];
+        let heads = compared.map(|(compared, places)| Heads {
             teacher_classes: detector.classes.len(),
             classes: (0..detector.classes.len()).map(Some).collect(),
             detector: detector.clone(),
             compared,
-            places: None,
+            places,
         });
         let head =
             levels.iter().map(|level| head::level(pair.original, level.teacher)).collect::<Result<Vec<_>, _>>()?;

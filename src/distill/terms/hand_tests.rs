@@ -3,12 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{
-    super::{
-        features::FeaturePair,
-        options::{DistillOptions, Terms},
-        pair::Pair,
-        recipe::Recipe,
-    },
+    super::{features::FeaturePair, options::Terms, pair::Pair, recipe::Recipe, tests::unscaled},
     attention::Attention,
     channelwise::ChannelWise,
     fgd::Focal,
@@ -65,7 +60,7 @@ pub(super) fn value_of(
     images: &Tensor,
     change: impl Fn(&str, &Tensor) -> Tensor,
 ) -> f64 {
-    let options = DistillOptions { terms: Terms::none(), ..DistillOptions::default() };
+    let options = unscaled(Terms::none());
     let gains = Gains::default();
     let pair = Pair::new(std::slice::from_ref(teacher), student, &options, &gains, &[1]).unwrap();
     let level = FeaturePair { teacher: 1, student: 1, teacher_width: 2, student_width: 2, stride: 1 };

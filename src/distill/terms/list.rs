@@ -30,8 +30,6 @@ use crate::options::{Field, Kind, OptionError, Options, Spec, Value};
 pub struct TermInfo {
     /// Its option, which is its weight or a map; `distill_` and the name is its column in `results.csv`.
     pub name: &'static str,
-    /// Its weight where a map gives none.
-    pub weight: f32,
     /// Whether it counts where it is not named.
     pub usual: bool,
     /// What it does, in a line.
@@ -53,37 +51,32 @@ pub(in super::super) struct Made {
 /// Every term that there is, a line each.
 #[rustfmt::skip]
 pub static TERMS: &[TermInfo] = &[
-    TermInfo { usual: true, ..TermInfo::new::<Logits>("logits", 0.3, "objectness and class scores, softened by temperature", "Hinton et al. 2015, arXiv:1503.02531; Mehta and Ozturk 2018, arXiv:1805.06361") },
-    TermInfo::new::<Quality>("quality", 0.5, "objectness and class scores, the more the further they are apart", "Yang et al. 2023, arXiv:2308.14286"),
-    TermInfo { usual: true, ..TermInfo::new::<Boxes>("boxes", 0.5, "boxes where the teacher sees an object", "Mehta and Ozturk 2018, arXiv:1805.06361; Zheng et al. 2022, arXiv:2102.12252") },
-    TermInfo::new::<BoxIou>("box_iou", 0.1, "overlap of the decoded boxes where the teacher is sure; the heads may be of other families", "Yang et al. 2023, arXiv:2308.14286"),
-    TermInfo::new::<Hint>("hint", 0.005, "features themselves", "Romero et al. 2015, arXiv:1412.6550"),
-    TermInfo::new::<ScoreL2>("score_l2", 0.005, "features where the teacher scores high", "Ultralytics 2026, YOLO26"),
-    TermInfo { usual: true, ..TermInfo::new::<ChannelWise>("cwd", 0.03, "where each channel of the features looks, softened by cwd_temperature", "Shu et al. 2021, arXiv:2011.13256") },
-    TermInfo::new::<Pkd>("pkd", 0.02, "features whose channels are normalised", "Cao et al. 2022, arXiv:2207.02039"),
-    TermInfo::new::<Attention>("at", 0.05, "attention transfer: where the features are large, all channels together", "Zagoruyko and Komodakis 2017, arXiv:1612.03928"),
-    TermInfo::new::<Generated>("mgd", 5e-8, "the teacher's features, generated from the student's masked ones", "Yang et al. 2022, arXiv:2205.01529"),
-    TermInfo::new::<Focal>("fgd", 0.001, "features in and outside of labelled boxes by attention, and the relations of places", "Yang et al. 2022, arXiv:2111.11837"),
-    TermInfo::new::<Relations>("rkd", 0.03, "distances and angles between the images of a batch", "Park et al. 2019, arXiv:1904.05068"),
-    TermInfo::new::<Similarity>("sp", 2.0, "which images of a batch are alike", "Tung and Mori 2019, arXiv:1907.09682"),
-    TermInfo::new::<CrossHead>("crosskd", 0.1, "the student's features through the teacher's head, against the teacher's outputs", "Wang et al. 2024, arXiv:2306.11369"),
-    TermInfo::new::<Own>("loss", 1.0, "a function of your own of the features of both", "yours"),
+    TermInfo { usual: true, ..TermInfo::new::<Logits>("logits", "objectness and class scores, softened by temperature", "Hinton et al. 2015, arXiv:1503.02531; Mehta and Ozturk 2018, arXiv:1805.06361") },
+    TermInfo::new::<Quality>("quality", "objectness and class scores, the more the further they are apart", "Yang et al. 2023, arXiv:2308.14286"),
+    TermInfo { usual: true, ..TermInfo::new::<Boxes>("boxes", "boxes where the teacher sees an object", "Mehta and Ozturk 2018, arXiv:1805.06361; Zheng et al. 2022, arXiv:2102.12252") },
+    TermInfo::new::<BoxIou>("box_iou", "overlap of the decoded boxes where the teacher is sure; the heads may be of other families", "Yang et al. 2023, arXiv:2308.14286"),
+    TermInfo::new::<Hint>("hint", "features themselves", "Romero et al. 2015, arXiv:1412.6550"),
+    TermInfo::new::<ScoreL2>("score_l2", "features where the teacher scores high", "Ultralytics 2026, YOLO26"),
+    TermInfo { usual: true, ..TermInfo::new::<ChannelWise>("cwd", "where each channel of the features looks, softened by cwd_temperature", "Shu et al. 2021, arXiv:2011.13256") },
+    TermInfo::new::<Pkd>("pkd", "features whose channels are normalised", "Cao et al. 2022, arXiv:2207.02039"),
+    TermInfo::new::<Attention>("at", "attention transfer: where the features are large, all channels together", "Zagoruyko and Komodakis 2017, arXiv:1612.03928"),
+    TermInfo::new::<Generated>("mgd", "the teacher's features, generated from the student's masked ones", "Yang et al. 2022, arXiv:2205.01529"),
+    TermInfo::new::<Focal>("fgd", "features in and outside of labelled boxes by attention, and the relations of places", "Yang et al. 2022, arXiv:2111.11837"),
+    TermInfo::new::<Relations>("rkd", "distances and angles between the images of a batch", "Park et al. 2019, arXiv:1904.05068"),
+    TermInfo::new::<Similarity>("sp", "which images of a batch are alike", "Tung and Mori 2019, arXiv:1907.09682"),
+    TermInfo::new::<CrossHead>("crosskd", "the student's features through the teacher's head, against the teacher's outputs", "Wang et al. 2024, arXiv:2306.11369"),
+    TermInfo::new::<Own>("loss", "a function of your own of the features of both", "yours"),
 ];
 
 impl TermInfo {
-    const fn new<R: Recipe + Options + 'static>(
-        name: &'static str,
-        weight: f32,
-        doc: &'static str,
-        paper: &'static str,
-    ) -> Self {
-        Self { name, weight, usual: false, doc, paper, specs: specs::<R>, read: read::<R> }
+    const fn new<R: Recipe + Options + 'static>(name: &'static str, doc: &'static str, paper: &'static str) -> Self {
+        Self { name, usual: false, doc, paper, specs: specs::<R>, read: read::<R> }
     }
 
     /// What it takes in a map: its weight, when it acts, and what is its own.
     pub fn specs(&self) -> Vec<Spec> {
         let mut specs = Vec::new();
-        self.weight.declare(WEIGHT, "how much it counts", Some(0.0..=f32::MAX), &mut specs);
+        1.0f32.declare(WEIGHT, "how much it counts", Some(0.0..=f32::MAX), &mut specs);
         specs.extend((self.specs)());
         specs
     }
@@ -96,7 +89,7 @@ impl TermInfo {
 
     /// Its weight where it is not named.
     fn unnamed(&self) -> f32 {
-        if self.usual { self.weight } else { 0.0 }
+        if self.usual { 1.0 } else { 0.0 }
     }
 
     fn kind(&self) -> Kind {
@@ -184,7 +177,7 @@ fn legible(value: Value) -> Value {
 impl Default for Terms {
     fn default() -> Self {
         let usual = TERMS.iter().filter(|term| term.usual);
-        usual.fold(Self::none(), |terms, term| terms.with(term.name, term.weight))
+        usual.fold(Self::none(), |terms, term| terms.with(term.name, 1.0))
     }
 }
 
@@ -205,8 +198,7 @@ impl Field for Terms {
     }
 
     fn assign(&mut self, _: &str, key: &str, value: &Value) -> bool {
-        let Some(term) = TERMS.iter().find(|term| term.name == key) else { return false };
-        let given = Given::read(value, term.weight);
+        let given = TERMS.iter().any(|term| term.name == key).then(|| Given::read(value)).flatten();
         given.map(|given| self.0.insert(key.into(), given)).is_some()
     }
 }
@@ -232,8 +224,8 @@ mod tests {
     fn the_readme_has_a_line_for_each() {
         let readme = include_str!("../../../README.md");
         for term in TERMS {
-            let TermInfo { name, weight, doc, paper, .. } = term;
-            let line = format!("| `{name}` | {} | {weight:?} | {doc} ({paper}) |", term.unnamed());
+            let TermInfo { name, doc, paper, .. } = term;
+            let line = format!("| `{name}` | {} | {doc} ({paper}) |", term.unnamed());
             assert!(readme.contains(&line), "the README lacks: {line}");
         }
     }

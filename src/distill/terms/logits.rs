@@ -14,14 +14,14 @@ options! {
     pub(in super::super) struct Logits {
         /// Softens the scores; that of the distiller unless given.
         pub temperature: Option<f32> = None, 0.1..=100.0;
-        /// Places that count; unless given, objectness and YOLOv8's scores everywhere, others by the teacher's confidence.
-        pub r#where: Option<Where> = None;
+        /// Places that count.
+        pub r#where: Where = Where::Everywhere;
     }
 }
 
 impl Recipe for Logits {
     fn needs_boxes(&self) -> bool {
-        self.r#where == Some(Where::Positives)
+        self.r#where == Where::Positives
     }
 
     fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {

@@ -15,14 +15,14 @@ options! {
     pub(in super::super) struct Quality {
         /// Power of the distance by which a place counts.
         pub beta: f32 = 1.0, 0.0..=4.0;
-        /// Places that count; unless given, objectness and YOLOv8's scores everywhere, others by the teacher's confidence.
-        pub r#where: Option<Where> = None;
+        /// Places that count.
+        pub r#where: Where = Where::Everywhere;
     }
 }
 
 impl Recipe for Quality {
     fn needs_boxes(&self) -> bool {
-        self.r#where == Some(Where::Positives)
+        self.r#where == Where::Positives
     }
 
     fn make(&self, pair: &Pair<'_>, _: &[FeaturePair], weight: f32) -> Outcome {

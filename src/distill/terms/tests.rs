@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::super::{
     Binary, DistillError, DistillOptions, Expression, TERMS, Terms, Unary, objective,
-    tests::{data, pictures, settled as model, weights},
+    tests::{data, pictures, settled as model, unscaled, weights},
 };
 use crate::{
     boxes::{Centred, Truth},
@@ -126,7 +126,7 @@ fn a_student_that_is_the_teacher_has_nothing_to_learn() {
 fn gradients_match_finite_differences() {
     let conv = |name: &str| {
         let terms = Terms::none().with(name, 1.0).with_option(name, "adapter", Value::Text("conv".into()));
-        DistillOptions { terms, ..DistillOptions::default() }
+        unscaled(terms)
     };
     // The parts of fgd differ in size; each is looked at alone.
     let whole = TERMS.iter().filter(|info| info.name != "fgd");
@@ -208,7 +208,7 @@ fn gradients_match_finite_differences() {
 fn the_teacher_stays_as_it_is() {
     let (teacher, student) = (model("yolov8n", 0.125, 1), model("yolov8n", 0.0625, 2));
     let before = digest(teacher.tensors()).unwrap();
-    let all: Vec<(&str, f32)> = TERMS.iter().map(|info| (info.name, info.weight)).collect();
+    let all: Vec<(&str, f32)> = TERMS.iter().map(|info| (info.name, 1.0)).collect();
     let objective = objective(&teacher, &student, &with_loss(weights(&all)), &Gains::default()).unwrap();
     let values = exec::infer(&student, &images(), &objective.taps()).unwrap();
     let (images, targets, tensors) = (images(), targets(), objective.tensors().unwrap());
@@ -296,7 +296,7 @@ fn a_term_takes_a_map_and_says_what_is_wrong_in_it() {
     let (teacher, student) = (model("yolov5n", 0.125, 1), model("yolov5n", 0.0625, 2));
     let given = |term: &str, option: &str, value: Value| {
         let terms = Terms::none().with(term, 1.0).with_option(term, option, value);
-        objective(&teacher, &student, &DistillOptions { terms, ..DistillOptions::default() }, &Gains::default())
+        objective(&teacher, &student, &unscaled(terms), &Gains::default())
     };
     let text = |text: &str| Value::Text(text.into());
     let map = |teacher: &str, student: &str| Value::Map([(teacher.to_owned(), text(student))].into());
@@ -338,7 +338,7 @@ fn timing_scales_value_and_gradients() {
         let terms = options
             .iter()
             .fold(Terms::none().with("hint", 1.0), |terms, (key, value)| terms.with_option("hint", key, value.clone()));
-        let (term, tensors) = term(&teacher, &student, &DistillOptions { terms, ..DistillOptions::default() }).unwrap();
+        let (term, tensors) = term(&teacher, &student, &unscaled(terms)).unwrap();
         compute(&*term, &student, &run(&student, &*term), &tensors)
     };
     let (whole, gradients) = timed(&[]);
@@ -368,7 +368,7 @@ fn a_pruned_student_is_compared_in_the_channels_that_it_kept() {
         let student = crate::prune::Pruner::new(&teacher, options).unwrap().prune().unwrap();
         let given = |name: &str, key: &str, value: Value| {
             let terms = Terms::none().with(name, 1.0).with_option(name, "adapter", Value::Text("kept".into()));
-            DistillOptions { terms: terms.with_option(name, key, value), ..DistillOptions::default() }
+            unscaled(terms.with_option(name, key, value))
         };
         let compared = |teacher: &Model, student: &Model, options: &DistillOptions| {
             let (term, tensors) = term(teacher, student, options)?;

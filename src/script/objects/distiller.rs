@@ -140,7 +140,7 @@ mod tests {
     fn all_that_decides_it_is_shown() {
         let (net, options) = (tiny_detector(2), DistillOptions { cwd_temperature: 7.5, ..DistillOptions::default() });
         let text = Distiller::new(&net, &net, options).unwrap().show(View { width: None, styled: false });
-        for option in ["logits 0.3", "boxes 0.5", "cwd 0.03", "temperature 2", "cwd_temperature 7.5"] {
+        for option in ["logits 1.0", "boxes 1.0", "cwd 1.0", "balance 1.0", "temperature 2", "cwd_temperature 7.5"] {
             assert!(text.contains(option), "{text}");
         }
         assert!(!text.contains("rkd"), "{text}");
