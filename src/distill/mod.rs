@@ -11,6 +11,7 @@ mod balance;
 mod by_level;
 mod classes;
 mod comparison;
+mod compress;
 mod confidence;
 mod convolve;
 mod distiller;
@@ -33,6 +34,7 @@ mod terms;
 mod timing;
 mod tuner;
 
+pub use compress::{CompressError, compress};
 pub use distiller::{Distiller, objective};
 pub use error::DistillError;
 pub use expression::{Along, Binary, Expression, Unary};

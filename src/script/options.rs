@@ -219,6 +219,11 @@ impl Given {
         group
     }
 
+    /// The call as users write it.
+    pub fn name(&self) -> String {
+        self.set.name()
+    }
+
     /// An object that was given.
     pub fn object<T: Object>(&self, key: &str) -> Option<T> {
         self.value(key).and_then(|value| value.clone().try_cast::<T>())
@@ -232,7 +237,7 @@ impl Given {
     /// The error that what was given for an option doesn't go with the others.
     pub fn wrong(&self, key: &str, expected: &str) -> Box<EvalAltResult> {
         let found = self.value(key).map_or_else(|| "what it is by default".to_owned(), short_text);
-        raise(OptionError::value(key, expected, found).of(&self.set.name()))
+        raise(OptionError::value(key, expected, found).of(&self.name()))
     }
 }
 

@@ -310,6 +310,28 @@ fn a_student_may_have_several_teachers() {
 }
 
 #[test]
+fn a_model_is_compressed_in_one_call() {
+    let mut desk = Desk::new(false);
+    desk.shows("let net = teacher(); let data = shapes(#{ train: 16, val: 4, size: 64 });");
+    desk.shows(
+        "let small = compress(net, data, #{ macs: 0.4, steps: 2, tune_epochs: 1, epochs: 1, size: 64, batch: 8, folder: \"\" })",
+    );
+    assert_eq!(desk.shows("small.steps.len"), "3\n");
+    assert_eq!(
+        desk.shows("let share = small.model.macs(64) / net.macs(64).to_float(); (share - 0.4).abs() < 0.002"),
+        "true\n"
+    );
+    assert!(desk.shows("small.run.history").contains("distill_cwd"));
+    let both = desk.fails("compress(net, data, #{ macs: 0.4, params: 0.4 })").message;
+    assert!(both.contains("compress takes one amount"), "{both}");
+    let unknown = desk.fails("compress(net, data, #{ step: 2 })").message;
+    assert!(unknown.contains("did you mean \"steps\""), "{unknown}");
+    let classes =
+        desk.fails("compress(net, data, #{ teacher: yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 }) })");
+    assert!(classes.message.contains("class"), "{classes:?}");
+}
+
+#[test]
 fn speed_is_told_as_a_whole_and_by_layers() {
     let mut desk = Desk::new(true);
     desk.shows("let net = yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 })");

@@ -22,7 +22,7 @@ use crate::{
     model::{Model, digest},
     options::{OptionError, Options},
     progress::Progress,
-    train::{FitOptions, Sparsity},
+    train::{FitOptions, Run, Sparsity},
 };
 pub use options::{GradualOptions, PruneSchedule};
 pub use record::GradualStep;
@@ -36,6 +36,8 @@ pub struct Gradual {
     pub model: Model,
     /// mAP50-95 of the unpruned model on the validation split.
     pub base: f64,
+    /// The training at the end, where it came to that.
+    pub run: Option<Run>,
     /// The steps, the training at the end among them; the last may be one that fell below the allowed drop.
     pub steps: Vec<GradualStep>,
     /// What is asked for in the end, in words.
@@ -84,7 +86,7 @@ pub fn gradual(
         }
         None => (Folder::create(fit.folder.as_deref())?, begin(pruner, data, options, &fit, tuner)?),
     };
-    Steps { pruner, data, tuner, progress, folder, record, backend: fit.backend }.run()
+    Steps { pruner, data, tuner, progress, folder, record, backend: fit.backend, end: None }.run()
 }
 
 /// What is recorded before the first step.
@@ -143,6 +145,8 @@ struct Steps<'a> {
     record: Record,
     /// What runs the training; not recorded.
     backend: Option<Backend>,
+    /// The training at the end.
+    end: Option<Run>,
 }
 
 /// Work that may have been stopped: then there is nothing.
@@ -179,6 +183,10 @@ impl Steps<'_> {
             let Some(last) = self.train_on(&model)? else { return Ok(self.finish(model, true)) };
             model = last;
         } else if trained {
+            if self.folder.has_training(END) {
+                // A complete run, which only gives its models and history.
+                self.end = self.tune(&model, END, self.record.options.epochs)?.map(|(run, _)| run);
+            }
             model = self.load("final")?;
         }
         Ok(self.finish(model, false))
@@ -189,7 +197,9 @@ impl Steps<'_> {
         let began = Instant::now();
         let shares = self.shares(model)?;
         let Some(before) = self.accuracy(model)? else { return Ok(None) };
-        let Some((last, tuned)) = self.tune(model, "final-run", self.record.options.epochs)? else { return Ok(None) };
+        let Some((run, tuned)) = self.tune(model, END, self.record.options.epochs)? else { return Ok(None) };
+        let last = run.last.clone();
+        self.end = Some(run);
         let step = GradualStep { pruned: before, tuned: Some(tuned), seconds: began.elapsed().as_secs_f64(), ..shares };
         self.progress.note(&self.line(&step));
         self.folder.save("final", &last)?;
@@ -241,10 +251,10 @@ impl Steps<'_> {
             return Ok(Some((pruned, row)));
         }
         let tuning = Instant::now();
-        let Some((tuned, accuracy)) = self.tune(&pruned, &format!("{name}-run"), epochs)? else { return Ok(None) };
+        let Some((run, accuracy)) = self.tune(&pruned, &format!("{name}-run"), epochs)? else { return Ok(None) };
         row.tuned = Some(accuracy);
         row.seconds += tuning.elapsed().as_secs_f64();
-        Ok(Some((tuned, row)))
+        Ok(Some((run.last, row)))
     }
 
     /// How far step `number` goes.
@@ -270,8 +280,8 @@ impl Steps<'_> {
         Ok(Stage::Counts(so_far.collect()))
     }
 
-    /// Trains, and gives the model after the last step with its accuracy.
-    fn tune(&self, model: &Model, name: &str, epochs: usize) -> MaybeStopped<(Model, f64)> {
+    /// Trains, and gives the run with the accuracy after its last step.
+    fn tune(&self, model: &Model, name: &str, epochs: usize) -> MaybeStopped<(Run, f64)> {
         let mut options = self.folder.training(name, &FitOptions { epochs, ..self.record.fit.clone() })?;
         options.backend = self.backend;
         if self.record.fit.sparsity == Some(Sparsity::GroupLasso) {
@@ -284,7 +294,7 @@ impl Steps<'_> {
             Some(accuracy) => Some(accuracy),
             None => self.accuracy(&run.last)?,
         };
-        Ok(accuracy.map(|accuracy| (run.last, accuracy)))
+        Ok(accuracy.map(|accuracy| (run, accuracy)))
     }
 
     /// mAP50-95 on the validation split.
@@ -339,6 +349,7 @@ impl Steps<'_> {
     fn finish(self, model: Model, stopped: bool) -> Gradual {
         Gradual {
             model,
+            run: self.end,
             base: self.record.base.unwrap_or(f64::NAN),
             steps: self.record.steps,
             asked: self.record.pruner.to_string(),
@@ -347,6 +358,9 @@ impl Steps<'_> {
         }
     }
 }
+
+/// Where the training at the end is kept.
+const END: &str = "final-run";
 
 fn step_name(step: usize) -> String {
     format!("step-{step}")

@@ -97,11 +97,16 @@ impl Folder {
         Ok(Some(io::load(file(folder, name))?.to_device(&like.device())?))
     }
 
+    /// Whether there is a training that can be resumed.
+    pub fn has_training(&self, name: &str) -> bool {
+        self.0.as_ref().is_some_and(|folder| folder.join(name).join("checkpoint.safetensors").exists())
+    }
+
     /// The training of a step: where it is kept, and whether to go on with one that is there. A folder without a checkpoint
     /// is of a run that had hardly begun.
     pub fn training(&self, name: &str, options: &FitOptions) -> Result<FitOptions, PruneError> {
         let Some(folder) = self.0.as_ref().map(|folder| folder.join(name)) else { return Ok(options.clone()) };
-        if folder.join("checkpoint.safetensors").exists() {
+        if self.has_training(name) {
             return Ok(FitOptions { resume: Some(folder), ..FitOptions::default() });
         }
         if folder.exists() {

@@ -17,7 +17,7 @@ use crate::report::{View, headline};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
-use crate::script::options::OptionSet;
+use crate::script::options::{Given, OptionSet};
 use crate::script::state::State;
 use crate::train::Run;
 
@@ -26,10 +26,22 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| {
+static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| distill_options(OptionSet::function("distiller")));
+
+/// How a student is taught.
+pub fn distill_options(set: OptionSet) -> OptionSet {
     let loss = "A loss of your own between features: |t, s| mean((t - s) * (t - s)); called once, and recorded";
-    OptionSet::function("distiller").custom("loss", LOSS, is_loss, loss).group::<DistillOptions>()
-});
+    set.custom("loss", LOSS, is_loss, loss).group::<DistillOptions>()
+}
+
+/// How a student is to be taught.
+pub fn read_distill(context: &NativeCallContext, given: &Given) -> ScriptResult<DistillOptions> {
+    let mut options: DistillOptions = given.group();
+    if let Some(loss) = given.value("loss") {
+        options.terms = record(context, loss, options.terms)?;
+    }
+    Ok(options)
+}
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Distiller>("fit"), "runs/distill"));
 
@@ -63,11 +75,7 @@ impl Object for Distiller {
 
 fn pair(context: &NativeCallContext, teachers: &[Model], student: &Model, options: Map) -> ScriptResult<Distiller> {
     let given = DISTILLER.read(options, State::of(context).seed())?;
-    let mut options: DistillOptions = given.group();
-    if let Some(loss) = given.value("loss") {
-        options.terms = record(context, loss, options.terms)?;
-    }
-    Distiller::of_several(teachers, student, options).map_err(raise)
+    Distiller::of_several(teachers, student, read_distill(context, &given)?).map_err(raise)
 }
 
 #[export_module(manifest)]

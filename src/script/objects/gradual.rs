@@ -90,10 +90,17 @@ mod functions {
         gradual(pruner, &data, &options, &fit, tuner.as_ref(), state.progress.as_ref()).map_err(raise)
     }
 
-    /// The model after the last step that counts, or after the training in the end.
+    /// The model after the last step that counts, or after the training in the end; of `compress` the best of that by
+    /// validation.
     #[rhai_fn(get = "model", pure)]
     pub fn gradual_model(gradual: &mut Gradual) -> Model {
         gradual.model.clone()
+    }
+
+    /// The training in the end; nothing where it did not come to that.
+    #[rhai_fn(get = "run", pure)]
+    pub fn gradual_run(gradual: &mut Gradual) -> Dynamic {
+        gradual.run.clone().map_or(Dynamic::UNIT, Dynamic::from)
     }
 
     /// A row for each step: what stays, and mAP50-95 once pruned, recalibrated and trained.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod compress;
 mod dataset;
 mod detections;
 mod distiller;
@@ -37,6 +38,7 @@ pub fn bind(api: &mut Api) {
     pruner::bind(api);
     scan::bind(api);
     gradual::bind(api);
+    compress::bind(api);
     fit::bind(api);
     run::bind(api);
     distiller::bind(api);

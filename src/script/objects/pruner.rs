@@ -23,7 +23,7 @@ use crate::report::{
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
-use crate::script::options::OptionSet;
+use crate::script::options::{Given, OptionSet};
 use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
@@ -34,10 +34,7 @@ pub fn bind(api: &mut Api) {
 static PRUNER: LazyLock<OptionSet> = LazyLock::new(|| {
     let data =
         "images for criteria that look at what flows through, with labels for those of gradients; see criteria()";
-    let set = OptionSet::function("pruner").group::<PruneOptions>();
-    let scan = "a Scan of the model: the amount is spent where it says that costs least; see sensitivity";
-    let set = set.callable("importance").object::<Dataset>("data", data);
-    set.group::<ImageOptions>().object::<Scan>("scan", scan)
+    prune_options(OptionSet::function("pruner")).object::<Dataset>("data", data).group::<ImageOptions>()
 });
 
 options! {
@@ -87,58 +84,78 @@ fn measure(context: &NativeCallContext, pruner: &Pruner) -> ScriptResult<()> {
     pruner.measure(State::of(context).progress.as_ref()).map_err(raise)
 }
 
+/// The options of a pruner; images for criteria come after.
+pub fn prune_options(set: OptionSet) -> OptionSet {
+    let scan = "a Scan of the model: the amount is spent where it says that costs least; see sensitivity";
+    set.group::<PruneOptions>().callable("importance").object::<Scan>("scan", scan)
+}
+
+/// The pruner of a model that the options ask for, with images for its criterion.
+pub fn read_pruner(
+    context: &NativeCallContext,
+    given: &Given,
+    model: &Model,
+    images: Option<PruneData>,
+) -> ScriptResult<Pruner> {
+    let amounts = ["macs", "params", "latency", "ratio"].into_iter().filter(|key| given.value(key).is_some()).count();
+    if amounts > 1 {
+        return Err(raise_text(format!(
+            "{} takes one amount: macs, params, latency (shares that stay) or ratio (a share that goes)",
+            given.name()
+        )));
+    }
+    let mut options: PruneOptions = given.group();
+    if amounts == 0 && !options.ratios.is_empty() {
+        options.amount = Amount::Ratios;
+    }
+    let granularity = options.granularity;
+    if let Some(key) = ["macs", "params", "latency", "ratios"]
+        .into_iter()
+        .find(|key| granularity.masks() && given.value(key).is_some())
+    {
+        return Err(raise(PruneError::SavesNothing { granularity, found: key.to_owned() }));
+    }
+    for (key, own) in [("pattern", Granularity::NM), ("block", Granularity::Block)] {
+        if granularity != own && given.value(key).is_some() {
+            return Err(
+                given.wrong(key, &format!("a value only with granularity: \"{own}\", here it is \"{granularity}\""))
+            );
+        }
+    }
+    let size = options.size;
+    let function = given.value("importance").and_then(|value| value.clone().try_cast::<FnPtr>());
+    let pruner = match function {
+        Some(function) => {
+            let needs = if images.is_some() { Data::Labels } else { Data::None };
+            Pruner::with_criterion(model, options, criterion(context, function).needing(needs))
+        }
+        None => Pruner::new(model, options),
+    };
+    let pruner = pruner.map_err(raise)?;
+    let pruner = match given.object::<Scan>("scan") {
+        Some(scan) => pruner.with_scan(&scan).map_err(raise)?,
+        None => pruner,
+    };
+    Ok(match images {
+        Some(PruneData { dataset, options }) => {
+            pruner.with_data(PruneData { dataset, options: ActivationOptions { size, ..options } })
+        }
+        None => pruner,
+    })
+}
+
 #[export_module(manifest)]
 mod functions {
     /// Prepares the pruning of a model. Nothing changes until `.prune()`, and then only the model that this gives.
     #[rhai_fn(return_raw)]
     pub fn pruner(context: NativeCallContext, model: Model, options: Map) -> ScriptResult<Pruner> {
         let given = PRUNER.read(options, State::of(&context).seed())?;
-        let amounts =
-            ["macs", "params", "latency", "ratio"].into_iter().filter(|key| given.value(key).is_some()).count();
-        if amounts > 1 {
-            return Err(raise_text(
-                "pruner takes one amount: macs, params, latency (shares that stay) or ratio (a share that goes)",
-            ));
-        }
-        let mut options: PruneOptions = given.group();
-        if amounts == 0 && !options.ratios.is_empty() {
-            options.amount = Amount::Ratios;
-        }
-        let granularity = options.granularity;
-        if let Some(key) = ["macs", "params", "latency", "ratios"]
-            .into_iter()
-            .find(|key| granularity.masks() && given.value(key).is_some())
-        {
-            return Err(raise(PruneError::SavesNothing { granularity, found: key.to_owned() }));
-        }
-        for (key, own) in [("pattern", Granularity::NM), ("block", Granularity::Block)] {
-            if granularity != own && given.value(key).is_some() {
-                return Err(given
-                    .wrong(key, &format!("a value only with granularity: \"{own}\", here it is \"{granularity}\"")));
-            }
-        }
-        let size = options.size;
-        let data = given.object::<Dataset>("data");
-        let function = given.value("importance").and_then(|value| value.clone().try_cast::<FnPtr>());
-        let pruner = match function {
-            Some(function) => {
-                let needs = if data.is_some() { Data::Labels } else { Data::None };
-                Pruner::with_criterion(&model, options, criterion(&context, function).needing(needs))
-            }
-            None => Pruner::new(&model, options),
-        };
-        let pruner = pruner.map_err(raise)?;
-        let pruner = match given.object::<Scan>("scan") {
-            Some(scan) => pruner.with_scan(&scan).map_err(raise)?,
-            None => pruner,
-        };
         let ImageOptions { split, images, batch } = given.group();
-        Ok(match data {
-            Some(dataset) => {
-                pruner.with_data(PruneData { dataset, options: ActivationOptions { size, images, batch, split } })
-            }
-            None => pruner,
-        })
+        let images = given.object::<Dataset>("data").map(|dataset| {
+            let options = ActivationOptions { images, batch, split, ..ActivationOptions::default() };
+            PruneData { dataset, options }
+        });
+        read_pruner(&context, &given, &model, images)
     }
 
     /// A row for each criterion that `importance` names: what it goes by, what data it needs, formula and paper.
