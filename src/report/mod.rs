@@ -25,8 +25,8 @@ pub use render::View;
 pub use sheet::contact_sheet;
 pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
-    Extras, bench_layers, bench_report, branch_scores, comparison, correlation, criteria, dataset_summary, detections,
-    exported, filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics, plan, plan_diff,
-    plot_run, plot_scales, plot_scan, run_panels, scan, scores, summary,
+    Extras, Racer, bench_layers, bench_report, branch_scores, comparison, correlation, criteria, dataset_summary,
+    detections, exported, filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics,
+    plan, plan_diff, plot_run, plot_scales, plot_scan, race, race_panel, run_panels, run_times, scan, scores, summary,
 };
 pub use terminal::{curves, histogram, terminal_width};

@@ -64,7 +64,7 @@ fn wrong_options(call: &FnCallExpr, position: Position, sets: &[&'static OptionS
         (_, Some(map)) => map.iter().try_for_each(|(key, value)| set.value(key, value).map(drop)),
         _ => Ok(()),
     };
-    let named = sets.iter().filter(|set| set.call == call.name.as_str());
+    let named = sets.iter().filter(|set| set.call == call.name.as_str() && set.before < call.args.len());
     let results: Vec<_> = named.map(check).collect();
     if results.iter().any(Result::is_ok) {
         return None;

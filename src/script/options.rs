@@ -15,6 +15,8 @@ pub struct OptionSet {
     pub call: &'static str,
     /// The object whose method it is; `None` for a function.
     pub receiver: Option<&'static str>,
+    /// Arguments that stand before the options.
+    pub before: usize,
     /// The options, in the order in which they are shown.
     pub specs: Vec<Spec>,
 }
@@ -58,12 +60,17 @@ pub enum OptionKind {
 impl OptionSet {
     /// The options of a function, none yet.
     pub fn function(call: &'static str) -> Self {
-        Self { call, receiver: None, specs: Vec::new() }
+        Self { call, receiver: None, before: 0, specs: Vec::new() }
     }
 
     /// The options of a method, none yet.
     pub fn method<T: Object>(call: &'static str) -> Self {
-        Self { call, receiver: Some(T::NAME), specs: Vec::new() }
+        Self { call, receiver: Some(T::NAME), before: 0, specs: Vec::new() }
+    }
+
+    /// The same for a call whose first so many arguments may be maps themselves.
+    pub fn after(self, before: usize) -> Self {
+        Self { before, ..self }
     }
 
     /// Adds the options of a declared struct, but for keys that are there already.

@@ -332,6 +332,41 @@ fn a_model_is_compressed_in_one_call() {
 }
 
 #[test]
+fn runs_tell_where_their_time_went_and_race() {
+    let mut desk = Desk::new(false);
+    desk.shows("let net = yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 }); let data = shapes(#{ train: 8, val: 4, size: 64 });");
+    desk.shows("let net = net.with_classes(data); let how = #{ epochs: 2, size: 64, batch: 4, folder: \"\" };");
+    desk.shows("let a = net.fit(data, how); let b = distiller(net, net).fit(data, how);");
+    for (run, teacher) in [("a", "0"), ("b", "1")] {
+        let teachers = format!("{run}.time.filter(|row| row.part == \"teacher\").len");
+        assert_eq!(desk.shows(&teachers).trim(), teacher);
+        let whole = format!("(numbers({run}.time.column(\"seconds\")).sum() - {run}.seconds).abs() < 1e-6");
+        assert_eq!(desk.shows(&whole).trim(), "true");
+        for part in ["data", "forward", "loss", "backward", "optimizer", "validation"] {
+            assert!(desk.shows(&format!("{run}.time")).contains(part), "{part}");
+        }
+    }
+    assert_eq!(
+        desk.shows("[a.reached(0.0) == a.history.column(\"seconds\")[0], a.reached(1.0) == ()]"),
+        "[true, true]\n"
+    );
+    let shown = desk.shows("race(#{ alone: a, both: [a, b] }, #{ marks: [0.0, 0.9] })");
+    assert!(shown.contains("alone") && shown.contains("to 0.9"), "{shown}");
+    assert_eq!(
+        desk.shows("let r = race(#{ both: [a, b] }).table; r.column(\"seconds\")[0] == a.seconds + b.seconds"),
+        "true\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("race.svg");
+    desk.shows(&format!("race(#{{ alone: a, both: [a, b] }}).plot({path:?})"));
+    assert!(std::fs::read_to_string(path).unwrap().contains("seconds"));
+    for (wrong, word) in [("race(#{})", "needs a run"), ("race(#{ a: 3 })", "`a` is 3"), ("race(#{ a: [] })", "`a`")] {
+        let report = desk.fails(wrong);
+        assert!(report.message.contains(word), "{report:?}");
+    }
+}
+
+#[test]
 fn speed_is_told_as_a_whole_and_by_layers() {
     let mut desk = Desk::new(true);
     desk.shows("let net = yolo(\"yolov5n\", #{ classes: 2, width: 0.1, depth: 0.1 })");

@@ -17,6 +17,7 @@ use super::{
     resume::{self, effective_options},
     run::{Epoch, Run, Validation},
     state::RunState,
+    times::Stopwatch,
     trainer::Trainer,
     validate::{Validating, validate},
 };
@@ -241,9 +242,11 @@ impl<'a> Session<'a> {
         let steps = self.total_steps();
         self.state.sums.resize(self.parts.len(), 0.0);
         let (began, before) = (Instant::now(), self.state.images);
+        let mut clock = Stopwatch::start();
         // Batches that a resumed run has done are made once more and passed over.
         for batch in Batches::train(self.data.split("train")?, &options)?.skip(self.state.batch) {
             let batch = batch?;
+            self.state.times.data += clock.lap();
             if progress.stop_requested() {
                 return Ok(Some(Ended::Stopped));
             }
@@ -252,14 +255,18 @@ impl<'a> Session<'a> {
             let trainer = &mut self.trainer;
             let mut context = StepContext { epoch, step, steps, rates: &mut rates, trainer };
             self.hooks.call(|hook| hook.before_step(&mut context))?;
+            self.state.times.optimizer += clock.lap();
             let share = step as f64 / steps as f64;
             let report = self.trainer.step(&batch.images, &batch.targets, self.objective, &rates, share)?;
+            clock.lap();
+            self.state.times += report.times;
             if let Some(cause) = report.cause {
                 let what = if report.total.is_finite() { "gradient" } else { "loss" };
                 return Ok(Some(Ended::Diverged { what, cause, lr: rates.lr[1] }));
             }
             let mut context = StepContext { epoch, step, steps, rates: &mut rates, trainer: &mut self.trainer };
             self.hooks.call(|hook| hook.after_step(&mut context))?;
+            self.state.times.optimizer += clock.lap();
             let count = batch.origins.len();
             for (sum, &part) in self.state.sums.iter_mut().zip(&report.parts) {
                 *sum += f64::from(part) * count as f64;
@@ -274,6 +281,7 @@ impl<'a> Session<'a> {
             if every > 0 && self.state.step.is_multiple_of(every) {
                 self.checkpoint()?;
             }
+            clock.lap();
         }
         Ok(None)
     }
@@ -301,7 +309,9 @@ impl<'a> Session<'a> {
         let averaged = self.averaged(number)?;
         let validation = if self.options.validate || (number == self.options.epochs && self.has_validation()) {
             let shown = Validating::new(progress, self.state.step, self.label());
+            let mut clock = Stopwatch::start();
             let found = validate(&averaged, self.data, &self.options, &self.loss, &shown)?;
+            self.state.times.validation += clock.lap();
             let Some(found) = found else { return Ok(Some(Ended::Stopped)) };
             Some(found)
         } else {
@@ -309,9 +319,11 @@ impl<'a> Session<'a> {
         };
         let better = validation.as_ref().is_some_and(|found| self.state.is_best(found.fitness(), number));
         if better {
+            let mut clock = Stopwatch::start();
             if let Some(folder) = &self.folder {
                 folder.save(&averaged, &folder.best())?;
             }
+            self.state.times.files += clock.lap();
             self.best = Some(averaged.clone());
         }
         let (losses, lr) = (self.state.losses(), self.state.lr);
@@ -320,10 +332,12 @@ impl<'a> Session<'a> {
         progress.note(&self.line(&row, better));
         let ended = self.call_after_epoch(&row, progress)?;
         self.state.close_epoch(row);
+        let mut clock = Stopwatch::start();
         if let Some(folder) = &self.folder {
             folder.save(&averaged, &folder.last())?;
             folder.save_results(&self.parts, &self.validation_parts(), &self.state.history)?;
         }
+        self.state.times.files += clock.lap();
         Ok(ended)
     }
 
@@ -373,8 +387,10 @@ impl<'a> Session<'a> {
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         self.state.seconds = self.seconds();
         let Some(folder) = &self.folder else { return Ok(()) };
-        let path = folder.checkpoint();
-        checkpoint::save(&path, &self.trainer, &self.options, &self.identity, &self.state, &self.hooks.all())
+        let (path, mut clock) = (folder.checkpoint(), Stopwatch::start());
+        checkpoint::save(&path, &self.trainer, &self.options, &self.identity, &self.state, &self.hooks.all())?;
+        self.state.times.files += clock.lap();
+        Ok(())
     }
 
     fn finish(self, stopped: bool) -> Result<Run, TrainError> {
@@ -385,6 +401,7 @@ impl<'a> Session<'a> {
             best: self.state.best.map(|(_, epoch)| epoch),
             validation_parts: self.validation_parts(),
             seconds: self.seconds(),
+            times: self.state.times,
             parts: self.parts,
             history: self.state.history,
             folder: self.folder.map(|folder| folder.path().to_path_buf()),

@@ -32,6 +32,7 @@ mod sparse;
 mod sparsity;
 mod state;
 mod term;
+mod times;
 mod trainer;
 mod validate;
 
@@ -50,6 +51,7 @@ pub use resume::effective_options;
 pub use run::{Epoch, Run, Validation};
 pub use sparsity::{RowSets, Sparsity};
 pub use term::{LossGradients, Teacher, Term, TermError, TermInput};
+pub use times::RunTimes;
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

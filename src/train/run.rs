@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::times::RunTimes;
 use crate::model::Model;
 
 /// A finished, stopped or resumed run.
@@ -24,10 +25,20 @@ pub struct Run {
     pub history: Vec<Epoch>,
     /// Seconds of training and validation, of all sessions of a resumed run together.
     pub seconds: f64,
+    /// Where they went.
+    pub times: RunTimes,
     /// The run's folder, where it has one.
     pub folder: Option<PathBuf>,
     /// Whether it ended before all epochs because somebody asked it to.
     pub stopped: bool,
+}
+
+impl Run {
+    /// Seconds from the start until the first validation of at least this mAP50-95; none where it was not reached.
+    pub fn reached(&self, map: f64) -> Option<f64> {
+        let enough = |epoch: &&Epoch| epoch.validation.as_ref().is_some_and(|found| found.map >= map);
+        self.history.iter().find(enough).map(|epoch| epoch.seconds)
+    }
 }
 
 /// What one epoch came to.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run::{Epoch, numbers};
+use super::{
+    run::{Epoch, numbers},
+    times::RunTimes,
+};
 
 /// Where a run stands between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub(super) struct RunState {
     pub history: Vec<Epoch>,
     /// Seconds of the sessions so far.
     pub seconds: f64,
+    /// Where they went.
+    #[serde(default)]
+    pub times: RunTimes,
 }
 
 impl RunState {

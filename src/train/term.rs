@@ -1,9 +1,10 @@
 //! One summand of what training minimises.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
     sync::Arc,
+    time::Instant,
 };
 
 use candle_core::{Device, Result, Tensor};
@@ -86,6 +87,7 @@ pub struct TermInput<'a> {
     pub progress: f64,
     on_cpu: OnCpu,
     others: RefCell<Vec<(Arc<dyn Teacher>, Other)>>,
+    seconds_of_others: Cell<f64>,
 }
 
 /// What some term has asked for on the CPU; copied once, for all terms.
@@ -112,8 +114,8 @@ impl<'a> TermInput<'a> {
         tensors: &'a Tensors,
         progress: f64,
     ) -> Self {
-        let (on_cpu, others) = (OnCpu::default(), RefCell::default());
-        Self { images, targets, student, values, tensors, progress, on_cpu, others }
+        let (on_cpu, others, seconds_of_others) = Default::default();
+        Self { images, targets, student, values, tensors, progress, on_cpu, others, seconds_of_others }
     }
 
     /// Images of the batch.
@@ -153,10 +155,17 @@ impl<'a> TermInput<'a> {
         if let Some((_, found)) = self.others.borrow().iter().find(|(known, _)| Arc::ptr_eq(known, other)) {
             return Ok(Arc::clone(&found.values));
         }
+        let began = Instant::now();
         let values = Arc::new(other.values(self.images)?);
+        self.seconds_of_others.update(|before| before + began.elapsed().as_secs_f64());
         let found = Other { values: Arc::clone(&values), on_cpu: None };
         self.others.borrow_mut().push((Arc::clone(other), found));
         Ok(values)
+    }
+
+    /// Seconds that other models have run for this batch.
+    pub(super) fn seconds_of_others(&self) -> f64 {
+        self.seconds_of_others.get()
     }
 
     /// [`TermInput::run`], with all values on the CPU, contiguous.

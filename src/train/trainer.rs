@@ -14,6 +14,7 @@ use super::{
     resident::Resident,
     schedule::Decay,
     term::TermInput,
+    times::{RunTimes, Stopwatch},
 };
 use crate::{
     data::Target,
@@ -45,6 +46,8 @@ pub struct StepReport {
     /// Where the step was not made, since the total or the gradient is not finite: which part of the loss and which layer are
     /// to blame, as far as that can be told.
     pub cause: Option<String>,
+    /// Where its time went. A device that works on its own has the time of what waits for it.
+    pub times: RunTimes,
 }
 
 /// A batch gone through: what the objective came to, and gradients where that is finite, or what is not.
@@ -52,6 +55,7 @@ struct Computed {
     total: f64,
     parts: Vec<f32>,
     gradients: Result<Reached, String>,
+    times: RunTimes,
 }
 
 /// What moves the parameters.
@@ -120,17 +124,19 @@ impl Trainer {
         progress: f64,
     ) -> Result<StepReport, TrainError> {
         let computed = self.compute(images, targets, objective, progress)?;
-        let Computed { total, parts, gradients } = computed;
+        let Computed { total, parts, gradients, mut times } = computed;
         let gradients = match gradients {
             Ok(gradients) => gradients,
-            Err(cause) => return Ok(StepReport { total, parts, norm: f64::NAN, cause: Some(cause) }),
+            Err(cause) => return Ok(StepReport { total, parts, norm: f64::NAN, cause: Some(cause), times }),
         };
+        let mut clock = Stopwatch::start();
         let (norm, made) = self.update(&gradients, rates)?;
+        times.optimizer = clock.lap();
         let cause = (!made).then(|| {
             let Reached { own, values, .. } = &gradients;
             cause::of_gradient(objective, values, own.iter(), self.model.graph())
         });
-        Ok(StepReport { total, parts, norm, cause })
+        Ok(StepReport { total, parts, norm, cause, times })
     }
 
     /// Forward, the terms, backward; nothing is changed.
@@ -141,22 +147,27 @@ impl Trainer {
         objective: &Objective,
         progress: f64,
     ) -> Result<Computed, TrainError> {
+        let (mut clock, mut times) = (Stopwatch::start(), RunTimes::default());
         let (taps, device) = (objective.taps(), self.model.device());
         let images = &transfer::up_one(images, &device)?;
         let options = TrainOptions { taps: &taps, ..TrainOptions::default() };
         let tape = exec::train_with(self.backend, &self.model, images, &options)?;
+        times.forward = clock.lap();
         let input = TermInput::new(images, targets, &self.model, &tape.values, &self.extra, progress);
         let ObjectiveValue { total, parts, gradients } = objective.compute(&input)?;
+        times.teacher = input.seconds_of_others();
+        times.loss = clock.lap() - times.teacher;
         // What the terms shared for this batch is freed before the backward pass.
         drop(input);
         if !total.is_finite() {
             let cause = cause::of_loss(objective, &parts, &tape.values, self.model.graph());
-            return Ok(Computed { total, parts, gradients: Err(cause) });
+            return Ok(Computed { total, parts, gradients: Err(cause), times });
         }
         let (values, own) = (gradients.values, gradients.tensors);
         let running = tape.running.clone();
         let reached = tape.backward(&values)?.tensors;
-        Ok(Computed { total, parts, gradients: Ok(Reached { reached, own, running, values }) })
+        times.backward = clock.lap();
+        Ok(Computed { total, parts, gradients: Ok(Reached { reached, own, running, values }), times })
     }
 
     /// Moves the parameters: clipping, optimiser, mask, average. Gives the gradient's norm before clipping, and whether

@@ -5,6 +5,7 @@ mod eval;
 mod model;
 mod onnx;
 mod prune;
+mod race;
 mod run;
 mod scan;
 
@@ -13,5 +14,6 @@ pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
 pub use onnx::exported;
 pub use prune::{branch_scores, criteria, gradual_panels, gradual_steps, mask_scores, plan, plan_diff, scores};
-pub use run::{history, plot_run, plot_scales, run_panels};
+pub use race::{Racer, race, race_panel};
+pub use run::{history, plot_run, plot_scales, run_panels, run_times};
 pub use scan::{correlation, plot_scan, scan};

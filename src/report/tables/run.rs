@@ -46,6 +46,19 @@ pub fn history(run: &Run) -> Table {
     table
 }
 
+/// A row for each thing that a run spent time on: seconds, and their share of the whole.
+pub fn run_times(run: &Run) -> Table {
+    let columns = [Column::from("part"), Column::new("seconds", "time").sum(), Column::from("share")];
+    let mut table = Table::new(format!("where {} went", Cell::Seconds(run.seconds).human()), columns);
+    let parts = run.times.parts();
+    let other = (run.seconds - parts.iter().map(|(_, seconds)| seconds).sum::<f64>()).max(0.0);
+    let spent = parts.into_iter().chain([("other", other)]).filter(|(_, seconds)| *seconds > 0.0);
+    for (part, seconds) in spent {
+        table.push([part.into(), Cell::Seconds(seconds), Cell::Percent(seconds / run.seconds.max(f64::MIN_POSITIVE))]);
+    }
+    table
+}
+
 /// What a run's picture shows: training losses, validation losses, accuracy, learning rate.
 pub fn run_panels(run: &Run) -> Vec<Panel> {
     let epochs = || run.history.iter();

@@ -15,6 +15,7 @@ mod model;
 mod numbers;
 mod onnx;
 mod pruner;
+mod race;
 mod recorded;
 mod result;
 mod run;
@@ -41,6 +42,7 @@ pub fn bind(api: &mut Api) {
     compress::bind(api);
     fit::bind(api);
     run::bind(api);
+    race::bind(api);
     distiller::bind(api);
     recorded::bind(api);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::result::ScriptResult;
 use crate::model::Model;
-use crate::report::{Table, View, curves, history, plot_run, run_panels};
+use crate::report::{Table, View, curves, history, plot_run, run_panels, run_times};
 use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
@@ -45,6 +45,7 @@ impl Object for Run {
             "epochs": self.history.len(),
             "best": self.best,
             "seconds": self.seconds,
+            "time": run_times(self).json_rows(),
             "stopped": self.stopped,
             "folder": self.folder,
             "history": history(self).json_rows(),
@@ -85,6 +86,18 @@ mod functions {
     #[rhai_fn(get = "seconds", pure)]
     pub fn run_seconds(run: &mut Run) -> f64 {
         run.seconds
+    }
+
+    /// Where these went: a row for data, forward, teacher, loss, backward, optimiser, validation and files.
+    #[rhai_fn(get = "time", pure)]
+    pub fn run_time(run: &mut Run) -> Table {
+        run_times(run)
+    }
+
+    /// Seconds until a validation first had this mAP50-95; nothing where none had.
+    #[rhai_fn(pure)]
+    pub fn reached(run: &mut Run, map: f64) -> Dynamic {
+        run.reached(map).map_or(Dynamic::UNIT, Dynamic::from)
     }
 
     /// Whether it ended before all epochs because somebody asked it to.
