@@ -21,6 +21,7 @@ pub mod prune;
 pub mod repl;
 pub mod report;
 pub mod script;
+pub mod sweep;
 pub mod train;
 pub mod zoo;
 

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["repl"],
     &["script"],
     &["report"],
+    &["sweep"],
     &["distill"],
     &["prune"],
     &["train"],

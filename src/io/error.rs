@@ -52,6 +52,14 @@ pub enum IoError {
         /// Why.
         source: Box<OnnxError>,
     },
+    /// A file of JSON that cannot be read, or that is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
     /// The file cannot be written; what was there before is as it was.
     #[error("{} cannot be written: {source}", path.display())]
     Write {

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod error;
+mod json_file;
 mod native;
 mod numbered;
 pub mod onnx;
@@ -11,6 +12,7 @@ mod pt;
 
 pub use atomic::atomic_write;
 pub use error::{CheckpointError, IoError, NativeError};
+pub(crate) use json_file::{load_json, save_json};
 pub use native::Precision;
 pub use numbered::new_folder;
 pub use open::{load, save, teacher};

@@ -347,7 +347,7 @@ pub enum PruneError {
         /// What went wrong.
         reason: String,
     },
-    /// A file that could not be written.
+    /// A file that could not be read or written.
     #[error(transparent)]
     Write(Box<IoError>),
     /// The graph does not fit together.

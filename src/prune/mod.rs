@@ -15,7 +15,6 @@ mod explain;
 mod gradual;
 mod granularity;
 mod groups;
-mod json_file;
 mod kept;
 mod latency;
 mod layers;

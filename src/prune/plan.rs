@@ -7,7 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::PruneError, json_file, masks::MaskPlan};
+use super::{error::PruneError, masks::MaskPlan};
+use crate::io::{load_json, save_json};
 
 /// Which channels of which layers, and which residual branches, go, and which weights are held at zero. What is coupled to
 /// channels (normalisations, residual partners, the columns of readers) follows when the plan is applied.
@@ -46,7 +47,7 @@ impl Plan {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PruneError> {
-        json_file::save(path.as_ref(), self)
+        Ok(save_json(path.as_ref(), self)?)
     }
 
     /// Reads a plan that [`Plan::save`] wrote, or that was edited since.
@@ -54,7 +55,7 @@ impl Plan {
     /// # Errors
     /// Where the file cannot be read or is no plan; says where.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PruneError> {
-        json_file::load(path.as_ref(), "plan")
+        Ok(load_json(path.as_ref(), "plan")?)
     }
 
     /// What was found not to fit, as a fault of the plan where it is of another model.

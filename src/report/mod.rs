@@ -7,6 +7,7 @@ mod error;
 mod export;
 mod font;
 mod heat_map;
+mod pareto;
 mod picture;
 mod plot;
 mod render;
@@ -19,6 +20,7 @@ pub use cell::Cell;
 pub use draw::{LabelledBox, class_colour, draw_boxes};
 pub use error::{Error, Result};
 pub use heat_map::{HeatMap, plot_heat_map};
+pub use pareto::{Pareto, ParetoPoint, plot_pareto};
 pub use picture::save_picture;
 pub use plot::{Panel, Series, plot};
 pub use render::View;
@@ -28,5 +30,6 @@ pub use tables::{
     Extras, Racer, bench_layers, bench_report, branch_scores, comparison, correlation, criteria, dataset_summary,
     detections, exported, filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics,
     plan, plan_diff, plot_run, plot_scales, plot_scan, race, race_panel, run_panels, run_times, scan, scores, summary,
+    sweep_pareto, sweep_points, sweep_runs,
 };
 pub use terminal::{curves, histogram, terminal_width};

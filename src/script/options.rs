@@ -266,6 +266,19 @@ pub fn plain(value: &Dynamic) -> Option<Value> {
     number.or_else(|_| flag()).or_else(|_| text()).ok()
 }
 
+/// The script's value that is that plain value.
+pub fn dynamic(value: &Value) -> Dynamic {
+    match value {
+        Value::Flag(flag) => (*flag).into(),
+        Value::Int(number) => (*number).into(),
+        Value::Number(number) => (*number).into(),
+        Value::Text(text) => text.into(),
+        Value::Texts(texts) => texts.iter().map(|text| text.into()).collect::<rhai::Array>().into(),
+        Value::Numbers(numbers) => numbers.iter().map(|&number| number.into()).collect::<rhai::Array>().into(),
+        Value::Map(values) => values.iter().map(|(key, value)| (key.into(), dynamic(value))).collect::<Map>().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;

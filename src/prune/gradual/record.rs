@@ -8,11 +8,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{error::PruneError, json_file, options::PruneOptions},
+    super::{error::PruneError, options::PruneOptions},
     options::GradualOptions,
 };
 use crate::{
-    io::{self, Precision, new_folder},
+    io::{self, Precision, load_json, new_folder, save_json},
     model::Model,
     train::FitOptions,
 };
@@ -79,12 +79,12 @@ impl Folder {
 
     /// What was recorded in a folder.
     pub fn open(path: &Path) -> Result<(Self, Record), PruneError> {
-        Ok((Self(Some(path.to_owned())), json_file::load(&record(path), "record of a gradual pruning")?))
+        Ok((Self(Some(path.to_owned())), load_json(&record(path), "record of a gradual pruning")?))
     }
 
     pub fn keep(&self, kept: &Record) -> Result<(), PruneError> {
         let Some(folder) = &self.0 else { return Ok(()) };
-        json_file::save(&record(folder), kept)
+        Ok(save_json(&record(folder), kept)?)
     }
 
     pub fn save(&self, name: &str, model: &Model) -> Result<(), PruneError> {

@@ -8,12 +8,14 @@ use super::{
     super::{
         error::PruneError,
         groups::{Group, Groups},
-        json_file,
         scan_error::ScanError,
     },
     options::{ScanOptions, ScanUnit},
 };
-use crate::model::{Model, digest};
+use crate::{
+    io::{load_json, save_json},
+    model::{Model, digest},
+};
 
 /// What a scan found: a row a group, a cell for each thing that was left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,7 +112,7 @@ impl Scan {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PruneError> {
-        json_file::save(path.as_ref(), self)
+        Ok(save_json(path.as_ref(), self)?)
     }
 
     /// Reads a scan that [`Scan::save`] wrote.
@@ -118,7 +120,7 @@ impl Scan {
     /// # Errors
     /// Where the file cannot be read or is no scan; says where.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PruneError> {
-        json_file::load(path.as_ref(), "scan")
+        Ok(load_json(path.as_ref(), "scan")?)
     }
 }
 

@@ -8,6 +8,7 @@ mod prune;
 mod race;
 mod run;
 mod scan;
+mod sweep;
 
 pub use data::dataset_summary;
 pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
@@ -17,3 +18,4 @@ pub use prune::{branch_scores, criteria, gradual_panels, gradual_steps, mask_sco
 pub use race::{Racer, race, race_panel};
 pub use run::{history, plot_run, plot_scales, run_panels, run_times};
 pub use scan::{correlation, plot_scan, scan};
+pub use sweep::{sweep_pareto, sweep_points, sweep_runs};

@@ -45,7 +45,7 @@ fn scores(context: &NativeCallContext, function: &FnPtr, group: &GroupScores) ->
 }
 
 /// What went wrong, without the calls that it went through.
-fn reason(mut error: EvalAltResult) -> String {
+pub fn reason(mut error: EvalAltResult) -> String {
     while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) = error {
         error = *inner;
     }

@@ -20,6 +20,7 @@ mod recorded;
 mod result;
 mod run;
 mod scan;
+mod sweep;
 mod table;
 
 use super::api::Api;
@@ -43,6 +44,7 @@ pub fn bind(api: &mut Api) {
     fit::bind(api);
     run::bind(api);
     race::bind(api);
+    sweep::bind(api);
     distiller::bind(api);
     recorded::bind(api);
 }

@@ -1,0 +1,165 @@
+//! What costs least for what it gives: points with error bars, and the front of those that no other beats in both.
+
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::{
+    cell::significant,
+    drawing::{Drawing, Refusal, save_drawing},
+    error::{Error, Result},
+    font,
+};
+
+/// Points of cost against gain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pareto {
+    /// What stands above.
+    pub title: String,
+    /// What the horizontal axis is; less is better.
+    pub x: String,
+    /// What the vertical axis is; more is better.
+    pub y: String,
+    /// The points.
+    pub points: Vec<ParetoPoint>,
+}
+
+/// One point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParetoPoint {
+    /// What stands beside it.
+    pub name: String,
+    /// Its cost.
+    pub x: f64,
+    /// Its gain.
+    pub y: f64,
+    /// The standard deviation of its gain.
+    pub sd: f64,
+}
+
+impl Pareto {
+    /// Places of the points that no other beats in one thing and equals in the other, by cost.
+    pub fn front(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.points.len()).filter(|&at| self.points[at].is_finite()).collect();
+        let point = |at: usize| &self.points[at];
+        order.sort_by(|&a, &b| point(a).x.total_cmp(&point(b).x).then(point(b).y.total_cmp(&point(a).y)));
+        let mut best = f64::NEG_INFINITY;
+        order.retain(|&at| {
+            let better = self.points[at].y > best;
+            best = best.max(self.points[at].y);
+            better
+        });
+        order
+    }
+}
+
+impl ParetoPoint {
+    fn is_finite(&self) -> bool {
+        [self.x, self.y, self.sd].iter().all(|number| number.is_finite())
+    }
+}
+
+/// Draws points, their error bars and the front into an `.svg` or `.png` file, which appears whole or not at all.
+///
+/// # Errors
+/// No finite point, another ending, a file that cannot be written.
+pub fn plot_pareto(pareto: &Pareto, path: &Path) -> Result<()> {
+    if pareto.front().is_empty() {
+        return Err(Error::NothingToPlot);
+    }
+    save_drawing(pareto, path)
+}
+
+/// What is not on the front.
+const BEATEN: RGBColor = RGBColor(120, 120, 120);
+const FRONT: RGBColor = RGBColor(0, 114, 178);
+
+impl Drawing for Pareto {
+    fn size(&self) -> (u32, u32) {
+        (860, 560)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> std::result::Result<(), Refusal<B>> {
+        let (front, font) = (self.front(), font::family());
+        let drawn: Vec<usize> = (0..self.points.len()).filter(|&at| self.points[at].is_finite()).collect();
+        let range = |ends: &dyn Fn(&ParetoPoint) -> [f64; 2], margins: [f64; 2]| {
+            let all = drawn.iter().flat_map(|&at| ends(&self.points[at]));
+            let (low, high) =
+                all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), end| (low.min(end), high.max(end)));
+            let width = if high > low { high - low } else { high.abs().max(1.0) / 2.0 };
+            low - margins[0] * width..high + margins[1] * width
+        };
+        // Names stand to the right of their points.
+        let xs = range(&|point| [point.x; 2], [0.06, 0.3]);
+        let ys = range(&|point| [point.y - point.sd, point.y + point.sd], [0.08, 0.08]);
+        let (width, height) = (xs.end - xs.start, ys.end - ys.start);
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, (font, 20))
+            .margin(14)
+            .x_label_area_size(44)
+            .y_label_area_size(70)
+            .build_cartesian_2d(xs, ys)?;
+        chart
+            .configure_mesh()
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .x_label_formatter(&|x| significant(*x, 3))
+            .y_label_formatter(&|y| significant(*y, 3))
+            .max_light_lines(2)
+            .light_line_style(RGBColor(244, 244, 244))
+            .bold_line_style(RGBColor(225, 225, 225))
+            .axis_style(RGBColor(90, 90, 90))
+            .label_style((font, 14))
+            .draw()?;
+        let along = front.iter().map(|&at| (self.points[at].x, self.points[at].y));
+        chart.draw_series(LineSeries::new(along, FRONT.stroke_width(2)))?;
+        for &at in &drawn {
+            let ParetoPoint { name, x, y, sd } = &self.points[at];
+            let colour = if front.contains(&at) { FRONT } else { BEATEN };
+            if *sd > 0.0 {
+                let cap = 0.006 * width;
+                let across = |y: f64| vec![(x - cap, y), (x + cap, y)];
+                let bar = [across(y - sd), vec![(*x, y - sd), (*x, y + sd)], across(y + sd)];
+                chart.draw_series(bar.map(|line| PathElement::new(line, colour.stroke_width(1))))?;
+            }
+            chart.draw_series([Circle::new((*x, *y), 4, colour.filled())])?;
+            let beside = (x + 0.012 * width, y + 0.022 * height);
+            chart.draw_series([Text::new(name.clone(), beside, (font, 13).into_font().color(&colour))])?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pareto(points: &[(f64, f64)]) -> Pareto {
+        let point = |(at, &(x, y)): (usize, &(f64, f64))| ParetoPoint { name: format!("p{at}"), x, y, sd: 0.02 };
+        let points = points.iter().enumerate().map(point).collect();
+        Pareto { title: "all".into(), x: "MACs".into(), y: "mAP50-95".into(), points }
+    }
+
+    #[test]
+    fn the_front_is_what_no_other_beats() {
+        let found = pareto(&[(3.0, 0.6), (1.0, 0.4), (2.0, 0.3), (2.0, 0.5), (4.0, 0.6), (f64::NAN, 0.9)]);
+        assert_eq!(found.front(), [1, 3, 0]);
+    }
+
+    #[test]
+    fn points_front_and_names_are_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("front.svg");
+        plot_pareto(&pareto(&[(3.0, 0.6), (1.0, 0.4), (2.0, 0.3)]), &path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for word in ["p0", "p1", "p2", "mAP50-95", "MACs"] {
+            assert!(text.contains(word), "{word}");
+        }
+        assert_eq!(text.matches("<circle").count(), 3);
+        // One point alone, and none.
+        plot_pareto(&pareto(&[(0.0, 0.0)]), &folder.path().join("one.png")).unwrap();
+        let none = plot_pareto(&pareto(&[(f64::NAN, 0.5)]), &path).unwrap_err().to_string();
+        assert!(none.contains("nothing to plot"), "{none}");
+    }
+}
