@@ -59,3 +59,53 @@ fn a_gradual_pruning_that_is_killed_goes_on_and_ends_equal() {
     };
     assert_eq!(tensors(&killed), tensors(&whole));
 }
+
+/// Sweeps into a folder, one shard of it, and prints the table of all that was done there.
+const SWEEP: &str = r#"
+    let net = yolo("yolov5n", #{ classes: 6, width: 0.1, depth: 0.1 });
+    let data = shapes(#{ train: 16, val: 4, size: 64, seed: 1 });
+    let s = sweep(#{ lr: [0.001, 0.01, 0.02], momentum: [0.8, 0.9] }, |o| {
+        let how = #{ lr: o.lr, momentum: o.momentum, seed: o.seed, epochs: 3, batch: 4, size: 64, validate: false, folder: "" };
+        #{ loss: net.fit(data, how).last.loss(data, #{ size: 64 }) }
+    }, #{ seeds: 2, folder: args[0], shard: args[1] });
+    print(s.table.json());
+"#;
+
+#[test]
+fn a_sweep_that_is_killed_twice_in_two_shards_has_the_table_of_an_undisturbed_one() {
+    let place = tempfile::tempdir().unwrap();
+    let script = place.path().join("sweep.rhai");
+    std::fs::write(&script, SWEEP).unwrap();
+    let shard = |folder: &Path, shard: &str| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("espalier"));
+        command.args(["--quiet", "--seed", "3"]).arg(&script).arg(folder).arg(shard).stderr(Stdio::inherit());
+        command
+    };
+    let [whole, killed] = ["whole", "killed"].map(|name| place.path().join(name));
+    let undisturbed = shard(&whole, "1/1").output().unwrap();
+    assert!(undisturbed.status.success());
+    let done = || {
+        std::fs::read_dir(&killed).map_or(0, |folder| {
+            folder.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("run-")).count()
+        })
+    };
+    for (at, enough) in [("1/2", 2), ("2/2", 4)] {
+        let mut child = shard(&killed, at).stdout(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        while done() < enough {
+            assert!(began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none(), "{at}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "shard {at} had ended before it was killed");
+    }
+    let before = done();
+    assert!((4..12).contains(&before), "{before} of 12 runs were done");
+    // Both at once, in one folder.
+    let mut other = shard(&killed, "1/2").stdout(Stdio::null()).spawn().unwrap();
+    assert!(shard(&killed, "2/2").output().unwrap().status.success() && other.wait().unwrap().success());
+    let resumed = shard(&killed, "1/1").output().unwrap();
+    assert_eq!(done(), 12);
+    assert!(!undisturbed.stdout.is_empty());
+    assert_eq!(String::from_utf8_lossy(&resumed.stdout), String::from_utf8_lossy(&undisturbed.stdout));
+}
