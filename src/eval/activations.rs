@@ -131,7 +131,7 @@ pub fn over_batches(
     mut each: impl FnMut(&Batch) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let _memory = Borrowing::begin();
-    options::check(model, options, options.size)?;
+    options::check(model.into(), options, options.size)?;
     let split = dataset.split(&options.split)?;
     let total = options.images.min(split.samples.len());
     progress.start(what, Some(total as u64));

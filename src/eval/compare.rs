@@ -7,11 +7,13 @@ use super::{
     average_precision::Score,
     error::EvalError,
     evaluate::evaluate,
-    latency::{Timed, infer, noise, time_runs, with_threads},
+    latency::{Timed, noise_on, time_runs, with_threads},
+    network::Network,
     options::{BenchOptions, EvaluateOptions},
+    subject::Subject,
     timing::Timing,
 };
-use crate::{data::Dataset, exec::Inference, model::Model, progress::Progress};
+use crate::{data::Dataset, progress::Progress};
 
 /// One model's line of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,11 +24,11 @@ pub struct Compared {
     pub params: u64,
     /// Multiply-accumulates of an image at the measurement's size.
     pub macs: u64,
-    /// Bytes of its tensors in fp32, which a file of it holds beside a little text.
+    /// Bytes of its tensors in fp32, which a file of it holds beside a little text; of an ONNX file, its own.
     pub bytes: u64,
     /// Share of the convolutions' weights that is exactly zero.
     pub sparsity: f64,
-    /// Share of them that is nearly zero: see [`Model::near_zeros`].
+    /// Share of them that is nearly zero: see [`Model::near_zeros`](crate::model::Model::near_zeros).
     pub near_zeros: f64,
     /// Seconds a batch; `None` if no measurement was asked for.
     pub latency: Option<Timing>,
@@ -53,40 +55,57 @@ impl Compare<'_> {
     }
 }
 
-/// A line for each model, in order.
+/// A line for each model or ONNX file, in order.
 ///
 /// # Errors
 /// Those of the measurements asked for; size for which a network cannot run.
-pub fn compare(models: &[&Model], what: Compare, progress: &dyn Progress) -> Result<Vec<Compared>, EvalError> {
+pub fn compare<'a, M: Copy + Into<Subject<'a>>>(
+    models: &[M],
+    what: Compare,
+    progress: &dyn Progress,
+) -> Result<Vec<Compared>, EvalError> {
     let _memory = Borrowing::begin();
-    let mut rows = models.iter().map(|model| row(model, what.size)).collect::<Result<Vec<_>, EvalError>>()?;
+    let models: Vec<Subject> = models.iter().map(|&model| model.into()).collect();
+    let mut rows = models.iter().map(|&model| row(model, what.size)).collect::<Result<Vec<_>, EvalError>>()?;
     if let Some(options) = what.bench {
-        for (row, timing) in rows.iter_mut().zip(latencies(models, options, progress)?) {
+        for (row, timing) in rows.iter_mut().zip(latencies(&models, options, progress)?) {
             row.latency = Some(timing);
         }
     }
     if let Some((dataset, options)) = what.quality {
-        for (row, model) in rows.iter_mut().zip(models) {
+        for (row, &model) in rows.iter_mut().zip(&models) {
             row.score = Some(evaluate(model, dataset, options, progress)?.scores.overall);
         }
     }
     Ok(rows)
 }
 
-fn row(model: &Model, size: usize) -> Result<Compared, EvalError> {
-    let cost = model.cost(size)?;
-    let bytes = model.tensors().values().map(|tensor| 4 * tensor.elem_count() as u64).sum();
-    let name = model.provenance().name.clone();
-    let (sparsity, near_zeros) = (model.sparsity()?, model.near_zeros()?);
-    Ok(Compared { name, params: cost.params, macs: cost.macs, bytes, sparsity, near_zeros, latency: None, score: None })
+fn row(model: Subject, size: usize) -> Result<Compared, EvalError> {
+    model.check_size(size)?;
+    let (params, bytes, sparsity, near_zeros) = match model {
+        Subject::Model(model) => {
+            let bytes = model.tensors().values().map(|tensor| 4 * tensor.elem_count() as u64).sum();
+            (model.cost(size)?.params, bytes, model.sparsity()?, model.near_zeros()?)
+        }
+        Subject::Onnx(file) => {
+            let weights = file.weights();
+            (weights.count, file.bytes(), weights.convolutions.zeros, weights.convolutions.near_zeros)
+        }
+    };
+    let (name, macs) = (model.name().to_owned(), model.macs(size)?);
+    Ok(Compared { name, params, macs, bytes, sparsity, near_zeros, latency: None, score: None })
 }
 
-fn latencies(models: &[&Model], options: &BenchOptions, progress: &dyn Progress) -> Result<Vec<Timing>, EvalError> {
-    models.iter().try_for_each(|model| options.validate(model))?;
-    let ready = |model: &&Model| Ok((Inference::new(model, &[])?, noise(model, options)?));
+fn latencies(models: &[Subject], options: &BenchOptions, progress: &dyn Progress) -> Result<Vec<Timing>, EvalError> {
+    models.iter().try_for_each(|&model| options.validate(model))?;
+    let ready = |&model: &Subject| {
+        let network = Network::new(model, options.threads)?;
+        let images = noise_on(network.device(), options)?;
+        Ok((network, images))
+    };
     let ready = models.iter().map(ready).collect::<Result<Vec<_>, EvalError>>()?;
     with_threads(options.threads, || {
-        let mut runs: Vec<_> = ready.iter().map(|(network, images)| move || infer(network, images)).collect();
+        let mut runs: Vec<_> = ready.iter().map(|(network, images)| move || network.run(images).map(|_| ())).collect();
         let mut runs: Vec<Timed> = runs.iter_mut().map(|run| run as Timed).collect();
         time_runs(options.warm_up, options.runs, progress, &mut runs)
     })?
@@ -97,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{
         data::{ShapesOptions, shapes},
-        model::fixtures::tiny_detector,
+        model::{Model, fixtures::tiny_detector},
         progress::Silent,
     };
 

@@ -175,14 +175,15 @@ fn where_above(plane: &[f32], logit: f32, mut each: impl FnMut(usize)) {
     }
 }
 
-fn push(found: &mut Vec<Detection>, corners: Corners, confidence: f32, class: usize) {
+/// Pushes a box, if it is finite.
+pub(super) fn push(found: &mut Vec<Detection>, corners: Corners, confidence: f32, class: usize) {
     if corners.iter().all(|side| side.is_finite()) {
         found.push(Detection { corners, confidence, class });
     }
 }
 
 /// Pushes the classes of a place that pass: all of them or the first best. `box_of` is asked only if one does.
-fn push_classes(
+pub(super) fn push_classes(
     found: &mut Vec<Detection>,
     confidences: impl Iterator<Item = f32>,
     options: DecodeOptions,

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{data::DataError, exec::ExecError, model::ModelError, options::OptionError};
+use crate::{data::DataError, exec::ExecError, io::IoError, model::ModelError, options::OptionError};
 
 /// What can go wrong while a detector is run on data: evaluated, measured or trained.
 #[derive(Debug, Error)]
@@ -66,6 +66,9 @@ pub enum EvalError {
     /// The network did not run.
     #[error(transparent)]
     Exec(Box<ExecError>),
+    /// A file in another engine did not run.
+    #[error(transparent)]
+    File(Box<IoError>),
     /// The model does not fit together.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -77,5 +80,12 @@ pub enum EvalError {
 impl From<ExecError> for EvalError {
     fn from(error: ExecError) -> Self {
         EvalError::Exec(Box::new(error))
+    }
+}
+
+impl EvalError {
+    /// Of a file that did not run.
+    pub(super) fn file(error: IoError) -> Self {
+        Self::File(Box::new(error))
     }
 }

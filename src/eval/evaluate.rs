@@ -12,16 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     average_precision::{Scores, average_precision},
-    decode::{DecodeOptions, decode},
+    candidates::{Candidates, UsualIou},
+    decode::DecodeOptions,
     detection::{Detection, ImageResult},
     error::EvalError,
-    nms::{NmsOptions, suppress},
+    network::Network,
     options::{self, EvaluateOptions},
+    subject::Subject,
 };
 use crate::{
     data::{Batch, Batches, Dataset, Origin, Sample, Split},
-    exec::{Inference, transfer},
-    model::{Head, Model},
+    model::Model,
     progress::Progress,
 };
 
@@ -66,7 +67,7 @@ pub struct Seconds {
 /// Sees every batch and the network's raw outputs for it.
 pub type EachBatch<'a> = &'a mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), EvalError>;
 
-/// Evaluates a detector on a split: every image letterboxed to a square, every class of every box that passes the
+/// Evaluates a detector, a model of ours or an ONNX file, on a split: every image letterboxed to a square, every class of every box that passes the
 /// confidence threshold, class-aware suppression, boxes compared in pixels of the original images.
 ///
 /// ```
@@ -88,13 +89,13 @@ pub type EachBatch<'a> = &'a mut dyn FnMut(&Batch, &[Tensor]) -> Result<(), Eval
 /// # Errors
 /// Options out of range, a split that is not there, cannot be read or has no labels, classes that differ, a network
 /// that does not run, or a listener that asks to stop.
-pub fn evaluate(
-    model: &Model,
+pub fn evaluate<'a>(
+    model: impl Into<Subject<'a>>,
     dataset: &Dataset,
     options: &EvaluateOptions,
     progress: &dyn Progress,
 ) -> Result<Metrics, EvalError> {
-    evaluate_with(model, dataset, options, progress, &mut |_, _| Ok(()))
+    measured(model.into(), dataset, options, progress, &mut |_, _| Ok(()))
 }
 
 /// [`evaluate`], showing every batch and the network's raw outputs for it to `each` (for a validation loss).
@@ -103,6 +104,16 @@ pub fn evaluate(
 /// As [`evaluate`], and those of `each`.
 pub fn evaluate_with(
     model: &Model,
+    dataset: &Dataset,
+    options: &EvaluateOptions,
+    progress: &dyn Progress,
+    each: EachBatch,
+) -> Result<Metrics, EvalError> {
+    measured(model.into(), dataset, options, progress, each)
+}
+
+fn measured(
+    model: Subject,
     dataset: &Dataset,
     options: &EvaluateOptions,
     progress: &dyn Progress,
@@ -121,7 +132,7 @@ pub fn evaluate_with(
     seconds.total = start.elapsed().as_secs_f64();
     Ok(Metrics {
         scores,
-        class_names: model.detector().classes.clone(),
+        class_names: model.classes().to_vec(),
         split: options.split.clone(),
         size: options.size,
         images: results.len(),
@@ -136,11 +147,12 @@ pub fn evaluate_with(
 ///
 /// # Errors
 /// Options out of range, classes that differ, a split that is not there or has no labels.
-pub(crate) fn check_evaluation<'a>(
-    model: &Model,
-    dataset: &'a Dataset,
+pub(crate) fn check_evaluation<'d, 'm>(
+    model: impl Into<Subject<'m>>,
+    dataset: &'d Dataset,
     options: &EvaluateOptions,
-) -> Result<&'a Arc<Split>, EvalError> {
+) -> Result<&'d Arc<Split>, EvalError> {
+    let model = model.into();
     options::check(model, options, options.size)?;
     check_classes(model, dataset)?;
     let split = dataset.split(&options.split)?;
@@ -154,24 +166,24 @@ pub(crate) fn check_evaluation<'a>(
 ///
 /// # Errors
 /// Names both, and how many each has.
-pub(crate) fn check_classes(model: &Model, dataset: &Dataset) -> Result<(), EvalError> {
-    let [known, labelled] = [model.detector().classes.len(), dataset.names.len()];
+pub(crate) fn check_classes<'a>(model: impl Into<Subject<'a>>, dataset: &Dataset) -> Result<(), EvalError> {
+    let model = model.into();
+    let [known, labelled] = [model.classes().len(), dataset.names.len()];
     if known != labelled {
-        let (model, dataset) = (model.provenance().name.clone(), dataset.name.clone());
+        let (model, dataset) = (model.name().to_owned(), dataset.name.clone());
         return Err(EvalError::Classes { model, known, dataset, labelled });
     }
     Ok(())
 }
 
 fn run(
-    model: &Model,
+    model: Subject,
     split: &Arc<Split>,
     options: &EvaluateOptions,
     progress: &dyn Progress,
     each: EachBatch,
 ) -> Result<(Vec<ImageResult>, Seconds), EvalError> {
-    let device = model.device();
-    let network = Inference::new(model, &[])?;
+    let network = Network::new(model, None)?;
     let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
     let mut results = Vec::with_capacity(split.samples.len());
     let mut batches = Batches::eval(split, options.size, options.batch)?;
@@ -179,14 +191,14 @@ fn run(
         let before = Instant::now();
         let Some(batch) = batches.next().transpose()? else { break };
         let arrived = Instant::now();
-        let outputs = network.run(&transfer::up_one(&batch.images, &device)?)?.outputs;
-        device.synchronize()?;
+        let outputs = network.run(&batch.images)?;
         let run = Instant::now();
-        results.extend(image_results(model, &outputs, &batch, split, options)?);
+        let candidates = network.candidates(&outputs, decoding(options))?;
+        results.extend(against_labels(candidates, &batch, split, options));
         waited += arrived - before;
         inferred += run - arrived;
         suppressed += run.elapsed();
-        each(&batch, &outputs)?;
+        each(&batch, outputs.maps())?;
         progress.advance(results.len() as u64, "");
         let [done, total] = [results.len(), split.samples.len()];
         if done < total && progress.stop_requested() {
@@ -213,16 +225,27 @@ pub(crate) fn image_results(
     split: &Split,
     options: &EvaluateOptions,
 ) -> Result<Vec<ImageResult>, EvalError> {
-    let iou = options.iou.unwrap_or(match model.detector().head {
-        Head::Anchors { .. } => 0.6,
-        Head::Distribution { .. } => 0.7,
+    let candidates = Candidates::of_maps(model.detector(), outputs, decoding(options))?;
+    Ok(against_labels(candidates, batch, split, options))
+}
+
+fn decoding(options: &EvaluateOptions) -> DecodeOptions {
+    DecodeOptions { confidence: options.conf, multi_label: true }
+}
+
+/// What stays of the candidates, beside the labels.
+fn against_labels(
+    Candidates { images, suppression }: Candidates,
+    batch: &Batch,
+    split: &Split,
+    options: &EvaluateOptions,
+) -> Vec<ImageResult> {
+    let usual = UsualIou { anchors: 0.6, distribution: 0.7 };
+    let images = images.into_par_iter().zip(batch.origins.par_iter()).map(|(found, origin)| {
+        let kept = suppression.kept(found, options.iou, usual, options.max_det);
+        image_result(kept, origin, &split.samples[origin.sample])
     });
-    let decoding = DecodeOptions { confidence: options.conf, multi_label: true };
-    let nms = NmsOptions { iou, max_detections: options.max_det, ..NmsOptions::default() };
-    let candidates = decode(model.detector(), outputs, decoding)?.into_par_iter().zip(batch.origins.par_iter());
-    let images = candidates
-        .map(|(candidates, origin)| image_result(suppress(candidates, nms), origin, &split.samples[origin.sample]));
-    Ok(images.collect())
+    images.collect()
 }
 
 /// Detections and labels of an image in its own pixels.

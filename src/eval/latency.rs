@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::EvalError,
     layer_times::{LayerTime, layer_times},
+    network::Network,
     options::BenchOptions,
+    subject::Subject,
     timing::Timing,
 };
 use crate::{
@@ -39,17 +41,26 @@ pub struct BenchReport {
     /// Bytes of memory that the process held at most since it began, where the system says (Linux); `None` on another
     /// device, which has memory of its own.
     pub peak_memory: Option<u64>,
-    /// Where the time goes, in the order of the graph; empty where the model's device cannot say.
+    /// Where the time goes, in the order of the graph; empty where the model's device, or the engine of a file, cannot say.
     pub layers: Vec<LayerTime>,
 }
 
-/// Times inference of a batch: the network alone, made ready before, from images in memory to raw outputs.
+/// Times inference of a batch, of a model of ours or an ONNX file: the network alone, made ready before, from images in memory to raw outputs.
 ///
 /// # Errors
 /// Options out of range, a network that does not run, or a listener that asks to stop.
-pub fn bench(model: &Model, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
+pub fn bench<'a>(
+    model: impl Into<Subject<'a>>,
+    options: &BenchOptions,
+    progress: &dyn Progress,
+) -> Result<BenchReport, EvalError> {
     let _memory = Borrowing::begin();
-    options.validate(model)?;
+    let subject = model.into();
+    options.validate(subject)?;
+    let model = match subject {
+        Subject::Model(model) => model,
+        Subject::Onnx(_) => return bench_file(subject, options, progress),
+    };
     let (network, images) = (Inference::new(model, &[])?, noise(model, options)?);
     let what = Measured {
         passes: 1,
@@ -57,6 +68,37 @@ pub fn bench(model: &Model, options: &BenchOptions, progress: &dyn Progress) -> 
         profile: &mut || Ok(network.run_timed(&images)?.1),
     };
     measure(model, options, what, progress)
+}
+
+/// [`bench`] of a file in another engine, which does not say where the time goes.
+fn bench_file(subject: Subject, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
+    let (network, images) = (Network::new(subject, options.threads)?, noise_on(&Device::Cpu, options)?);
+    let (mut timings, peak_flops) = with_threads(options.threads, || {
+        let mut step = || network.run(&images).map(|_| ());
+        let timings = time_runs(options.warm_up, options.runs, progress, &mut [&mut step])?;
+        Ok::<_, EvalError>((timings, peak::flops_per_second()))
+    })??;
+    let macs = subject.macs(options.size)?;
+    Ok(BenchReport::new(options, timings.remove(0), macs, Some(peak_flops), Vec::new()))
+}
+
+impl BenchReport {
+    /// What a measurement comes to, of batches of `options` with so many multiply-accumulates an image; `peak_flops` is that of
+    /// a CPU.
+    fn new(options: &BenchOptions, timing: Timing, macs: u64, peak_flops: Option<f64>, layers: Vec<LayerTime>) -> Self {
+        let images_per_second = options.batch as f64 / timing.median();
+        Self {
+            size: options.size,
+            batch: options.batch,
+            threads: options.threads.unwrap_or_else(rayon::current_num_threads),
+            timing,
+            images_per_second,
+            macs_per_second: macs as f64 * images_per_second,
+            peak_flops,
+            peak_memory: peak_flops.and_then(|_| peak_memory()),
+            layers,
+        }
+    }
 }
 
 /// What [`measure`] measures.
@@ -87,20 +129,9 @@ pub fn measure(
         let times = (0..options.runs.min(PROFILES)).map(|_| profile()).collect::<Result<Vec<_>, EvalError>>()?;
         Ok::<_, EvalError>((timings, times, on_cpu.then(peak::flops_per_second)))
     })??;
-    let timing = timings.remove(0);
-    let images_per_second = options.batch as f64 / timing.median();
     let macs = model.cost(options.size)?.macs * u64::from(passes);
-    Ok(BenchReport {
-        size: options.size,
-        batch: options.batch,
-        threads: options.threads.unwrap_or_else(rayon::current_num_threads),
-        timing,
-        images_per_second,
-        macs_per_second: macs as f64 * images_per_second,
-        peak_flops,
-        peak_memory: on_cpu.then(peak_memory).flatten(),
-        layers: layer_times(model, options.size, options.batch, &times)?,
-    })
+    let layers = layer_times(model, options.size, options.batch, &times)?;
+    Ok(BenchReport::new(options, timings.remove(0), macs, peak_flops, layers))
 }
 
 /// Runs that are timed layer by layer, at most.
@@ -171,13 +202,18 @@ fn high_water_mark(status: &str) -> Option<u64> {
 }
 
 /// One forward pass, waited for.
-pub(super) fn infer(network: &Inference, images: &Tensor) -> Result<(), EvalError> {
+fn infer(network: &Inference, images: &Tensor) -> Result<(), EvalError> {
     network.run(images)?;
     Ok(images.device().synchronize()?)
 }
 
 /// A batch of images that hold noise, the same each time, on the model's device: (batch, 3, size, size).
 pub(crate) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, EvalError> {
+    noise_on(&model.device(), options)
+}
+
+/// [`noise`] on a device.
+pub(super) fn noise_on(device: &Device, options: &BenchOptions) -> Result<Tensor, EvalError> {
     let count = options.batch * 3 * options.size * options.size;
     let mut state = 1u32;
     let pixels: Vec<f32> = std::iter::repeat_with(|| {
@@ -187,7 +223,7 @@ pub(crate) fn noise(model: &Model, options: &BenchOptions) -> Result<Tensor, Eva
     .take(count)
     .collect();
     let images = Tensor::from_vec(pixels, (options.batch, 3, options.size, options.size), &Device::Cpu)?;
-    Ok(images.to_device(&model.device())?)
+    Ok(images.to_device(device)?)
 }
 
 #[cfg(test)]

@@ -3,23 +3,28 @@
 //! [`evaluate`] runs a model on a split: raw outputs become boxes ([`decode`]), of which those that overlap a better one
 //! go ([`suppress`]), and against the labels they give [`average_precision`] by one of three [`Rule`]s. A
 //! [`Predictor`] does the same for single images. [`bench()`] times inference, [`compare`] puts models side by side, and [`activations`] says
-//! what the layers do on real images.
+//! what the layers do on real images. What is evaluated, timed and compared is a [`Subject`]: a model, or an ONNX file that
+//! another engine runs.
 
 mod activations;
 mod average_precision;
+mod candidates;
 mod coco;
 mod compare;
 mod curves;
 mod decode;
+mod decoded;
 mod detection;
 mod error;
 mod evaluate;
 mod latency;
 mod layer_times;
 mod matching;
+mod network;
 mod nms;
 mod options;
 mod predict;
+mod subject;
 mod timing;
 
 pub use activations::{ActivationStatistics, LossGradients, activations, gradients, over_batches};
@@ -37,4 +42,5 @@ pub use layer_times::LayerTime;
 pub use nms::{NmsOptions, suppress};
 pub use options::{ActivationOptions, BenchOptions, EvaluateOptions, PredictOptions};
 pub use predict::Predictor;
+pub use subject::Subject;
 pub use timing::Timing;

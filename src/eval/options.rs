@@ -2,7 +2,7 @@
 
 use super::average_precision::Rule;
 use super::error::EvalError;
-use crate::model::Model;
+use super::subject::Subject;
 use crate::options::{Options, SPLITS, options};
 
 options! {
@@ -84,17 +84,19 @@ options! {
 }
 
 impl BenchOptions {
-    /// Checks the options, and that the model can run at that size.
+    /// Checks the options, and that what is measured can run at that size and on that many images.
     ///
     /// # Errors
     /// Names the option, with what is allowed.
-    pub fn validate(&self, model: &Model) -> Result<(), EvalError> {
-        check(model, self, self.size)
+    pub fn validate<'a>(&self, model: impl Into<Subject<'a>>) -> Result<(), EvalError> {
+        let subject = model.into();
+        check(subject, self, self.size)?;
+        Ok(subject.check_batch(self.batch)?)
     }
 }
 
-/// Checks options, and that the model can run on square images of `size` pixels.
-pub(super) fn check(model: &Model, options: &impl Options, size: usize) -> Result<(), EvalError> {
+/// Checks options, and that what they are for can run on square images of `size` pixels.
+pub(super) fn check(subject: Subject, options: &impl Options, size: usize) -> Result<(), EvalError> {
     options.check()?;
-    Ok(model.check_size(size)?)
+    Ok(subject.check_size(size)?)
 }

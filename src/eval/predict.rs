@@ -2,25 +2,22 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use espalier_kernels::allocator::Borrowing;
 use image::RgbImage;
 
 use super::{
-    decode::{DecodeOptions, decode},
+    candidates::UsualIou,
+    decode::DecodeOptions,
     detection::Detection,
     error::EvalError,
-    nms::{NmsOptions, suppress},
+    network::Network,
     options::{self, PredictOptions},
+    subject::Subject,
 };
-use crate::{
-    data::{letterbox_tensor, read_image},
-    exec::{Inference, transfer},
-    model::{Detector, Head, Model},
-};
+use crate::data::{letterbox_tensor, read_image};
 
-/// A detector made ready to look at many images: its normalisations are folded into its convolutions and its weights
-/// packed once.
+/// A detector, a model of ours or an ONNX file, made ready to look at many images: of a model, normalisations are folded into
+/// convolutions and weights packed once.
 ///
 /// ```
 /// use espalier::{
@@ -42,9 +39,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Predictor {
-    detector: Detector,
-    device: Device,
-    network: Inference,
+    network: Network,
     options: PredictOptions,
     /// What its runs borrow goes back with it.
     _memory: Borrowing,
@@ -55,16 +50,10 @@ impl Predictor {
     ///
     /// # Errors
     /// Options out of range, or a model that cannot be prepared.
-    pub fn new(model: &Model, options: PredictOptions) -> Result<Self, EvalError> {
-        options::check(model, &options, options.size)?;
-        let network = Inference::new(model, &[])?;
-        Ok(Self {
-            detector: model.detector().clone(),
-            device: model.device(),
-            network,
-            options,
-            _memory: Borrowing::begin(),
-        })
+    pub fn new<'a>(model: impl Into<Subject<'a>>, options: PredictOptions) -> Result<Self, EvalError> {
+        let subject = model.into();
+        options::check(subject, &options, options.size)?;
+        Ok(Self { network: Network::new(subject, None)?, options, _memory: Borrowing::begin() })
     }
 
     /// The boxes in an image, most confident first, in its pixels, each of its best class.
@@ -73,16 +62,19 @@ impl Predictor {
     /// Where the network does not run.
     pub fn predict(&self, image: &RgbImage) -> Result<Vec<Detection>, EvalError> {
         let (pixels, fit) = letterbox_tensor(image, self.options.size)?;
-        let outputs = self.network.run(&transfer::up_one(&pixels, &self.device)?)?.outputs;
-        let decoding = DecodeOptions { confidence: self.options.conf, multi_label: false };
-        let candidates = decode(&self.detector, &outputs, decoding)?.into_iter().flatten().collect();
+        let PredictOptions { conf, iou, max_det, .. } = self.options;
+        let decoding = DecodeOptions { confidence: conf, multi_label: false };
+        let candidates = self.network.candidates(&self.network.run(&pixels)?, decoding)?;
+        let found = candidates.images.into_iter().flatten().collect();
+        let usual = UsualIou { anchors: 0.45, distribution: 0.7 };
+        let kept = candidates.suppression.kept(found, iou, usual, max_det);
         let limits = [image.width() as f32, image.height() as f32];
         let in_image = |found: Detection| {
             let [left, top, right, bottom] = fit.to_image(found.corners);
             let [x, y] = limits.map(|limit| move |side: f32| side.clamp(0.0, limit));
             Detection { corners: [x(left), y(top), x(right), y(bottom)], ..found }
         };
-        Ok(suppress(candidates, self.nms()).into_iter().map(in_image).collect())
+        Ok(kept.into_iter().map(in_image).collect())
     }
 
     /// [`Predictor::predict`] for an image file: JPEG, PNG, BMP or WebP.
@@ -91,13 +83,5 @@ impl Predictor {
     /// A file that is no readable image, a network that does not run.
     pub fn predict_file(&self, image: impl AsRef<Path>) -> Result<Vec<Detection>, EvalError> {
         self.predict(&read_image(image)?)
-    }
-
-    fn nms(&self) -> NmsOptions {
-        let iou = self.options.iou.unwrap_or(match self.detector.head {
-            Head::Anchors { .. } => 0.45,
-            Head::Distribution { .. } => 0.7,
-        });
-        NmsOptions { iou, max_detections: self.options.max_det, ..NmsOptions::default() }
     }
 }

@@ -21,7 +21,7 @@ pub enum IoError {
         source: std::io::Error,
     },
     /// The file is of no known format.
-    #[error("{} cannot be opened: {found}; expected a PyTorch checkpoint (.pt) or a .safetensors file", path.display())]
+    #[error("{} cannot be opened: {found}; expected a PyTorch checkpoint (.pt), a .safetensors or an ONNX file", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -43,6 +43,14 @@ pub enum IoError {
         path: PathBuf,
         /// Why.
         source: Box<NativeError>,
+    },
+    /// An ONNX file that cannot be opened or run.
+    #[error("{} cannot be used: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<OnnxError>,
     },
     /// A model cannot be exported; what was there before is as it was.
     #[error("{} cannot be exported: {source}", path.display())]

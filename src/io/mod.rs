@@ -15,7 +15,7 @@ pub use error::{CheckpointError, IoError, NativeError};
 pub(crate) use json_file::{load_json, save_json};
 pub use native::Precision;
 pub use numbered::new_folder;
-pub use open::{load, save, teacher};
+pub use open::{Opened, load, open, save, teacher};
 
 #[cfg(test)]
 mod tests;

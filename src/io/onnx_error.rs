@@ -1,10 +1,10 @@
-//! What can go wrong when a model is written as ONNX.
+//! What can go wrong when a model is written as ONNX, or an ONNX file opened.
 
 use thiserror::Error;
 
 use crate::{exec::ExecError, graph::GraphError, model::ModelError, options::OptionError};
 
-/// What can go wrong when a model is written as ONNX.
+/// What can go wrong when a model is written as ONNX, or an ONNX file opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OnnxError {
@@ -14,6 +14,12 @@ pub enum OnnxError {
     /// The engine that runs such files cannot run this one.
     #[error("it cannot be run: {0}")]
     Engine(String),
+    /// A file that is broken, or no ONNX file.
+    #[error("it is damaged, or no ONNX file: {0}; copy it or export it again")]
+    Damaged(String),
+    /// A file that holds something else than what can be run here.
+    #[error("{0}")]
+    Unfit(String),
     /// What the engine gives for the file has another form than the model's outputs.
     #[error("the file gives something else than the model: {0}; nothing was written, please report this")]
     Layout(String),

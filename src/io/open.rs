@@ -5,9 +5,42 @@ use std::{fs::File, io::Read, path::Path};
 use super::{
     error::{IoError, NativeError},
     native::{self, Precision},
+    onnx::OnnxModel,
     pt,
 };
 use crate::model::Model;
+
+/// A file that was opened.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// A model of ours, of which everything can be made.
+    Model(Model),
+    /// An ONNX file, which another engine runs.
+    Onnx(OnnxModel),
+}
+
+/// Opens a model as [`load`] does, or an ONNX file. What the file is, is told by its content.
+///
+/// # Errors
+/// Names the file, the place in it, and the reason.
+pub fn open(path: impl AsRef<Path>) -> Result<Opened, IoError> {
+    let path = path.as_ref();
+    if is_onnx(&magic(path)?, path) { OnnxModel::open(path).map(Opened::Onnx) } else { load(path).map(Opened::Model) }
+}
+
+/// An ONNX file begins with the version of its format; one that is damaged is known by its name.
+fn is_onnx(magic: &[u8], path: &Path) -> bool {
+    let is_named = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    is_named || magic.first() == Some(&0x08)
+}
+
+/// The first bytes of a file.
+fn magic(path: &Path) -> Result<Vec<u8>, IoError> {
+    let read_error = |source| IoError::Read { path: path.into(), source };
+    let mut magic = Vec::new();
+    File::open(path).map_err(read_error)?.take(9).read_to_end(&mut magic).map_err(read_error)?;
+    Ok(magic)
+}
 
 /// Opens a model: a PyTorch checkpoint of YOLOv5 or YOLOv8, or a file that [`save`] wrote. What the file is, is told by
 /// its content.
@@ -17,8 +50,7 @@ use crate::model::Model;
 pub fn load(path: impl AsRef<Path>) -> Result<Model, IoError> {
     let path = path.as_ref();
     let read_error = |source| IoError::Read { path: path.into(), source };
-    let mut magic = Vec::new();
-    File::open(path).map_err(read_error)?.take(9).read_to_end(&mut magic).map_err(read_error)?;
+    let magic = magic(path)?;
     match magic[..] {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => {
             pt::load(path).map_err(|source| IoError::Checkpoint { path: path.into(), source: Box::new(source) })
@@ -55,7 +87,7 @@ fn describe(magic: &[u8]) -> String {
         [0x80, 2..=5, ..] => {
             "it is a bare pickle, as PyTorch wrote before version 1.6; save it again with a newer one".into()
         }
-        [0x08, ..] => "it seems to be an ONNX file, which is written by `export` and not read".into(),
+        [0x08, ..] => "it seems to be an ONNX file, which `io::open` opens to be run, not changed".into(),
         _ if magic.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
             "it is a text file".into()
         }

@@ -29,7 +29,7 @@ pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
     Extras, Racer, bench_layers, bench_report, branch_scores, comparison, correlation, criteria, dataset_summary,
     detections, exported, filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics,
-    plan, plan_diff, plot_run, plot_scales, plot_scan, race, race_panel, run_panels, run_times, scan, scores, summary,
-    sweep_pareto, sweep_points, sweep_runs,
+    onnx_headline, plan, plan_diff, plot_run, plot_scales, plot_scan, race, race_panel, run_panels, run_times, scan,
+    scores, summary, sweep_pareto, sweep_points, sweep_runs,
 };
 pub use terminal::{curves, histogram, terminal_width};

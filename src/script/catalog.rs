@@ -86,10 +86,15 @@ impl Catalog {
         self.entries.iter().filter(move |entry| entry.receiver.as_ref().is_some_and(|receiver| receiver.id == id))
     }
 
-    /// The type of what a function (`receiver` `None`), method or property gives, by its script name.
+    /// The type of what a function (`receiver` `None`), method or property gives, by its script name: the usual one, where it
+    /// gives one or another.
     pub fn returns(&self, receiver: Option<TypeId>, name: &str) -> Option<&str> {
         let fits = |entry: &&Entry| entry.receiver.as_ref().map(|receiver| receiver.id) == receiver;
-        self.entries.iter().filter(|entry| entry.name == name).find(fits).map(|entry| entry.returns.as_str())
+        self.entries
+            .iter()
+            .filter(|entry| entry.name == name)
+            .find(fits)
+            .and_then(|entry| entry.returns.split(" or ").next())
     }
 }
 
@@ -189,6 +194,7 @@ fn script_type(rust: &str, engine: &Engine) -> String {
         "Map" => "map",
         "FnPtr" => "function",
         "Dynamic" | "RhaiResult" => "any",
+        "ModelOrOnnxModel" => "Model or OnnxModel",
         "NativeCallContext" => "",
         other => return engine.map_type_name(other).to_owned(),
     }

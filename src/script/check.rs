@@ -51,7 +51,7 @@ pub fn wrong_call(
     found.filter(|_| !imports)
 }
 
-/// The error of the first of a call's option sets, if none takes what is written there.
+/// If none of a call's option sets takes what is written there, the error of the one that knows most of it.
 fn wrong_options(call: &FnCallExpr, position: Position, sets: &[&'static OptionSet]) -> Option<Box<EvalAltResult>> {
     let written = call.args.last()?;
     let constant = match written {
@@ -64,12 +64,18 @@ fn wrong_options(call: &FnCallExpr, position: Position, sets: &[&'static OptionS
         (_, Some(map)) => map.iter().try_for_each(|(key, value)| set.value(key, value).map(drop)),
         _ => Ok(()),
     };
+    let known = |set: &&'static OptionSet| match (written, &constant) {
+        (Expr::Map(map, _), _) => map.0.iter().filter(|(key, _)| set.spec(key.as_str()).is_ok()).count(),
+        (_, Some(map)) => map.keys().filter(|key| set.spec(key).is_ok()).count(),
+        _ => 0,
+    };
     let named = sets.iter().filter(|set| set.call == call.name.as_str() && set.before < call.args.len());
-    let results: Vec<_> = named.map(check).collect();
-    if results.iter().any(Result::is_ok) {
+    let results: Vec<_> = named.map(|set| (known(set), check(set))).collect();
+    if results.iter().any(|(_, result)| result.is_ok()) {
         return None;
     }
-    let mut error = raise(results.into_iter().find_map(Result::err)?);
+    let most = results.iter().map(|(known, _)| *known).max()?;
+    let mut error = raise(results.into_iter().find_map(|(known, result)| result.err().filter(|_| known == most))?);
     error.set_position(position);
     Some(error)
 }

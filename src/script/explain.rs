@@ -136,6 +136,13 @@ fn unknown_function(signature: &str, names: &Names) -> (String, Option<String>, 
         return no_property(property, types.first().map_or("value", String::as_str), names);
     }
     let called = format!("({})", types.join(", "));
+    if types.iter().any(|kind| kind == ONNX)
+        && names.catalog.named(name).next().is_some()
+        && !has_member(names, ONNX, name)
+        && name != "compare"
+    {
+        return not_with_onnx(name);
+    }
     let known: Vec<String> = names.catalog.named(name).map(Entry::signature).collect();
     if !known.is_empty() {
         let message = format!("`{name}` cannot be called with {called}");
@@ -171,7 +178,25 @@ fn unknown_property(text: &str, names: &Names) -> (String, Option<String>, Optio
     }
 }
 
+/// The type of an opened ONNX file.
+const ONNX: &str = "OnnxModel";
+
+fn has_member(names: &Names, receiver: &str, name: &str) -> bool {
+    names.catalog.named(name).any(|entry| entry.receiver.as_ref().is_some_and(|own| own.name == receiver))
+}
+
+fn not_with_onnx(name: &str) -> (String, Option<String>, Option<String>) {
+    let message =
+        format!("`{name}` needs a Model; an ONNX file is run by another engine as it is, and cannot be changed");
+    let help = "load the .pt or .safetensors that it was exported from; with the ONNX file itself evaluate, predict, bench and \
+                compare can be done";
+    (message, Some("this is an OnnxModel".into()), Some(help.into()))
+}
+
 fn no_property(property: &str, kind: &str, names: &Names) -> (String, Option<String>, Option<String>) {
+    if kind == ONNX && has_member(names, "Model", property) && !has_member(names, ONNX, property) {
+        return not_with_onnx(property);
+    }
     let entries = || {
         names
             .catalog

@@ -4,10 +4,10 @@ use super::{
     assemble::assemble,
     error::ZooError,
     init,
-    variant::{self, Family, VARIANTS, Variant},
+    variant::{VARIANTS, Variant},
 };
 use crate::{
-    model::{Detector, Head, Model, ModelError, Provenance},
+    model::{Detector, Model, ModelError, Provenance},
     options::{OptionError, Options, options},
 };
 
@@ -38,7 +38,7 @@ fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|index| index.to_string()).collect()
 }
 
-/// A fresh model of a published variant (`yolov5n` … `yolov8x`), initialised as its authors do.
+/// A fresh model of a published variant (see [`VARIANTS`]), initialised as its authors do.
 ///
 /// # Errors
 /// Where there is no such variant, or an option is out of range.
@@ -54,11 +54,7 @@ pub fn yolo(variant: &str, fresh: &Fresh) -> Result<Model, ZooError> {
     let scale =
         Variant { width: fresh.width.unwrap_or(found.width), depth: fresh.depth.unwrap_or(found.depth), ..*found };
     let graph = assemble(&scale.layers(classes))?;
-    let head = match scale.family {
-        Family::V5 => Head::Anchors { anchors: variant::ANCHORS.map(|level| level.to_vec()).to_vec() },
-        Family::V8 => Head::Distribution { reg_max: variant::REG_MAX },
-    };
-    let detector = Detector::new(fresh.classes.clone(), variant::STRIDES.to_vec(), head);
+    let detector = Detector::new(fresh.classes.clone(), scale.strides().to_vec(), scale.head());
     let tensors = init::tensors(&graph, &detector, fresh.seed)?;
     let history = vec![format!("fresh, seed {}", fresh.seed)];
     let provenance = Provenance { name: variant.into(), history, ..Provenance::default() };

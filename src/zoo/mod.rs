@@ -1,10 +1,14 @@
 //! YOLO detectors as data: modules in a list, wired into graphs, and fresh models of the published variants.
 
 mod assemble;
+mod blocks;
 mod error;
 mod fresh;
 mod init;
 mod layer;
+mod scale;
+mod v5;
+mod v8;
 mod variant;
 
 pub use assemble::assemble;

@@ -21,7 +21,7 @@ const PUBLISHED: [(&str, u64, u64, u64); 10] = [
 #[test]
 fn variants_have_their_published_sizes() {
     for (name, params, macs, params_of_three) in PUBLISHED {
-        let variant = VARIANTS.iter().find(|variant| variant.name == name).unwrap();
+        let variant = variant(name);
         let graph = assemble(&variant.layers(80)).unwrap();
         graph.validate().unwrap();
         let cost = graph.total_cost([640, 640]).unwrap();
@@ -29,6 +29,10 @@ fn variants_have_their_published_sizes() {
         let three = assemble(&variant.layers(3)).unwrap().total_cost([640, 640]).unwrap();
         assert_eq!(three.params, params_of_three, "{name} with 3 classes");
     }
+}
+
+fn variant(name: &str) -> Variant {
+    *VARIANTS.iter().find(|variant| variant.name == name).unwrap()
 }
 
 #[test]
@@ -83,7 +87,7 @@ fn layers_that_do_not_fit_are_named() {
 
 #[test]
 fn modules_give_their_last_node() {
-    let graph = assemble(&VARIANTS[5].layers(3)).unwrap();
+    let graph = assemble(&variant("yolov8n").layers(3)).unwrap();
     let output = |path: &str| graph.node(graph.module_output(path).unwrap()).name.clone();
     assert_eq!(output("model.0"), "model.0.act");
     assert_eq!(output("model.2"), "model.2.cv2.act");

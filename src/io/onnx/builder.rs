@@ -132,6 +132,7 @@ impl Builder {
             data_type: kind as i32,
             name: name.into(),
             raw_data: Some(raw_data),
+            ..TensorProto::default()
         });
         name.into()
     }

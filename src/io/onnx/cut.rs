@@ -11,8 +11,11 @@ pub(super) struct Cut {
     pub before: ModelProto,
     /// From there, and from what suppression gives, to the outputs.
     pub after: ModelProto,
-    /// What suppression reads: boxes, scores, the most boxes of a class, the intersection over union and the score.
+    /// What suppression reads: boxes, scores, the most boxes of a class, the intersection over union and the score; without a
+    /// name, or missing at the end, where the file leaves it out.
     pub reads: Vec<String>,
+    /// Whether boxes are told by centre and size, not by two corners.
+    pub centred: bool,
     /// What it gives.
     pub gives: String,
     /// What the second part reads of the first.
@@ -46,6 +49,7 @@ pub(super) fn cut(file: &ModelProto) -> Option<Cut> {
         before: part(before, graph.input.clone(), wanted.into_iter().map(value).collect()),
         after: part(after, inputs, graph.output.clone()),
         reads: node.input.clone(),
+        centred: node.attribute.iter().any(|attribute| attribute.name == "center_point_box" && attribute.i == Some(1)),
         gives,
         passed,
     })

@@ -1,5 +1,6 @@
 //! What an ONNX file says about itself, in the words that Ultralytics uses: a key and a Python literal each.
 
+use super::literal::quoted;
 use super::options::{Batch, ExportOptions};
 use super::proto::Entry;
 use crate::model::Model;
@@ -35,28 +36,4 @@ pub(super) fn metadata(model: &Model, options: &ExportOptions) -> Vec<Entry> {
         ("end2end", "False".into()),
     ];
     lines.into_iter().map(|(key, value)| Entry { key: key.into(), value }).collect()
-}
-
-/// A text as a Python literal.
-fn quoted(text: &str) -> String {
-    let escaped = |character: char| match character {
-        '\\' => "\\\\".to_owned(),
-        '\'' => "\\'".to_owned(),
-        '\n' => "\\n".to_owned(),
-        '\r' => "\\r".to_owned(),
-        '\t' => "\\t".to_owned(),
-        other => other.to_string(),
-    };
-    format!("'{}'", text.chars().map(escaped).collect::<String>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_python_literals_whatever_is_in_them() {
-        assert_eq!(quoted("RBC"), "'RBC'");
-        assert_eq!(quoted("it's a \\ and\na line"), r"'it\'s a \\ and\na line'");
-    }
 }

@@ -1,4 +1,5 @@
-//! The messages of an ONNX file (onnx.proto3, Apache-2.0 specification): the fields that are written here, and no others.
+//! The messages of an ONNX file (onnx.proto3, Apache-2.0 specification): the fields that are written here, and what else must be known
+//! of files that others wrote.
 
 /// Types of numbers, by their code in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,23 +100,31 @@ pub(super) struct Attribute {
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    /// Only of files that others wrote.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
 
-/// A constant tensor, its numbers little-endian bytes.
+/// A constant tensor, its numbers little-endian bytes, or in files that others wrote also real numbers.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
     #[prost(string, tag = "8")]
     pub name: String,
     #[prost(bytes = "vec", optional, tag = "9")]
     pub raw_data: Option<Vec<u8>>,
+    /// 1 where the numbers are in another file.
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
 }
 
 /// Name and type of an input or an output.

@@ -13,7 +13,7 @@ mod sweep;
 pub use data::dataset_summary;
 pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};
-pub use onnx::exported;
+pub use onnx::{exported, onnx_headline};
 pub use prune::{branch_scores, criteria, gradual_panels, gradual_steps, mask_scores, plan, plan_diff, scores};
 pub use race::{Racer, race, race_panel};
 pub use run::{history, plot_run, plot_scales, run_panels, run_times};

@@ -48,12 +48,17 @@ options! {
 
 /// A measurement, and what was measured.
 #[derive(Clone)]
-struct Bench {
+pub struct Bench {
     title: String,
     report: BenchReport,
 }
 
 impl Bench {
+    /// Of what the title says.
+    pub fn new(title: String, report: BenchReport) -> Self {
+        Self { title, report }
+    }
+
     fn layers(&self) -> Table {
         bench_layers(&self.title, &self.report)
     }
@@ -109,7 +114,7 @@ mod functions {
             if precision != ComputeDtype::Fp32 {
                 return Err(given.wrong("precision", "\"fp32\" without train: true"));
             }
-            let report = crate::eval::bench(model, &options, progress).map_err(raise)?;
+            let report = crate::eval::bench(&*model, &options, progress).map_err(raise)?;
             return Ok(Bench { title: format!("{name}, inference"), report });
         }
         let gains = Gains::default().for_training(model.detector(), options.size);

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map};
 
+use super::onnx_model::Comparable;
 use super::result::ScriptResult;
 use crate::data::Dataset;
-use crate::eval::{self, BenchOptions, Compare, EvaluateOptions};
-use crate::model::Model;
+use crate::eval::{self, BenchOptions, Compare, EvaluateOptions, Subject};
 use crate::options::options;
 use crate::report::{Table, comparison};
 use crate::script::api::Api;
@@ -37,7 +37,9 @@ options! {
     }
 }
 
-fn compare_all(context: &NativeCallContext, models: &[Model], options: Map) -> ScriptResult<Table> {
+fn compare_all(context: &NativeCallContext, models: Vec<Dynamic>, options: Map) -> ScriptResult<Table> {
+    let models = models.into_iter().map(Comparable::read).collect::<ScriptResult<Vec<_>>>()?;
+    let subjects: Vec<Subject> = models.iter().map(Comparable::subject).collect();
     let state = State::of(context);
     let given = COMPARE.read(options, state.seed())?;
     let bench: BenchOptions = given.group();
@@ -48,11 +50,11 @@ fn compare_all(context: &NativeCallContext, models: &[Model], options: Map) -> S
         bench: given.group::<LatencyOption>().latency.then_some(&bench),
         quality: data.as_ref().map(|data| (data, &evaluation)),
     };
-    let mut rows = eval::compare(&models.iter().collect::<Vec<_>>(), what, state.progress.as_ref()).map_err(raise)?;
+    let mut rows = eval::compare(&subjects, what, state.progress.as_ref()).map_err(raise)?;
     for (at, row) in rows.iter_mut().enumerate() {
         // Models that come from one another have one name: the last thing done to them tells them apart.
-        let twin = models.iter().enumerate().any(|(other, model)| other != at && model.provenance().name == row.name);
-        if let Some(step) = models[at].provenance().history.last().filter(|_| twin) {
+        let twin = subjects.iter().enumerate().any(|(other, subject)| other != at && subject.name() == row.name);
+        if let Some(step) = models[at].last_step().filter(|_| twin) {
             row.name = format!("{} · {step}", row.name);
         }
     }
@@ -61,42 +63,41 @@ fn compare_all(context: &NativeCallContext, models: &[Model], options: Map) -> S
 
 #[export_module(manifest)]
 mod functions {
-    /// A row for each model: parameters, MACs, size, latency, and with `data` also precision, recall and mAP; shares and
+    /// A row for each Model or OnnxModel: parameters, MACs, size, latency, and with `data` also precision, recall and mAP; shares and
     /// speed-up are against the first. Takes up to four models, or an array of any number.
     #[rhai_fn(name = "compare", return_raw)]
     pub fn compare_array(context: NativeCallContext, models: Array, options: Map) -> ScriptResult<Table> {
-        let as_model = |value: Dynamic| {
-            let kind = value.type_name();
-            value
-                .try_cast::<Model>()
-                .ok_or_else(|| raise_text(format!("compare takes an array of Models; this holds {kind}")))
-        };
-        let models: Vec<Model> = models.into_iter().map(as_model).collect::<ScriptResult<_>>()?;
         if models.is_empty() {
             return Err(raise_text("compare needs at least one model"));
         }
-        compare_all(&context, &models, options)
+        compare_all(&context, models, options)
     }
 
     #[rhai_fn(name = "compare", return_raw)]
-    pub fn compare_2(context: NativeCallContext, a: Model, b: Model, options: Map) -> ScriptResult<Table> {
-        compare_all(&context, &[a, b], options)
+    pub fn compare_2(context: NativeCallContext, a: Dynamic, b: Dynamic, options: Map) -> ScriptResult<Table> {
+        compare_all(&context, vec![a, b], options)
     }
 
     #[rhai_fn(name = "compare", return_raw)]
-    pub fn compare_3(context: NativeCallContext, a: Model, b: Model, c: Model, options: Map) -> ScriptResult<Table> {
-        compare_all(&context, &[a, b, c], options)
+    pub fn compare_3(
+        context: NativeCallContext,
+        a: Dynamic,
+        b: Dynamic,
+        c: Dynamic,
+        options: Map,
+    ) -> ScriptResult<Table> {
+        compare_all(&context, vec![a, b, c], options)
     }
 
     #[rhai_fn(name = "compare", return_raw)]
     pub fn compare_4(
         context: NativeCallContext,
-        a: Model,
-        b: Model,
-        c: Model,
-        d: Model,
+        a: Dynamic,
+        b: Dynamic,
+        c: Dynamic,
+        d: Dynamic,
         options: Map,
     ) -> ScriptResult<Table> {
-        compare_all(&context, &[a, b, c, d], options)
+        compare_all(&context, vec![a, b, c, d], options)
     }
 }

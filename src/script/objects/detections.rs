@@ -9,8 +9,7 @@ use serde_json::Value;
 use super::result::ScriptResult;
 use super::table::row_map;
 use crate::data::read_image;
-use crate::eval::{Detection, EvalError, PredictOptions, Predictor};
-use crate::model::Model;
+use crate::eval::{Detection, EvalError, PredictOptions, Predictor, Subject};
 use crate::report::{LabelledBox, Table, View, detections, draw_boxes, save_picture};
 use crate::script::api::Api;
 use crate::script::failure::raise;
@@ -31,9 +30,10 @@ pub struct Detections {
 
 impl Detections {
     /// Looks at an image.
-    pub fn find(model: &Model, path: &Path, options: &PredictOptions) -> Result<Self, EvalError> {
-        let found = Predictor::new(model, *options)?.predict_file(path)?;
-        Ok(Self { path: path.into(), found, classes: model.detector().classes.clone() })
+    pub fn find<'a>(by: impl Into<Subject<'a>>, path: &Path, options: &PredictOptions) -> Result<Self, EvalError> {
+        let by = by.into();
+        let found = Predictor::new(by, *options)?.predict_file(path)?;
+        Ok(Self { path: path.into(), found, classes: by.classes().to_vec() })
     }
 
     fn table(&self) -> Table {

@@ -53,7 +53,7 @@ mod functions {
     ) -> ScriptResult<Metrics> {
         let state = State::of(&context);
         let options = EVALUATE.read(options, state.seed())?.group();
-        evaluate(model, &data, &options, state.progress.as_ref()).map_err(raise)
+        evaluate(&*model, &data, &options, state.progress.as_ref()).map_err(raise)
     }
 
     /// The detection loss of a mean image of a split, without augmentation and with running statistics.

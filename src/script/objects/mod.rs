@@ -14,6 +14,7 @@ mod metrics;
 mod model;
 mod numbers;
 mod onnx;
+mod onnx_model;
 mod pruner;
 mod race;
 mod recorded;
@@ -45,6 +46,7 @@ pub fn bind(api: &mut Api) {
     run::bind(api);
     race::bind(api);
     sweep::bind(api);
+    onnx_model::bind(api);
     distiller::bind(api);
     recorded::bind(api);
 }

@@ -11,7 +11,7 @@ use super::detections::Detections;
 use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::eval::{ActivationOptions, PredictOptions};
-use crate::io::{self, Precision};
+use crate::io::{self, Opened, Precision};
 use crate::model::Model;
 use crate::options::options;
 use crate::prune::{self, RecalibrateOptions, RefitOptions};
@@ -116,13 +116,19 @@ impl Object for Layer {
     }
 }
 
+/// What `load` gives: its type shows when it runs.
+type ModelOrOnnxModel = Dynamic;
+
 #[export_module(manifest)]
 mod functions {
-    /// Opens a model: a YOLOv5 or YOLOv8 checkpoint (`.pt`), or a `.safetensors` file that `save` wrote.
+    /// Opens a model: a YOLOv5 or YOLOv8 checkpoint (`.pt`), or a `.safetensors` file that `save` wrote. An `.onnx` file of
+    /// any exporter gives an OnnxModel, which another engine runs: it is evaluated, timed and compared like a Model.
     #[rhai_fn(return_raw)]
-    pub fn load(context: NativeCallContext, path: ImmutableString) -> ScriptResult<Model> {
-        let model = io::load(Path::new(path.as_str())).map_err(raise)?;
-        on_device(&context, model)
+    pub fn load(context: NativeCallContext, path: ImmutableString) -> ScriptResult<ModelOrOnnxModel> {
+        Ok(match io::open(Path::new(path.as_str())).map_err(raise)? {
+            Opened::Model(model) => Dynamic::from(on_device(&context, model)?),
+            Opened::Onnx(file) => Dynamic::from(file),
+        })
     }
 
     /// The built-in trained detector of the shapes that `shapes()` draws.
@@ -131,7 +137,8 @@ mod functions {
         on_device(&context, io::teacher().map_err(raise)?)
     }
 
-    /// A fresh model of a published variant: yolov5n, s, m, l, x or yolov8n, s, m, l, x.
+    /// A fresh model of a published variant: yolov5n, s, m, l, x, with a fourth level for large images yolov5n6 …; yolov8n, s,
+    /// m, l, x, with a fourth level for small objects yolov8n-p2 ….
     #[rhai_fn(return_raw)]
     pub fn yolo(context: NativeCallContext, variant: ImmutableString, options: Map) -> ScriptResult<Model> {
         let given = YOLO.read(options, State::of(&context).seed())?;
@@ -328,7 +335,7 @@ mod functions {
         options: Map,
     ) -> ScriptResult<Detections> {
         let options = PREDICT.read(options, State::of(&context).seed())?.group();
-        Detections::find(model, Path::new(image.as_str()), &options).map_err(raise)
+        Detections::find(&*model, Path::new(image.as_str()), &options).map_err(raise)
     }
 }
 
