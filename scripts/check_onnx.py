@@ -137,6 +137,9 @@ def validate(folder):
 
 with tempfile.TemporaryDirectory() as folder:
     check(folder, "teacher", "teacher()", 5)
+    # Four levels, untrained.
+    check(folder, "yolov5n6", "yolo(\"yolov5n6\", #{classes: 3})", 5)
+    check(folder, "yolov8n-p2", "yolo(\"yolov8n-p2\", #{classes: 3})", 8)
     if not SHARED.exists():
         print(f"skipped: real checkpoints, which would be in {SHARED}")
         sys.exit()
