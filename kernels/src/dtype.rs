@@ -34,6 +34,22 @@ impl ComputeDtype {
         }
     }
 
+    /// Its name as an option.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ComputeDtype::Fp32 => "fp32",
+            ComputeDtype::Bf16 => "bf16",
+        }
+    }
+
+    /// The instructions by which this processor multiplies such numbers here.
+    pub fn instructions(self) -> &'static str {
+        match self {
+            ComputeDtype::Bf16 if self.is_native() => "AVX-512 BF16",
+            ComputeDtype::Fp32 | ComputeDtype::Bf16 => simd::instruction_set(),
+        }
+    }
+
     /// Numbers in a word.
     pub(super) fn in_word(self) -> usize {
         match self {

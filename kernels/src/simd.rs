@@ -12,6 +12,27 @@ pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     Arch::new().dispatch(op)
 }
 
+/// The vector instructions that the kernels use on this machine.
+pub fn instruction_set() -> &'static str {
+    match dispatch(Lanes) {
+        16 => "AVX-512",
+        8 => "AVX2",
+        4 => "NEON",
+        _ => "no vectors",
+    }
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
 /// Makes tests go without vector instructions, as machines do that have none we know.
 #[cfg(test)]
 pub(super) static SCALAR: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

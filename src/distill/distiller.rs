@@ -17,7 +17,6 @@ use super::{
 use crate::{
     data::Dataset,
     eval::{BenchOptions, BenchReport, EvalError},
-    exec::ComputeDtype,
     model::Model,
     options::Options as _,
     progress::Progress,
@@ -172,14 +171,9 @@ impl Distiller {
     ///
     /// # Errors
     /// As [`crate::train::bench`].
-    pub fn bench(
-        &self,
-        precision: ComputeDtype,
-        options: &BenchOptions,
-        progress: &dyn Progress,
-    ) -> Result<BenchReport, DistillError> {
+    pub fn bench(&self, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, DistillError> {
         let task = self.task(&Gains::default(), options.size)?;
-        Ok(bench(&self.student, &task.objective, precision, options, progress)?)
+        Ok(bench(&self.student, &task.objective, options, progress)?)
     }
 
     /// Checks that terms that look at labelled boxes have some.

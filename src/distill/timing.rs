@@ -20,9 +20,9 @@ options! {
         pub from: f64 = 0.0, 0.0..=1.0;
         /// Share of the run until which it acts.
         pub until: f64 = 1.0, 0.0..=1.0;
-        /// Its strength from `from` to `until`: the same, falling to nothing in a line or as a cosine, or rising over the first
-        /// tenth.
-        pub schedule: Strength = Strength::Constant;
+        /// Its strength from `from` to `until`: falling to nothing in a line or as a cosine, so that the labels have the last word,
+        /// the same throughout, or rising over the first tenth.
+        pub schedule: Strength = Strength::Linear;
     }
 }
 

@@ -99,7 +99,7 @@ fn row(model: Subject, size: usize) -> Result<Compared, EvalError> {
 fn latencies(models: &[Subject], options: &BenchOptions, progress: &dyn Progress) -> Result<Vec<Timing>, EvalError> {
     models.iter().try_for_each(|&model| options.validate(model))?;
     let ready = |&model: &Subject| {
-        let network = Network::new(model, options.threads)?;
+        let network = Network::new(model, options.precision, options.threads)?;
         let images = noise_on(network.device(), options)?;
         Ok((network, images))
     };

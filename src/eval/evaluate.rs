@@ -183,7 +183,7 @@ fn run(
     progress: &dyn Progress,
     each: EachBatch,
 ) -> Result<(Vec<ImageResult>, Seconds), EvalError> {
-    let network = Network::new(model, None)?;
+    let network = Network::new(model, options.precision, None)?;
     let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
     let mut results = Vec::with_capacity(split.samples.len());
     let mut batches = Batches::eval(split, options.size, options.batch)?;

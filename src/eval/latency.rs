@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::EvalError,
     layer_times::{LayerTime, layer_times},
-    network::Network,
+    network::{Network, inference},
     options::BenchOptions,
     subject::Subject,
     timing::Timing,
 };
 use crate::{
-    exec::{Inference, StepTimes},
+    exec::{ComputeDtype, Inference, StepTimes},
     model::Model,
     progress::Progress,
 };
@@ -35,6 +35,10 @@ pub struct BenchReport {
     pub images_per_second: f64,
     /// Multiply-accumulates a second at the median.
     pub macs_per_second: f64,
+    /// What convolutions multiplied.
+    pub precision: ComputeDtype,
+    /// The instructions that the kernels used; `None` on another device, and for a file in another engine.
+    pub instructions: Option<String>,
     /// Floating-point operations a second that the CPU's threads reach at most, measured beside; `None` on another device,
     /// whose peak is not known.
     pub peak_flops: Option<f64>,
@@ -61,7 +65,7 @@ pub fn bench<'a>(
         Subject::Model(model) => model,
         Subject::Onnx(_) => return bench_file(subject, options, progress),
     };
-    let (network, images) = (Inference::new(model, &[])?, noise(model, options)?);
+    let (network, images) = (inference(model, options.precision)?, noise(model, options)?);
     let what = Measured {
         passes: 1,
         step: &mut || infer(&network, &images),
@@ -72,14 +76,16 @@ pub fn bench<'a>(
 
 /// [`bench`] of a file in another engine, which does not say where the time goes.
 fn bench_file(subject: Subject, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, EvalError> {
-    let (network, images) = (Network::new(subject, options.threads)?, noise_on(&Device::Cpu, options)?);
+    let (network, images) =
+        (Network::new(subject, options.precision, options.threads)?, noise_on(&Device::Cpu, options)?);
     let (mut timings, peak_flops) = with_threads(options.threads, || {
         let mut step = || network.run(&images).map(|_| ());
         let timings = time_runs(options.warm_up, options.runs, progress, &mut [&mut step])?;
-        Ok::<_, EvalError>((timings, peak::flops_per_second()))
+        Ok::<_, EvalError>((timings, peak::flops_per_second(options.precision)))
     })??;
     let macs = subject.macs(options.size)?;
-    Ok(BenchReport::new(options, timings.remove(0), macs, Some(peak_flops), Vec::new()))
+    let report = BenchReport::new(options, timings.remove(0), macs, Some(peak_flops), Vec::new());
+    Ok(BenchReport { instructions: None, ..report })
 }
 
 impl BenchReport {
@@ -94,6 +100,8 @@ impl BenchReport {
             timing,
             images_per_second,
             macs_per_second: macs as f64 * images_per_second,
+            precision: options.precision,
+            instructions: peak_flops.map(|_| options.precision.instructions().to_owned()),
             peak_flops,
             peak_memory: peak_flops.and_then(|_| peak_memory()),
             layers,
@@ -127,10 +135,10 @@ pub fn measure(
     let (mut timings, times, peak_flops) = with_threads(options.threads, || {
         let timings = time_runs(options.warm_up, options.runs, progress, &mut [step])?;
         let times = (0..options.runs.min(PROFILES)).map(|_| profile()).collect::<Result<Vec<_>, EvalError>>()?;
-        Ok::<_, EvalError>((timings, times, on_cpu.then(peak::flops_per_second)))
+        Ok::<_, EvalError>((timings, times, on_cpu.then(|| peak::flops_per_second(options.precision))))
     })??;
     let macs = model.cost(options.size)?.macs * u64::from(passes);
-    let layers = layer_times(model, options.size, options.batch, &times)?;
+    let layers = layer_times(model, options, passes == 1, &times)?;
     Ok(BenchReport::new(options, timings.remove(0), macs, peak_flops, layers))
 }
 
@@ -252,7 +260,8 @@ mod tests {
     #[test]
     fn inference_is_timed() {
         let model = tiny_detector(2);
-        let options = BenchOptions { size: 64, batch: 3, runs: 4, warm_up: 1, threads: Some(1) };
+        let options =
+            BenchOptions { size: 64, batch: 3, runs: 4, warm_up: 1, threads: Some(1), ..BenchOptions::default() };
         let report = bench(&model, &options, &Silent).unwrap();
         assert_eq!((report.timing.runs(), report.threads, report.batch, report.size), (4, 1, 3, 64));
         let median = report.timing.median();
@@ -265,6 +274,35 @@ mod tests {
         assert!(report.layers.iter().all(|layer| layer.forward > 0.0 && layer.backward.is_none()));
         for wrong in [BenchOptions { runs: 0, ..options }, BenchOptions { threads: Some(0), ..options }] {
             assert!(matches!(bench(&model, &wrong, &Silent), Err(EvalError::Option { .. })));
+        }
+    }
+
+    /// Layers of twelve channels and more go Winograd's way in fp32, others multiply bf16.
+    #[test]
+    fn inference_in_bf16_is_told_or_refused() {
+        let model = crate::io::teacher().unwrap();
+        let options =
+            BenchOptions { size: 64, runs: 1, warm_up: 0, precision: ComputeDtype::Bf16, ..BenchOptions::default() };
+        let report = match bench(&model, &options, &Silent) {
+            Ok(report) => report,
+            Err(error) => {
+                assert!(!ComputeDtype::Bf16.is_native() && error.to_string().contains("AVX-512 BF16"), "{error}");
+                return;
+            }
+        };
+        assert_eq!(report.instructions.as_deref(), Some("AVX-512 BF16"));
+        let ways = report.layers.iter().filter_map(|layer| layer.way.as_deref());
+        let count = |way: &str| ways.clone().filter(|found| *found == way).count();
+        let all = [count("direct bf16"), count("Winograd fp32"), count("direct fp32")];
+        assert!(all[0] > 20 && all[1] > 10 && all[2] == 0, "{all:?}");
+        let images = noise(&model, &options).unwrap();
+        let outputs = |precision| inference(&model, precision).unwrap().run(&images).unwrap().outputs;
+        for (exact, rounded) in outputs(ComputeDtype::Fp32).iter().zip(outputs(ComputeDtype::Bf16)) {
+            let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let (exact, rounded) = (numbers(exact), numbers(&rounded));
+            let largest = exact.iter().fold(0.0f32, |most, number| most.max(number.abs()));
+            let apart = exact.iter().zip(&rounded).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(0.0 < apart && apart < 0.05 * largest, "{apart} of {largest}");
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::EvalError, timing::Timing};
+use super::{error::EvalError, options::BenchOptions, timing::Timing};
 use crate::{
-    exec::StepTimes,
+    exec::{StepTimes, convolution_way},
     graph::NodeId,
     model::{Model, ModelError},
 };
@@ -18,6 +18,8 @@ pub struct LayerTime {
     pub layer: String,
     /// Its kind.
     pub kind: String,
+    /// How it ran forwards, where there is more than one way: by Winograd's or directly, and what it multiplied.
+    pub way: Option<String>,
     /// Shape of its output for one image: channels, height, width.
     pub output: [usize; 3],
     /// Multiply-accumulates forwards, of the whole batch. Backwards there are twice as many.
@@ -38,11 +40,11 @@ impl LayerTime {
 /// The medians of several runs, in the order of the graph.
 pub(super) fn layer_times(
     model: &Model,
-    size: usize,
-    batch: usize,
+    options: &BenchOptions,
+    inference: bool,
     runs: &[StepTimes],
 ) -> Result<Vec<LayerTime>, EvalError> {
-    let image = [size; 2];
+    let image = [options.size; 2];
     let graph = model.graph();
     let (shapes, costs) =
         (graph.shapes(image).map_err(ModelError::from)?, graph.costs(image).map_err(ModelError::from)?);
@@ -53,8 +55,9 @@ pub(super) fn layer_times(
         LayerTime {
             layer: node.name.clone(),
             kind: node.op.kind().to_owned(),
+            way: convolution_way(&node.op, options.precision, inference),
             output: [shape.channels, shape.height, shape.width],
-            macs: costs[id].macs * batch as u64,
+            macs: costs[id].macs * options.batch as u64,
             forward: seconds,
             backward: backward.get(&id).copied(),
         }

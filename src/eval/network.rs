@@ -6,9 +6,10 @@ use super::candidates::Candidates;
 use super::decode::DecodeOptions;
 use super::error::EvalError;
 use super::subject::Subject;
-use crate::exec::{Inference, transfer};
+use crate::exec::{Backend, ComputeDtype, ExecError, Inference, transfer};
 use crate::io::onnx::{Boxes, OnnxModel, Threads};
-use crate::model::Detector;
+use crate::model::{Detector, Model};
+use crate::options::OptionError;
 
 /// What is evaluated or timed, made ready to run.
 pub(super) enum Network {
@@ -26,6 +27,14 @@ pub(super) enum Outputs {
     Boxes(Boxes),
 }
 
+/// A model made ready, to multiply such numbers.
+///
+/// # Errors
+/// A model that cannot be prepared; bf16 where it is not to be had.
+pub(super) fn inference(model: &Model, precision: ComputeDtype) -> Result<Inference, ExecError> {
+    Inference::with_backend(Backend::in_dtype(&model.device(), precision)?, model, &[])
+}
+
 impl Outputs {
     /// The maps of the heads; none of a file.
     pub fn maps(&self) -> &[Tensor] {
@@ -37,17 +46,21 @@ impl Outputs {
 }
 
 impl Network {
-    /// Makes it ready; a file to run on so many CPU threads, or all that there are.
+    /// Makes it ready, to multiply such numbers; a file to run on so many CPU threads, or all that there are.
     ///
     /// # Errors
-    /// A model that cannot be prepared.
-    pub fn new(subject: Subject, threads: Option<usize>) -> Result<Self, EvalError> {
+    /// A model that cannot be prepared; bf16 where it is not to be had.
+    pub fn new(subject: Subject, precision: ComputeDtype, threads: Option<usize>) -> Result<Self, EvalError> {
         Ok(match subject {
             Subject::Model(model) => Self::Own {
-                inference: Box::new(Inference::new(model, &[])?),
+                inference: Box::new(inference(model, precision)?),
                 detector: model.detector().clone(),
                 device: model.device(),
             },
+            Subject::Onnx(_) if precision != ComputeDtype::Fp32 => {
+                let needs = "\"fp32\" for an ONNX file, which another engine runs as it is";
+                return Err(OptionError::value("precision", needs, "\"bf16\"").into());
+            }
             Subject::Onnx(file) => {
                 let threads = Threads::new(threads.unwrap_or_else(rayon::current_num_threads));
                 Self::Onnx { file: file.clone(), threads }

@@ -3,6 +3,7 @@
 use super::average_precision::Rule;
 use super::error::EvalError;
 use super::subject::Subject;
+use crate::exec::ComputeDtype;
 use crate::options::{Options, SPLITS, options};
 
 options! {
@@ -27,6 +28,8 @@ options! {
         pub max_det: usize = 300, 1..=30_000;
         /// Images a batch.
         pub batch: usize = 16, 1..=4096;
+        /// What convolutions multiply: fp32, or bf16, for which a CPU with AVX-512 BF16 is needed.
+        pub precision: ComputeDtype = ComputeDtype::Fp32;
     }
 }
 
@@ -46,6 +49,8 @@ options! {
         /// Boxes kept.
         #[serde(alias = "max_detections")]
         pub max_det: usize = 300, 1..=30_000;
+        /// What convolutions multiply: fp32, or bf16, for which a CPU with AVX-512 BF16 is needed.
+        pub precision: ComputeDtype = ComputeDtype::Fp32;
     }
 }
 
@@ -64,6 +69,8 @@ options! {
         pub warm_up: usize = 3, 0..=1_000_000;
         /// CPU threads; by default as many as there are.
         pub threads: Option<usize> = None, 1..=1024;
+        /// What convolutions multiply: fp32, or bf16, for which a CPU with AVX-512 BF16 is needed.
+        pub precision: ComputeDtype = ComputeDtype::Fp32;
     }
 }
 

@@ -53,7 +53,7 @@ impl Predictor {
     pub fn new<'a>(model: impl Into<Subject<'a>>, options: PredictOptions) -> Result<Self, EvalError> {
         let subject = model.into();
         options::check(subject, &options, options.size)?;
-        Ok(Self { network: Network::new(subject, None)?, options, _memory: Borrowing::begin() })
+        Ok(Self { network: Network::new(subject, options.precision, None)?, options, _memory: Borrowing::begin() })
     }
 
     /// The boxes in an image, most confident first, in its pixels, each of its best class.

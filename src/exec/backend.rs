@@ -23,11 +23,11 @@ impl Backend {
         }
     }
 
-    /// The fastest backend for training on a device in this dtype.
+    /// The fastest backend for a device in this dtype.
     ///
     /// # Errors
     /// For bf16, without a CPU that has instructions for it.
-    pub fn for_training(device: &Device, dtype: ComputeDtype) -> Result<Self, ExecError> {
+    pub fn in_dtype(device: &Device, dtype: ComputeDtype) -> Result<Self, ExecError> {
         match (dtype, device) {
             (ComputeDtype::Fp32, _) => Ok(Self::for_device(device)),
             (ComputeDtype::Bf16, Device::Cpu) if dtype.is_native() => Ok(Backend::Fast(dtype)),

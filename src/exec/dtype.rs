@@ -5,14 +5,7 @@ use espalier_kernels::dtype::ComputeDtype;
 use crate::options::{Kind, OptionValue, Value};
 
 const ALL: [ComputeDtype; 2] = [ComputeDtype::Fp32, ComputeDtype::Bf16];
-const NAMES: &[&str] = &[name(ALL[0]), name(ALL[1])];
-
-const fn name(dtype: ComputeDtype) -> &'static str {
-    match dtype {
-        ComputeDtype::Fp32 => "fp32",
-        ComputeDtype::Bf16 => "bf16",
-    }
-}
+const NAMES: &[&str] = &[ALL[0].name(), ALL[1].name()];
 
 impl OptionValue for ComputeDtype {
     type Limits = ();
@@ -22,7 +15,7 @@ impl OptionValue for ComputeDtype {
     }
 
     fn value(&self) -> Option<Value> {
-        Some(Value::Text(name(*self).into()))
+        Some(Value::Text(self.name().into()))
     }
 
     fn read(value: &Value) -> Option<Self> {

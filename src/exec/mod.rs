@@ -33,6 +33,7 @@ pub use espalier_kernels::dtype::ComputeDtype;
 
 pub use backend::Backend;
 pub use error::{ExecError, ObserverError};
+pub(crate) use fast::way_in_words as convolution_way;
 pub use image_gradients::image_gradients;
 pub use inference::{Inference, infer};
 pub use observer::Observer;

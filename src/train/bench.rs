@@ -21,21 +21,20 @@ use crate::{
 pub fn bench(
     model: &Model,
     objective: &Objective,
-    precision: ComputeDtype,
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<BenchReport, TrainError> {
     let _memory = Borrowing::begin();
     options.validate(model)?;
     let (images, targets) = (noise(model, options)?, targets(options.batch, model.detector().classes.len()));
-    let (device, training) = (model.device(), FitOptions { precision, ..FitOptions::default() });
+    let (device, training) = (model.device(), FitOptions { precision: options.precision, ..FitOptions::default() });
     let rates = Rates { lr: [1e-6; 3], momentum: training.momentum };
     let mut trainer = Trainer::new(model, &objective.tensors()?, &training, options.warm_up + options.runs)?;
     let mut step = || {
         trainer.step(&images, &targets, objective, &rates, 0.0).map_err(|error| EvalError::Loss(error.into()))?;
         Ok(device.synchronize()?)
     };
-    let what = Measured { passes: 3, step: &mut step, profile: &mut || profile(model, &images, precision) };
+    let what = Measured { passes: 3, step: &mut step, profile: &mut || profile(model, &images, options.precision) };
     Ok(measure(model, options, what, progress)?)
 }
 
@@ -44,7 +43,7 @@ pub const BOXES: usize = 12;
 
 /// A forward and a backward pass, with gradients of one everywhere.
 fn profile(model: &Model, images: &Tensor, precision: ComputeDtype) -> Result<StepTimes, EvalError> {
-    let path = exec::Backend::for_training(images.device(), precision)?;
+    let path = exec::Backend::in_dtype(images.device(), precision)?;
     let tape = exec::train_with(path, model, images, &TrainOptions::default())?;
     let ones = tape.values.outputs.iter().map(Tensor::ones_like).collect::<candle_core::Result<Vec<_>>>()?;
     let gradients = ValueGradients { outputs: ones.into_iter().map(Some).collect(), ..ValueGradients::default() };
@@ -75,8 +74,9 @@ mod tests {
     fn a_step_is_timed_layer_by_layer() {
         let model = tiny_detector(2);
         let objective = Objective::detection(model.detector(), &Gains::default()).unwrap();
-        let options = BenchOptions { size: 64, batch: 2, runs: 3, warm_up: 1, threads: Some(2) };
-        let report = bench(&model, &objective, ComputeDtype::Fp32, &options, &Silent).unwrap();
+        let options =
+            BenchOptions { size: 64, batch: 2, runs: 3, warm_up: 1, threads: Some(2), ..BenchOptions::default() };
+        let report = bench(&model, &objective, &options, &Silent).unwrap();
         assert_eq!((report.timing.runs(), report.threads), (3, 2));
         let forward = model.cost(64).unwrap().macs as f64;
         assert!((report.macs_per_second / (3.0 * forward * report.images_per_second) - 1.0).abs() < 1e-9);

@@ -121,9 +121,9 @@ impl FitOptions {
     /// The backend that runs the steps of a model on `device`.
     ///
     /// # Errors
-    /// As [`Backend::for_training`].
+    /// As [`Backend::in_dtype`].
     pub fn backend_for(&self, device: &Device) -> Result<Backend, ExecError> {
-        self.backend.map_or_else(|| Backend::for_training(device, self.precision), Ok)
+        self.backend.map_or_else(|| Backend::in_dtype(device, self.precision), Ok)
     }
 
     /// Checks the options against their ranges, the model and the dataset.

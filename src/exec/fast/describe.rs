@@ -9,7 +9,7 @@ use espalier_kernels::{
 
 use crate::{
     exec::fuse::Step,
-    graph::{Activation, Conv, Graph, MaxPool, Shape},
+    graph::{Activation, Conv, Graph, MaxPool, Op, Shape},
 };
 
 /// A convolution of a value of this shape.
@@ -26,6 +26,29 @@ pub(super) fn conv_shape(conv: &Conv, dtype: ComputeDtype, batch: usize, input: 
         dilation: conv.dilation,
         groups: conv.groups,
     }
+}
+
+/// The smallest value that a convolution takes; nothing of how it runs depends on the size.
+pub(super) fn anywhere(conv: &Conv) -> Shape {
+    Shape { channels: conv.in_channels, height: 1, width: 1 }
+}
+
+/// What a convolution multiplies where `dtype` is asked for, and whether by Winograd's way. That is done in fp32; in inference it
+/// is the faster one beside bf16 too.
+pub(super) fn way(conv: &Conv, dtype: ComputeDtype, inference: bool) -> (ComputeDtype, bool) {
+    let asked = if inference { ComputeDtype::Fp32 } else { dtype };
+    match conv_shape(conv, asked, 1, anywhere(conv)).suits_winograd() {
+        true => (asked, true),
+        false => (dtype, false),
+    }
+}
+
+/// [`way`] in words; nothing for an operation that runs in one way only.
+pub(crate) fn way_in_words(op: &Op, dtype: ComputeDtype, inference: bool) -> Option<String> {
+    let Op::Conv(conv) = op else { return None };
+    let (dtype, winograd) = way(conv, dtype, inference);
+    let name = if winograd { "Winograd" } else { "direct" };
+    Some(format!("{name} {}", dtype.name()))
 }
 
 /// A max-pool of a value of this shape.

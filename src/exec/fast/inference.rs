@@ -10,7 +10,7 @@ use espalier_kernels::{
 };
 
 use super::{
-    describe::{conv_shape, function, pool_shape, range, step_function},
+    describe::{anywhere, conv_shape, function, pool_shape, range, step_function, way},
     value::Value,
 };
 use crate::{
@@ -32,7 +32,6 @@ use crate::{
 
 /// A model made ready to run many times.
 pub(in crate::exec) struct Prepared {
-    dtype: ComputeDtype,
     schedule: Schedule<Work>,
 }
 
@@ -40,6 +39,7 @@ pub(in crate::exec) struct Prepared {
 enum Work {
     Conv {
         conv: Conv,
+        dtype: ComputeDtype,
         weight: PackedWeight,
         bias: Option<Vec<f32>>,
         silu: bool,
@@ -91,7 +91,7 @@ impl Prepared {
     /// Folds and plans.
     pub(in crate::exec) fn new(model: &Model, options: &InferenceOptions, dtype: ComputeDtype) -> Result<Self> {
         let (graph, tensors) = (model.graph(), model.tensors());
-        Ok(Self { dtype, schedule: Schedule::new(graph, options, |step| work(graph, tensors, step, dtype))? })
+        Ok(Self { schedule: Schedule::new(graph, options, |step| work(graph, tensors, step, dtype))? })
     }
 
     /// Runs on images (n, channels, h, w), from the values given.
@@ -114,13 +114,13 @@ impl Prepared {
     fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
         match work {
             Work::Plain => plain(op, batch, inputs, result)?,
-            Work::Conv { conv, weight, bias, silu } => {
+            Work::Conv { conv, dtype, weight, bias, silu } => {
                 let epilogue = match bias {
                     Some(bias) if *silu => Epilogue::BiasSilu(bias),
                     Some(bias) => Epilogue::Bias(bias),
                     None => Epilogue::None,
                 };
-                let shape = conv_shape(conv, self.dtype, batch, inputs[0].shape);
+                let shape = conv_shape(conv, *dtype, batch, inputs[0].shape);
                 conv::forward_packed(&shape, &inputs[0].numbers()?, weight, epilogue, result);
             }
             Work::Norm { norm, owned, activation } => {
@@ -161,9 +161,9 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step, dtype: ComputeDtype) -> Re
                 bias = Some(old.iter().zip(&affine).map(|(bias, (scale, shift))| bias * scale + shift).collect());
             }
             let bias = bias.or_else(|| activation.map(|_| vec![0.0; conv.out_channels]));
-            let image = Shape { channels: conv.in_channels, height: 1, width: 1 };
-            let weight = PackedWeight::new(&conv_shape(conv, dtype, 1, image), &weight);
-            Ok(Work::Conv { conv: *conv, weight, bias, silu: activation.is_some() })
+            let (dtype, _) = way(conv, dtype, true);
+            let weight = PackedWeight::new(&conv_shape(conv, dtype, 1, anywhere(conv)), &weight);
+            Ok(Work::Conv { conv: *conv, dtype, weight, bias, silu: activation.is_some() })
         }
         (step, Op::BatchNorm(norm)) => {
             let owned = Averages::of(graph, tensors, step.first())?;

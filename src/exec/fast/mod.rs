@@ -10,5 +10,6 @@ mod inference;
 mod training;
 mod value;
 
+pub(crate) use describe::way_in_words;
 pub(super) use inference::Prepared;
 pub(super) use training::{Recorded, train};

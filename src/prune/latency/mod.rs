@@ -93,7 +93,7 @@ impl<'a> Clock<'a> {
 
     /// The share of the whole model's time that a part takes.
     fn timed(&self, whole: &Model, part: &Model, progress: &dyn Progress) -> Result<f64, PruneError> {
-        let options = BenchOptions { size: self.size, batch: 1, runs: RUNS, warm_up: 3, threads: None };
+        let options = BenchOptions { size: self.size, batch: 1, runs: RUNS, warm_up: 3, ..BenchOptions::default() };
         let images = noise(whole, &options)?;
         let (whole, part) = (Inference::new(whole, &[])?, Inference::new(part, &[])?);
         let run = |network: &Inference| network.run(&images).map(|_| ()).map_err(EvalError::from);

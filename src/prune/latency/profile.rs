@@ -72,7 +72,7 @@ impl Profile {
         for share in WIDTHS {
             let narrow = if share < 1.0 { apply(model, &uniform(model, groups, size, share))? } else { model.clone() };
             let channels = narrow.graph().channels()?;
-            let options = BenchOptions { size, batch: 1, runs: RUNS, warm_up: 2, threads: None };
+            let options = BenchOptions { size, batch: 1, runs: RUNS, warm_up: 2, ..BenchOptions::default() };
             for layer in bench(&narrow, &options, progress)?.layers {
                 let Some(id) = narrow.graph().find(&layer.layer) else { continue };
                 let point = (work(narrow.graph(), id, |value| channels[value]), layer.forward);

@@ -59,6 +59,8 @@ pub fn bench_report(title: &str, report: &BenchReport) -> Table {
         (Column::new("size", "px"), Some(Cell::from(report.size))),
         (Column::from("batch"), Some(report.batch.into())),
         (Column::from("threads"), Some(report.threads.into())),
+        (Column::from("precision"), Some(report.precision.name().into())),
+        (Column::from("instructions"), report.instructions.as_deref().map(Cell::from)),
         (Column::from("runs"), Some(report.timing.runs().into())),
         (Column::from("median"), Some(Cell::Seconds(report.timing.median()))),
         (Column::from("spread"), Some(Cell::Seconds(report.timing.spread()))),
@@ -82,6 +84,7 @@ pub fn bench_layers(title: &str, report: &BenchReport) -> Table {
     let mut columns = vec![
         Column::from("layer"),
         Column::from("kind"),
+        Column::from("way"),
         Column::from("output"),
         Column::new("macs", "MACs").sum(),
         Column::from("seconds").sum(),
@@ -104,6 +107,7 @@ pub fn bench_layers(title: &str, report: &BenchReport) -> Table {
         let mut cells = vec![
             layer.layer.clone().into(),
             layer.kind.clone().into(),
+            layer.way.as_deref().map_or(Cell::Missing, Cell::from),
             format!("{channels}×{height}×{width}").into(),
             Cell::Count(layer.macs),
             Cell::Seconds(layer.seconds()),

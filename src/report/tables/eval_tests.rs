@@ -35,12 +35,14 @@ fn off_the_cpu_a_bench_shows_no_figures_of_the_cpu() {
         timing: crate::eval::Timing::new(vec![0.5]),
         images_per_second: 2.0,
         macs_per_second: 1e9,
+        precision: crate::exec::ComputeDtype::Fp32,
+        instructions: None,
         peak_flops: None,
         peak_memory: None,
         layers: Vec::new(),
     };
     let off = bench_report("net", &report);
-    assert!(["peak_share", "peak_memory"].into_iter().all(|column| off.position(column).is_err()));
+    assert!(["peak_share", "peak_memory", "instructions"].into_iter().all(|column| off.position(column).is_err()));
     let on_the_cpu = bench_report("net", &BenchReport { peak_flops: Some(8e9), peak_memory: Some(1024), ..report });
     let row = ["peak_share", "peak_memory"].map(|column| on_the_cpu.get(0, column).unwrap().clone());
     assert_eq!(row, [Cell::Percent(0.25), Cell::Bytes(1024)]);
@@ -51,6 +53,7 @@ fn a_bench_looks_like_this() {
     let layer = |name: &str, macs, forward, backward| LayerTime {
         layer: name.into(),
         kind: "Conv".into(),
+        way: Some("direct bf16".into()),
         output: [16, 32, 32],
         macs,
         forward,
@@ -63,6 +66,8 @@ fn a_bench_looks_like_this() {
         timing: crate::eval::Timing::new(vec![0.010, 0.011, 0.0125]),
         images_per_second: 181.8,
         macs_per_second: 2.5e9,
+        precision: crate::exec::ComputeDtype::Bf16,
+        instructions: Some("AVX-512 BF16".into()),
         peak_flops: Some(1e11),
         peak_memory: Some(300 << 20),
         layers: vec![layer("model.0.conv", 1_000_000, 0.004, Some(0.006)), layer("model.1.conv", 0, 0.001, Some(0.0))],

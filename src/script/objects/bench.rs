@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::result::ScriptResult;
 use crate::distill::Distiller;
 use crate::eval::{BenchOptions, BenchReport};
-use crate::exec::ComputeDtype;
 use crate::model::Model;
 use crate::options::options;
 use crate::report::{Order, Table, View, bench_layers, bench_report};
@@ -25,24 +24,15 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static BENCH: LazyLock<OptionSet> = LazyLock::new(|| {
-    OptionSet::method::<Model>("bench").group::<BenchOptions>().group::<TrainOption>().group::<PrecisionOption>()
-});
+static BENCH: LazyLock<OptionSet> =
+    LazyLock::new(|| OptionSet::method::<Model>("bench").group::<BenchOptions>().group::<TrainOption>());
 
-static DISTILL: LazyLock<OptionSet> =
-    LazyLock::new(|| OptionSet::method::<Distiller>("bench").group::<BenchOptions>().group::<PrecisionOption>());
+static DISTILL: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Distiller>("bench").group::<BenchOptions>());
 
 options! {
     struct TrainOption {
         /// A step of training instead of inference: forward, loss, backward, optimiser, average.
         pub train: bool = false;
-    }
-}
-
-options! {
-    struct PrecisionOption {
-        /// What convolutions multiply in training; bf16 needs a CPU with AVX-512 BF16.
-        pub precision: ComputeDtype = ComputeDtype::Fp32;
     }
 }
 
@@ -87,6 +77,10 @@ impl Object for Bench {
             "bench": self.title,
             "seconds": report.timing.median(),
             "spread": report.timing.spread(),
+            "fastest": report.timing.range()[0],
+            "slowest": report.timing.range()[1],
+            "precision": report.precision.name(),
+            "instructions": report.instructions,
             "size": report.size,
             "batch": report.batch,
             "threads": report.threads,
@@ -95,6 +89,7 @@ impl Object for Bench {
             "macs_per_second": report.macs_per_second,
             "peak_flops": report.peak_flops,
             "peak_mib": report.peak_memory.map(|bytes| bytes >> 20),
+            "layers": self.layers().json_rows(),
         })
     }
 }
@@ -108,18 +103,14 @@ mod functions {
         let state = State::of(&context);
         let given = BENCH.read(options, state.seed())?;
         let (options, progress) = (given.group::<BenchOptions>(), state.progress.as_ref());
-        let precision = given.group::<PrecisionOption>().precision;
         let name = &model.provenance().name;
         if !given.group::<TrainOption>().train {
-            if precision != ComputeDtype::Fp32 {
-                return Err(given.wrong("precision", "\"fp32\" without train: true"));
-            }
             let report = crate::eval::bench(&*model, &options, progress).map_err(raise)?;
             return Ok(Bench { title: format!("{name}, inference"), report });
         }
         let gains = Gains::default().for_training(model.detector(), options.size);
         let objective = Objective::detection(model.detector(), &gains).map_err(raise)?;
-        let report = crate::train::bench(model, &objective, precision, &options, progress).map_err(raise)?;
+        let report = crate::train::bench(model, &objective, &options, progress).map_err(raise)?;
         Ok(Bench { title: format!("{name}, training"), report })
     }
 
@@ -129,8 +120,7 @@ mod functions {
     pub fn distiller_bench(context: NativeCallContext, distiller: &mut Distiller, options: Map) -> ScriptResult<Bench> {
         let state = State::of(&context);
         let given = DISTILL.read(options, state.seed())?;
-        let (options, precision) = (given.group(), given.group::<PrecisionOption>().precision);
-        let report = distiller.bench(precision, &options, state.progress.as_ref()).map_err(raise)?;
+        let report = distiller.bench(&given.group(), state.progress.as_ref()).map_err(raise)?;
         Ok(Bench { title: format!("{}, distillation", distiller.student().provenance().name), report })
     }
 
