@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     coco::{self, CocoScore},
-    curves::{Counted, Curves, Labels, Tail, area_101, best_point, confidence_at, over_confidence},
+    curves::{Counted, Curves, Labels, Tail, area_101, best_point, confidence_at, envelope_101, over_confidence},
     detection::ImageResult,
     matching::{self, Hits, THRESHOLDS},
 };
@@ -82,6 +82,12 @@ pub struct Scores {
 
 /// Scores the detections of many images.
 pub fn average_precision(images: &[ImageResult], rule: Rule) -> Scores {
+    let (labels, classes, coco) = by_class(images, rule);
+    summarise(rule, labels, classes, coco)
+}
+
+/// The classes that have labels, each one's curves in the same order, and what only the COCO rule gives.
+pub(super) fn by_class(images: &[ImageResult], rule: Rule) -> (Labels, Vec<Curves>, Option<CocoScore>) {
     let labels = count_labels(images);
     let (classes, coco) = match rule {
         Rule::Ultralytics => (claimed(images, &labels, matching::ultralytics, Tail::Drops), None),
@@ -91,7 +97,7 @@ pub fn average_precision(images: &[ImageResult], rule: Rule) -> Scores {
             (classes, Some(score))
         }
     };
-    summarise(rule, labels, classes, coco)
+    (labels, classes, coco)
 }
 
 fn count_labels(images: &[ImageResult]) -> Labels {
@@ -126,6 +132,7 @@ fn claimed(images: &[ImageResult], labels: &Labels, matches: fn(&ImageResult) ->
         Curves {
             average_precision: std::array::from_fn(|t| area_101(&counted(t), tail)),
             over_confidence: over_confidence(&counted(0), &confidences),
+            over_recall: envelope_101(&counted(0), tail),
         }
     };
     labels.iter().collect::<Vec<_>>().into_par_iter().map(of_class).collect()

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    curves::{Counted, Curves, Labels, over_confidence},
+    curves::{Counted, Curves, Labels, RECALLS, over_confidence},
     detection::{Detection, ImageResult},
     matching::{Hits, THRESHOLDS},
 };
@@ -126,17 +126,20 @@ impl Ranked {
 
     /// Mean of the precision's envelope at the 101 recalls, at each threshold.
     fn average_precision(&self) -> [f64; THRESHOLDS] {
-        std::array::from_fn(|t| {
-            let (_, Counted { recall, mut precision }) = self.counted(t);
-            for index in (1..precision.len()).rev() {
-                precision[index - 1] = precision[index - 1].max(precision[index]);
-            }
-            let at = |step: i32| {
-                let place = recall.partition_point(|&recall| recall < f64::from(step) / 100.0);
-                precision.get(place).copied().unwrap_or(0.0)
-            };
-            (0..=100).map(at).sum::<f64>() / 101.0
-        })
+        std::array::from_fn(|t| self.envelope(t).iter().sum::<f64>() / RECALLS as f64)
+    }
+
+    /// The precision's envelope at the 101 recalls.
+    fn envelope(&self, t: usize) -> Vec<f64> {
+        let (_, Counted { recall, mut precision }) = self.counted(t);
+        for index in (1..precision.len()).rev() {
+            precision[index - 1] = precision[index - 1].max(precision[index]);
+        }
+        let at = |step: usize| {
+            let place = recall.partition_point(|&recall| recall < step as f64 / 100.0);
+            precision.get(place).copied().unwrap_or(0.0)
+        };
+        (0..RECALLS).map(at).collect()
     }
 
     fn best_recall(&self) -> f64 {
@@ -150,6 +153,7 @@ impl Ranked {
             return Curves::nothing_found();
         }
         let average_precision = self.average_precision();
-        Curves { average_precision, over_confidence: over_confidence(&counted, &confidences) }
+        let over_confidence = over_confidence(&counted, &confidences);
+        Curves { average_precision, over_confidence, over_recall: self.envelope(0) }
     }
 }

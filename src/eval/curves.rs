@@ -7,6 +7,9 @@ use super::matching::THRESHOLDS;
 /// Points of the confidence axis on which the best F1 is searched.
 pub(super) const POINTS: usize = 1000;
 
+/// Points of the recall axis: 0, 0.01, …, 1.
+pub(super) const RECALLS: usize = 101;
+
 /// Right and wrong detections of a class counted on, most confident first.
 pub(super) struct Counted {
     pub(super) recall: Vec<f64>,
@@ -29,18 +32,23 @@ impl Counted {
 /// Labels of a class: (images that have some, boxes).
 pub(super) type Labels = BTreeMap<usize, (usize, usize)>;
 
-/// What the rules give for a class: the area under the curve at each threshold, and precision and recall at IoU 0.5
-/// over confidence.
+/// What the rules give for a class: the area under the curve at each threshold, precision and recall at IoU 0.5 over
+/// confidence, and the precision at [`RECALLS`] recalls.
 pub(super) struct Curves {
     pub(super) average_precision: [f64; THRESHOLDS],
     pub(super) over_confidence: [Vec<f64>; 2],
+    pub(super) over_recall: Vec<f64>,
 }
 
 impl Curves {
     /// Of a class of which no detection was made.
     pub(super) fn nothing_found() -> Self {
         let zeros = || vec![0.0; POINTS];
-        Self { average_precision: [0.0; THRESHOLDS], over_confidence: [zeros(), zeros()] }
+        Self {
+            average_precision: [0.0; THRESHOLDS],
+            over_confidence: [zeros(), zeros()],
+            over_recall: vec![0.0; RECALLS],
+        }
     }
 }
 
@@ -53,9 +61,13 @@ pub(super) enum Tail {
     Extends,
 }
 
-/// The area under the envelope of precision over recall: linear between points, sampled at 101 recalls, summed by
-/// trapezoids.
+/// The area under the envelope of precision over recall by trapezoids between its samples.
 pub(super) fn area_101(counted: &Counted, tail: Tail) -> f64 {
+    envelope_101(counted, tail).windows(2).map(|pair| (pair[0] + pair[1]) / 200.0).sum()
+}
+
+/// The envelope of precision over recall: linear between points, sampled at [`RECALLS`] recalls.
+pub(super) fn envelope_101(counted: &Counted, tail: Tail) -> Vec<f64> {
     let mut recall = vec![0.0];
     recall.extend(&counted.recall);
     let mut precision = vec![1.0];
@@ -69,9 +81,7 @@ pub(super) fn area_101(counted: &Counted, tail: Tail) -> f64 {
     for index in (1..precision.len()).rev() {
         precision[index - 1] = precision[index - 1].max(precision[index]);
     }
-    let samples: Vec<f64> =
-        (0..=100).map(|step| interpolate(f64::from(step) / 100.0, &recall, &precision, 1.0)).collect();
-    samples.windows(2).map(|pair| (pair[0] + pair[1]) / 200.0).sum()
+    (0..RECALLS).map(|step| interpolate(step as f64 / 100.0, &recall, &precision, 1.0)).collect()
 }
 
 /// Precision and recall of a class at [`POINTS`] confidences from 0 to 1. `confidences` fall.

@@ -47,6 +47,12 @@ pub struct Metrics {
     pub detections: usize,
     /// Where the time went.
     pub seconds: Seconds,
+    /// What was found in each image, beside its labels. Not kept in files.
+    #[serde(skip)]
+    pub results: Arc<[ImageResult]>,
+    /// Which sample of the split each of the results is of; likewise.
+    #[serde(skip)]
+    pub samples: Arc<[usize]>,
 }
 
 /// Seconds of an evaluation, by part. Images are read in the background, so only the waiting for them counts.
@@ -125,7 +131,7 @@ fn measured(
     progress.start("evaluate", Some(split.samples.len() as u64));
     let result = run(model, split, options, progress, each);
     progress.finish();
-    let (results, mut seconds) = result?;
+    let (results, samples, mut seconds) = result?;
     let scoring = Instant::now();
     let scores = average_precision(&results, options.metric);
     seconds.metric = scoring.elapsed().as_secs_f64();
@@ -140,6 +146,8 @@ fn measured(
         labels: results.iter().map(|image| image.truths().len()).sum(),
         detections: results.iter().map(|image| image.detections().len()).sum(),
         seconds,
+        results: results.into(),
+        samples: samples.into(),
     })
 }
 
@@ -182,10 +190,11 @@ fn run(
     options: &EvaluateOptions,
     progress: &dyn Progress,
     each: EachBatch,
-) -> Result<(Vec<ImageResult>, Seconds), EvalError> {
+) -> Result<(Vec<ImageResult>, Vec<usize>, Seconds), EvalError> {
     let network = Network::new(model, options.precision, None)?;
     let [mut waited, mut inferred, mut suppressed] = [Duration::ZERO; 3];
     let mut results = Vec::with_capacity(split.samples.len());
+    let mut samples = Vec::with_capacity(split.samples.len());
     let mut batches = Batches::eval(split, options.size, options.batch)?;
     loop {
         let before = Instant::now();
@@ -195,6 +204,7 @@ fn run(
         let run = Instant::now();
         let candidates = network.candidates(&outputs, decoding(options))?;
         results.extend(against_labels(candidates, &batch, split, options));
+        samples.extend(batch.origins.iter().map(|origin| origin.sample));
         waited += arrived - before;
         inferred += run - arrived;
         suppressed += run.elapsed();
@@ -211,7 +221,7 @@ fn run(
         nms: suppressed.as_secs_f64(),
         ..Seconds::default()
     };
-    Ok((results, seconds))
+    Ok((results, samples, seconds))
 }
 
 /// What raw outputs for a batch say of each of its images, beside the labels.

@@ -34,6 +34,19 @@ options! {
 }
 
 options! {
+    /// Which boxes a confusion matrix counts.
+    #[derive(Copy)]
+    #[serde(default)]
+    pub struct ConfusionOptions {
+        /// Boxes of at most this confidence do not count.
+        #[serde(alias = "confidence")]
+        pub conf: f32 = 0.25, 0.0..=1.0;
+        /// Intersection over union above which a box found stands for a labelled one, of whatever class.
+        pub iou: f32 = 0.45, 0.0..=1.0;
+    }
+}
+
+options! {
     /// How boxes are chosen in an image.
     #[derive(Copy)]
     #[serde(default)]

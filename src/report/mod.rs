@@ -27,9 +27,10 @@ pub use render::View;
 pub use sheet::contact_sheet;
 pub use table::{Aggregate, Column, Order, Table};
 pub use tables::{
-    Extras, Racer, bench_layers, bench_report, branch_scores, comparison, correlation, criteria, dataset_summary,
-    detections, exported, filters, gradual_panels, gradual_steps, headline, history, layers, mask_scores, metrics,
-    onnx_headline, plan, plan_diff, plot_run, plot_scales, plot_scan, race, race_panel, run_panels, run_times, scan,
-    scores, summary, sweep_pareto, sweep_points, sweep_runs,
+    AccuracyPicture, Extras, Racer, bench_layers, bench_report, branch_scores, comparison, confusion, confusion_map,
+    correlation, criteria, dataset_summary, detections, exported, f1, filters, gradual_panels, gradual_steps, headline,
+    history, layers, mask_scores, metrics, onnx_headline, plan, plan_diff, plot_metrics, plot_run, plot_scales,
+    plot_scan, precision_recall, race, race_panel, run_panels, run_times, scan, scores, summary, sweep_pareto,
+    sweep_points, sweep_runs,
 };
 pub use terminal::{curves, histogram, terminal_width};

@@ -37,6 +37,8 @@ pub use session::{Session, Settings, Syntax};
 pub use state::Output;
 
 #[cfg(test)]
+mod accuracy_tests;
+#[cfg(test)]
 mod onnx_tests;
 #[cfg(test)]
 mod refusal_tests;

@@ -108,7 +108,7 @@ fn blood_cells_score_as_the_goldens_say() {
         let golden: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let options = EvaluateOptions { size: 320, ..EvaluateOptions::default() };
         let split = check_evaluation(&model, &data, &options).unwrap();
-        let (images, _) = run((&model).into(), split, &options, &Silent, &mut |_, _| Ok(())).unwrap();
+        let (images, _, _) = run((&model).into(), split, &options, &Silent, &mut |_, _| Ok(())).unwrap();
         assert_eq!(images.len(), 87);
         for rule in Rule::ALL {
             let scores = average_precision(&images, rule);

@@ -97,6 +97,8 @@ fn an_evaluation_looks_like_this() {
         labels: 14,
         detections: 40,
         seconds: crate::eval::Seconds { total: 1.25, ..Default::default() },
+        results: Vec::new().into(),
+        samples: Vec::new().into(),
     };
     insta::assert_snapshot!(metrics(&found).render(crate::report::View::default()));
 }

@@ -1,5 +1,6 @@
 //! The tables that Espalier shows, each made from the rows that the core returns.
 
+mod accuracy;
 mod data;
 mod eval;
 mod model;
@@ -10,6 +11,7 @@ mod run;
 mod scan;
 mod sweep;
 
+pub use accuracy::{AccuracyPicture, confusion, confusion_map, f1, plot_metrics, precision_recall};
 pub use data::dataset_summary;
 pub use eval::{bench_layers, bench_report, comparison, detections, metrics};
 pub use model::{Extras, filters, headline, layers, summary};

@@ -1,5 +1,6 @@
 //! How good a model is.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use rhai::plugin::*;
@@ -9,9 +10,13 @@ use serde_json::{Value, json};
 use super::result::ScriptResult;
 use super::table::row_map;
 use crate::data::Dataset;
-use crate::eval::{ActivationOptions, EvaluateOptions, Metrics, evaluate};
+use crate::eval::{ActivationOptions, ConfusionOptions, EvaluateOptions, Metrics, confusion, evaluate};
 use crate::model::Model;
-use crate::report::{Table, View, metrics as metrics_table};
+use crate::options::OptionError;
+use crate::report::{
+    AccuracyPicture, Table, View, confusion as confusion_table, curves, f1, metrics as metrics_table, plot_metrics,
+    precision_recall,
+};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::Object;
@@ -20,7 +25,7 @@ use crate::script::state::State;
 use crate::train::loss::mean_loss;
 
 pub fn bind(api: &mut Api) {
-    api.object::<Metrics>().options(&EVALUATE).options(&LOSS);
+    api.object::<Metrics>().options(&EVALUATE).options(&LOSS).options(&CONFUSION);
     api.functions(exported_manifest!(functions));
 }
 
@@ -28,6 +33,9 @@ static EVALUATE: LazyLock<OptionSet> =
     LazyLock::new(|| OptionSet::method::<Model>("evaluate").group::<EvaluateOptions>());
 
 static LOSS: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Model>("loss").group::<ActivationOptions>());
+
+static CONFUSION: LazyLock<OptionSet> =
+    LazyLock::new(|| OptionSet::method::<Metrics>("confusion").group::<ConfusionOptions>());
 
 impl Object for Metrics {
     const NAME: &'static str = "Metrics";
@@ -104,6 +112,35 @@ mod functions {
     #[rhai_fn(name = "table", pure)]
     pub fn table(metrics: &mut Metrics) -> Table {
         metrics_table(metrics)
+    }
+
+    /// What labelled boxes are taken for: a row for each class found, a column for each class labelled, the background last.
+    #[rhai_fn(name = "confusion", pure, return_raw)]
+    pub fn confusion_of(context: NativeCallContext, metrics: &mut Metrics, options: Map) -> ScriptResult<Table> {
+        let options = CONFUSION.read(options, State::of(&context).seed())?.group();
+        let matrix = confusion(&metrics.results, metrics.class_names.len(), options);
+        Ok(confusion_table(&matrix, &metrics.class_names))
+    }
+
+    /// Precision over recall and F1 over confidence at IoU 0.5, as curves of characters.
+    #[rhai_fn(name = "plot", pure)]
+    pub fn plot_in_terminal(context: NativeCallContext, metrics: &mut Metrics) -> ImmutableString {
+        let width = State::of(&context).output.view().width;
+        [precision_recall(metrics), f1(metrics)].map(|panel| curves(&panel, width)).join("\n\n").into()
+    }
+
+    /// Draws both into an `.svg` or `.png` file.
+    #[rhai_fn(name = "plot", pure, return_raw)]
+    pub fn plot_to_file(metrics: &mut Metrics, path: ImmutableString) -> ScriptResult<()> {
+        plot_metrics(metrics, AccuracyPicture::default(), Path::new(path.as_str())).map_err(raise)
+    }
+
+    /// Draws "pr" (precision over recall), "f1" (over confidence), both ("curves") or the "confusion" between classes into an
+    /// `.svg` or `.png` file.
+    #[rhai_fn(name = "plot", pure, return_raw)]
+    pub fn plot_one(metrics: &mut Metrics, path: ImmutableString, picture: ImmutableString) -> ScriptResult<()> {
+        let picture: AccuracyPicture = picture.parse().map_err(|error: OptionError| raise(error))?;
+        plot_metrics(metrics, picture, Path::new(path.as_str())).map_err(raise)
     }
 
     /// What only the COCO rule gives: average precision of small, medium and large boxes, and recall with 100 boxes.

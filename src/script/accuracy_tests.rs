@@ -1,0 +1,27 @@
+//! What an evaluation shows beyond its figures, as scripts use it.
+
+use super::sparse_tests::Desk;
+
+#[test]
+fn an_evaluation_has_a_confusion_matrix_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::new(folder.path());
+    desk.shown("let found = net.evaluate(data, #{ size: 64 }); 0");
+    let labels = "numbers(found.confusion().column(net.classes[0])).sum() == found[net.classes[0]].labels";
+    desk.shown("let classes = found.table().column(\"class\"); 0");
+    let labels = labels.replace("net.classes[0]", "classes[0]");
+    assert_eq!(desk.shown(&labels), "true");
+    // With a confidence that nothing reaches every label is taken for background.
+    let background = "found.confusion(#{ conf: 1.0 })[-1][classes[0]] == found[classes[0]].labels";
+    assert_eq!(desk.shown(background), "true");
+    for picture in ["curves", "pr", "f1", "confusion"] {
+        let path = folder.path().join(format!("{picture}.svg"));
+        desk.shown(&format!("found.plot({path:?}, {picture:?}); 0"));
+        assert!(std::fs::read_to_string(path).unwrap().contains("<svg"), "{picture}");
+    }
+    assert!(desk.shown("found.plot()").contains("F1 over confidence"));
+    let error = desk.error("found.plot(\"a.svg\", \"cofusion\")");
+    assert!(error.contains("\"confusion\"") && error.contains("cofusion"), "{error}");
+    let error = desk.error("found.confusion(#{ iuo: 0.5 })");
+    assert!(error.contains("did you mean \"iou\""), "{error}");
+}
