@@ -38,6 +38,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("plotters", &["report"]),
     ("textplots", &["report"]),
     ("anyhow", &["cli"]),
+    ("askama", &["report"]),
     ("candle_core", &["script", "report", "distill", "prune", "train", "eval", "data", "io", "exec", "zoo", "model"]),
 ];
 

@@ -20,7 +20,9 @@ use crate::{
     model::Model,
     options::Options as _,
     progress::Progress,
-    train::{DetectionTerm, FitOptions, Hook, Objective, Run, Term, bench, effective_options, fit_with, loss::Gains},
+    train::{
+        DetectionTerm, FitOptions, Hook, Objective, Run, Setup, Term, bench, effective_options, fit_with, loss::Gains,
+    },
 };
 
 /// What a distillation step minimises: the detection loss with these weights, and every term of
@@ -164,7 +166,10 @@ impl Distiller {
         let task = self.task(&options.gains, options.size)?;
         let data = self.label(data, options.size, progress)?;
         self.check_boxes(&data)?;
-        Ok(fit_with(&self.student, &data, &options, &task.objective, &mut task.hooks(), progress)?)
+        let run = fit_with(&self.student, &data, &options, &task.objective, &mut task.hooks(), progress)?;
+        let (teachers, imitation) = (self.teachers.clone(), self.options.shown());
+        let setup = Setup { teachers, imitation, ..Setup::clone(&run.setup) };
+        Ok(Run { setup: Arc::new(setup), ..run })
     }
 
     /// Times steps of the training, as [`crate::train::bench`].

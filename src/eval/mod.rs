@@ -35,6 +35,7 @@ pub use class_curves::{ClassCurves, class_curves};
 pub use coco::CocoScore;
 pub use compare::{Compare, Compared, compare};
 pub use confusion::{Confusion, confusion};
+pub(crate) use confusion::{Overlaps, pair_up};
 pub use decode::{DecodeOptions, decode};
 pub use detection::{Detection, ImageResult};
 pub use error::EvalError;

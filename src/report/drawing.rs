@@ -26,22 +26,34 @@ pub(super) trait Drawing {
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> std::result::Result<(), Refusal<B>>;
 }
 
+/// Draws as vectors, to be part of a page.
+///
+/// # Errors
+/// The drawing library's refusal.
+pub(super) fn svg(drawing: &impl Drawing) -> Result<String> {
+    let mut text = String::new();
+    let failed = |message: String| Error::Picture { message };
+    draw(drawing, &SVGBackend::with_string(&mut text, drawing.size()).into_drawing_area(), &failed)?;
+    Ok(text)
+}
+
 /// Draws into an `.svg` or `.png` file, which appears whole or not at all.
 ///
 /// # Errors
 /// Another ending, a file that cannot be written, the drawing library's refusal.
 pub(super) fn save_drawing(drawing: &impl Drawing, path: &Path) -> Result<()> {
     let size = drawing.size();
+    let failed = |message: String| Error::Draw { path: path.into(), message };
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     match ending.as_deref() {
         Some("svg") => {
             let mut text = String::new();
-            draw(drawing, &SVGBackend::with_string(&mut text, size).into_drawing_area(), path)?;
+            draw(drawing, &SVGBackend::with_string(&mut text, size).into_drawing_area(), &failed)?;
             Ok(atomic_write(path, |file| file.write_all(text.as_bytes()))?)
         }
         Some("png") => {
             let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
-            draw(drawing, &BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area(), path)?;
+            draw(drawing, &BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area(), &failed)?;
             let picture = image::RgbImage::from_raw(size.0, size.1, pixels).ok_or(Error::NothingToPlot)?;
             save_picture(&picture, path)
         }
@@ -49,8 +61,12 @@ pub(super) fn save_drawing(drawing: &impl Drawing, path: &Path) -> Result<()> {
     }
 }
 
-fn draw<B: DrawingBackend>(drawing: &impl Drawing, area: &DrawingArea<B, Shift>, path: &Path) -> Result<()> {
-    let failed = |error: Refusal<B>| Error::Draw { path: path.into(), message: error.to_string() };
+fn draw<B: DrawingBackend>(
+    drawing: &impl Drawing,
+    area: &DrawingArea<B, Shift>,
+    refused: &dyn Fn(String) -> Error,
+) -> Result<()> {
+    let failed = |error: Refusal<B>| refused(error.to_string());
     area.fill(&WHITE).map_err(failed)?;
     drawing.draw(area).map_err(failed)?;
     area.present().map_err(failed)

@@ -56,6 +56,18 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// The template of a page refused.
+    #[error("cannot write the page: {message}")]
+    Page {
+        /// What it said.
+        message: String,
+    },
+    /// A model that cannot be evaluated, or that was stopped in it.
+    #[error(transparent)]
+    Eval(#[from] crate::eval::EvalError),
+    /// A model whose cost cannot be told.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
     /// Numbers of a model that cannot be read.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::{
     cell::significant,
-    drawing::{Drawing, Refusal, save_drawing},
+    drawing::{Drawing, Refusal, save_drawing, svg},
     error::{Error, Result},
     font,
 };
@@ -69,6 +69,14 @@ pub fn plot_pareto(pareto: &Pareto, path: &Path) -> Result<()> {
         return Err(Error::NothingToPlot);
     }
     save_drawing(pareto, path)
+}
+
+/// The same as vectors, for a page; nothing without a finite point.
+///
+/// # Errors
+/// The drawing library's refusal.
+pub(super) fn pareto_svg(pareto: &Pareto) -> Result<Option<String>> {
+    if pareto.front().is_empty() { Ok(None) } else { svg(pareto).map(Some) }
 }
 
 /// What is not on the front.

@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{
-    drawing::{Drawing, Refusal, save_drawing},
+    drawing::{Drawing, Refusal, save_drawing, svg},
     error::{Error, Result},
 };
 
@@ -68,7 +68,17 @@ pub fn plot(panels: &[Panel], path: &Path) -> Result<()> {
     }
     let columns = if panels.len() == 1 { 1 } else { 2 };
     let rows = panels.len().div_ceil(columns);
-    save_drawing(&Panels { panels, rows, columns }, path)
+    save_drawing(&Panels { panels, rows, columns, size: PANEL }, path)
+}
+
+/// One panel as vectors, without its title, for a page that writes that itself; nothing where no point is finite.
+///
+/// # Errors
+/// The drawing library's refusal.
+pub(super) fn panel_svg(panel: &Panel) -> Result<Option<String>> {
+    let untitled = Panel { title: String::new(), ..panel.clone() };
+    let drawn = Panels { panels: vec![&untitled], rows: 1, columns: 1, size: SMALL };
+    panel.bounds().map(|_| svg(&drawn)).transpose()
 }
 
 /// Panels beside and below each other.
@@ -76,11 +86,13 @@ struct Panels<'a> {
     panels: Vec<&'a Panel>,
     rows: usize,
     columns: usize,
+    /// Width and height of each.
+    size: (u32, u32),
 }
 
 impl Drawing for Panels<'_> {
     fn size(&self) -> (u32, u32) {
-        (self.columns as u32 * PANEL.0, self.rows as u32 * PANEL.1)
+        (self.columns as u32 * self.size.0, self.rows as u32 * self.size.1)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> std::result::Result<(), Refusal<B>> {
@@ -89,8 +101,10 @@ impl Drawing for Panels<'_> {
     }
 }
 
-/// Width and height of a panel in pixels.
+/// Width and height of a panel in pixels, in a file.
 const PANEL: (u32, u32) = (640, 400);
+/// And in a page, where it has no title and is to be read on a phone.
+const SMALL: (u32, u32) = (480, 300);
 
 /// Colours that people with colour-blindness tell apart (Okabe and Ito 2008).
 const COLOURS: [RGBColor; 7] = [
@@ -110,8 +124,11 @@ fn draw_panel<B: DrawingBackend>(
 ) -> std::result::Result<(), Refusal<B>> {
     let Some([xs, ys]) = panel.bounds() else { return Ok(()) };
     let margin = (ys.1 - ys.0) * 0.06;
-    let mut chart = ChartBuilder::on(area)
-        .caption(&panel.title, (font, 20))
+    let mut builder = ChartBuilder::on(area);
+    if !panel.title.is_empty() {
+        builder.caption(&panel.title, (font, 20));
+    }
+    let mut chart = builder
         .margin(14)
         .x_label_area_size(40)
         .y_label_area_size(62)

@@ -25,3 +25,17 @@ fn an_evaluation_has_a_confusion_matrix_and_pictures() {
     let error = desk.error("found.confusion(#{ iuo: 0.5 })");
     assert!(error.contains("did you mean \"iou\""), "{error}");
 }
+
+#[test]
+fn a_run_and_a_sweep_are_written_as_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::new(folder.path());
+    let page = folder.path().join("page");
+    desk.shown("let run = net.fit(data, short); 0");
+    let path = desk.shown(&format!("run.report({page:?})"));
+    assert!(path.contains("report.html"), "{path}");
+    assert!(std::fs::read_to_string(page.join("report.html")).unwrap().contains("</html>"));
+    let sweep = "sweep(#{ a: [1, 2] }, |o| #{ map: 0.1 * o.a, macs: 100 * o.a }, #{ seeds: 1, folder: \"\" })";
+    desk.shown(&format!("{sweep}.report({page:?})"));
+    assert!(std::fs::read_to_string(page.join("report.html")).unwrap().contains("<circle"));
+}

@@ -1,6 +1,6 @@
 //! The loop over epochs and batches.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use espalier_kernels::allocator::Borrowing;
 
@@ -15,7 +15,7 @@ use super::{
     optimizer::Rates,
     options::FitOptions,
     resume::{self, effective_options},
-    run::{Epoch, Run, Validation},
+    run::{Epoch, Run, Setup, Validation},
     state::RunState,
     times::Stopwatch,
     trainer::Trainer,
@@ -89,6 +89,8 @@ enum Ended {
 
 /// A run while it goes on.
 struct Session<'a> {
+    /// As it was before the first step.
+    model: Model,
     data: &'a Dataset,
     options: FitOptions,
     objective: &'a Objective,
@@ -196,6 +198,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             parts: objective.part_names(),
             earlier: state.seconds,
+            model: model.clone(),
             data,
             options,
             objective,
@@ -395,6 +398,15 @@ impl<'a> Session<'a> {
 
     fn finish(self, stopped: bool) -> Result<Run, TrainError> {
         let last = self.averaged(self.state.epoch)?;
+        let setup = Setup {
+            model: self.model.clone(),
+            data: self.data.clone(),
+            size: self.options.size,
+            batch: self.options.batch,
+            settings: self.options.settings(),
+            teachers: Vec::new(),
+            imitation: Vec::new(),
+        };
         Ok(Run {
             model: self.best.clone().unwrap_or_else(|| last.clone()),
             last,
@@ -406,6 +418,7 @@ impl<'a> Session<'a> {
             history: self.state.history,
             folder: self.folder.map(|folder| folder.path().to_path_buf()),
             stopped,
+            setup: Arc::new(setup),
         })
     }
 }

@@ -48,7 +48,7 @@ pub use objective::{Objective, ObjectiveValue};
 pub use optimizer::{OptimizerKind, Rates};
 pub use options::{FitOptions, Schedule};
 pub use resume::effective_options;
-pub use run::{Epoch, Run, Validation};
+pub use run::{Epoch, Run, Setting, Setup, Validation};
 pub use sparsity::{RowSets, Sparsity};
 pub use term::{LossGradients, Teacher, Term, TermError, TermInput};
 pub use times::RunTimes;

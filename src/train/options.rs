@@ -8,6 +8,7 @@ use super::{
     error::TrainError,
     loss::Gains,
     optimizer::OptimizerKind,
+    run::Setting,
     sparsity::{RowSets, Sparsity},
 };
 use crate::{
@@ -124,6 +125,12 @@ impl FitOptions {
     /// As [`Backend::in_dtype`].
     pub fn backend_for(&self, device: &Device) -> Result<Backend, ExecError> {
         self.backend.map_or_else(|| Backend::in_dtype(device, self.precision), Ok)
+    }
+
+    /// All options as a run tells them.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let entries = self.entries().into_iter().zip(Self::default().entries());
+        entries.map(|((key, value), (_, default))| Setting { key, default: value == default, value }).collect()
     }
 
     /// Checks the options against their ranges, the model and the dataset.

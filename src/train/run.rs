@@ -1,11 +1,11 @@
 //! What a run of training gives: the models and a row for each epoch.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::times::RunTimes;
-use crate::model::Model;
+use crate::{data::Dataset, model::Model, options::Value};
 
 /// A finished, stopped or resumed run.
 #[derive(Clone, Debug)]
@@ -31,6 +31,38 @@ pub struct Run {
     pub folder: Option<PathBuf>,
     /// Whether it ended before all epochs because somebody asked it to.
     pub stopped: bool,
+    /// What it was made of.
+    pub setup: Arc<Setup>,
+}
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The model as it was before the first step.
+    pub model: Model,
+    /// The dataset, with the labels that count.
+    pub data: Dataset,
+    /// Side of the square images in pixels.
+    pub size: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// All options, those of the resumed run where it is one.
+    pub settings: Vec<Setting>,
+    /// The models that were imitated, if any.
+    pub teachers: Vec<Model>,
+    /// How they were imitated: options and their values, in words.
+    pub imitation: Vec<String>,
+}
+
+/// An option of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Its key.
+    pub key: &'static str,
+    /// What it is, where it is given.
+    pub value: Option<Value>,
+    /// Whether it is what it is by default.
+    pub default: bool,
 }
 
 impl Run {

@@ -60,10 +60,13 @@ fn accuracies(run: &Run) -> impl Iterator<Item = (f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
+        data::{ShapesOptions, shapes},
         model::fixtures::tiny_detector,
-        train::{Epoch, RunTimes, Validation},
+        train::{Epoch, RunTimes, Setup, Validation},
     };
 
     fn run(accuracies: &[f64]) -> Run {
@@ -86,6 +89,15 @@ mod tests {
             times: RunTimes::default(),
             folder: None,
             stopped: false,
+            setup: Arc::new(Setup {
+                model: tiny_detector(1),
+                data: shapes(&ShapesOptions { train: 1, val: 1, ..Default::default() }).unwrap(),
+                size: 64,
+                batch: 1,
+                settings: Vec::new(),
+                teachers: Vec::new(),
+                imitation: Vec::new(),
+            }),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller, Imitation};
 use crate::model::Model;
 use crate::prune::{FineTune, Gradual, GradualOptions, Pruner, Tuner, gradual};
-use crate::report::{Table, View, curves, gradual_panels, gradual_steps, plot};
+use crate::report::{Table, View, curves, gradual_panels, gradual_report, gradual_steps, plot};
 use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
@@ -125,6 +125,19 @@ mod functions {
     #[rhai_fn(get = "folder", pure)]
     pub fn gradual_folder(gradual: &mut Gradual) -> Dynamic {
         gradual.folder.as_ref().map_or(Dynamic::UNIT, |folder| folder.display().to_string().into())
+    }
+
+    /// Writes the steps, and the run in the end as its own report does, as one HTML file that needs no network: `report.html` in
+    /// that folder. Gives the file's path.
+    #[rhai_fn(name = "report", pure, return_raw)]
+    pub fn report_gradual(
+        context: NativeCallContext,
+        gradual: &mut Gradual,
+        folder: ImmutableString,
+    ) -> ScriptResult<ImmutableString> {
+        let state = State::of(&context);
+        let path = gradual_report(gradual, Path::new(folder.as_str()), state.progress.as_ref()).map_err(raise)?;
+        Ok(path.display().to_string().into())
     }
 
     /// Accuracy over the steps, as curves of characters.

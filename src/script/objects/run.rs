@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::result::ScriptResult;
 use crate::model::Model;
-use crate::report::{Table, View, curves, history, plot_run, run_panels, run_times};
+use crate::report::{Table, View, curves, history, plot_run, run_panels, run_report, run_times};
 use crate::script::api::Api;
 use crate::script::failure::raise;
 use crate::script::object::Object;
@@ -119,6 +119,19 @@ mod functions {
         let panels =
             run_panels(run).into_iter().filter(|panel| !panel.series.iter().all(|series| series.points.is_empty()));
         panels.map(|panel| curves(&panel, width)).collect::<Vec<_>>().join("\n\n").into()
+    }
+
+    /// Writes the run as one HTML file that needs no network, `report.html` in that folder: accuracy on val, training, layers,
+    /// images on which it disagrees most with the teacher or the labels, time, settings. Gives the file's path.
+    #[rhai_fn(name = "report", pure, return_raw)]
+    pub fn report_run(
+        context: NativeCallContext,
+        run: &mut Run,
+        folder: ImmutableString,
+    ) -> ScriptResult<ImmutableString> {
+        let state = State::of(&context);
+        let path = run_report(run, Path::new(folder.as_str()), state.progress.as_ref()).map_err(raise)?;
+        Ok(path.display().to_string().into())
     }
 
     /// Draws losses, accuracy and learning rate over the epochs into an `.svg` or `.png` file.

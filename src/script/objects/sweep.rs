@@ -10,7 +10,7 @@ use rhai::{Dynamic, FnPtr, ImmutableString, Map};
 use super::importance::reason;
 use super::result::ScriptResult;
 use crate::options::{Value, options};
-use crate::report::{Table, View, plot_pareto, sweep_pareto, sweep_points, sweep_runs};
+use crate::report::{Table, View, plot_pareto, sweep_pareto, sweep_points, sweep_report, sweep_runs};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::{Object, short_text};
@@ -159,6 +159,14 @@ mod functions {
     #[rhai_fn(get = "runs", pure)]
     pub fn sweep_each(sweep: &mut Sweep) -> Table {
         sweep_runs(sweep.journal.outcomes())
+    }
+
+    /// Writes the tables and the picture as one HTML file that needs no network, `report.html` in that folder. Gives the file's
+    /// path.
+    #[rhai_fn(name = "report", pure, return_raw)]
+    pub fn report_sweep(sweep: &mut Sweep, folder: ImmutableString) -> ScriptResult<ImmutableString> {
+        let path = sweep_report(sweep.journal.outcomes(), sweep.total, Path::new(folder.as_str())).map_err(raise)?;
+        Ok(path.display().to_string().into())
     }
 
     /// Draws one figure against another, MACs and mAP50-95 unless given, with error bars and the Pareto front, into an `.svg` or
