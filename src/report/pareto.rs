@@ -6,10 +6,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{
-    cell::significant,
+    cell::{Cell, significant},
     drawing::{Drawing, Refusal, save_drawing, svg},
     error::{Error, Result},
     font,
+    table::Table,
 };
 
 /// Points of cost against gain.
@@ -39,6 +40,26 @@ pub struct ParetoPoint {
 }
 
 impl Pareto {
+    /// A table's column `y` against its column `x`: a point for each row that has both, by the name in its first column. A column
+    /// of the name `{y}_sd` gives standard deviations.
+    ///
+    /// # Errors
+    /// A column that the table hasn't.
+    pub fn of_table(table: &Table, x: &str, y: &str) -> Result<Self> {
+        let ([x, y], sd) = ([table.position(x)?, table.position(y)?], table.position(&format!("{y}_sd")).ok());
+        let point = |row: &Vec<Cell>| {
+            let sd = sd.and_then(|sd| row[sd].number()).unwrap_or(0.0);
+            Some(ParetoPoint { name: short(&row[0].human()), x: row[x].number()?, y: row[y].number()?, sd })
+        };
+        let heading = |at: usize| table.columns()[at].heading.clone();
+        Ok(Self {
+            title: format!("{} against {}", heading(y), heading(x)),
+            x: heading(x),
+            y: heading(y),
+            points: table.rows().iter().filter_map(point).collect(),
+        })
+    }
+
     /// Places of the points that no other beats in one thing and equals in the other, by cost.
     pub fn front(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.points.len()).filter(|&at| self.points[at].is_finite()).collect();
@@ -52,6 +73,15 @@ impl Pareto {
         });
         order
     }
+}
+
+/// So much of a name as there is room for beside a point.
+fn short(name: &str) -> String {
+    const LETTERS: usize = 36;
+    if name.chars().count() <= LETTERS {
+        return name.to_owned();
+    }
+    name.chars().take(LETTERS - 1).chain(['…']).collect()
 }
 
 impl ParetoPoint {
@@ -153,6 +183,20 @@ mod tests {
     fn the_front_is_what_no_other_beats() {
         let found = pareto(&[(3.0, 0.6), (1.0, 0.4), (2.0, 0.3), (2.0, 0.5), (4.0, 0.6), (f64::NAN, 0.9)]);
         assert_eq!(found.front(), [1, 3, 0]);
+    }
+
+    #[test]
+    fn a_table_gives_its_rows_that_have_both() {
+        let mut table = Table::new("t", [("name", "name"), ("macs", "MACs"), ("map", "mAP"), ("map_sd", "±")]);
+        table.push(["a".into(), Cell::Count(5), Cell::Float(0.5), Cell::Float(0.1)]);
+        table.push(["b".repeat(50).into(), Cell::Count(7), Cell::Float(0.6), Cell::Missing]);
+        table.push(["c".into(), Cell::Count(9), Cell::Missing, Cell::Missing]);
+        let found = Pareto::of_table(&table, "macs", "map").unwrap();
+        assert_eq!((found.title.as_str(), found.points.len()), ("mAP against MACs", 2));
+        assert_eq!(found.points[0], ParetoPoint { name: "a".into(), x: 5.0, y: 0.5, sd: 0.1 });
+        assert!(found.points[1].name.ends_with('…') && found.points[1].sd == 0.0);
+        let error = Pareto::of_table(&table, "mac", "map").unwrap_err().to_string();
+        assert!(error.contains("did you mean") && error.contains("macs"), "{error}");
     }
 
     #[test]

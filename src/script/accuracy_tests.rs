@@ -39,3 +39,16 @@ fn a_run_and_a_sweep_are_written_as_pages() {
     desk.shown(&format!("{sweep}.report({page:?})"));
     assert!(std::fs::read_to_string(page.join("report.html")).unwrap().contains("<circle"));
 }
+
+#[test]
+fn a_comparison_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::new(folder.path());
+    let path = folder.path().join("compared.svg");
+    desk.shown("let both = compare(net, net.named(\"other\"), #{ data: data, size: 64, latency: false }); 0");
+    desk.shown(&format!("both.plot({path:?}); 0"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("mAP50-95 against MACs") && text.contains("other"), "{text}");
+    let error = desk.error(&format!("both.plot({path:?}, #{{ y: \"mpa\" }})"));
+    assert!(error.contains("\"mpa\"") && error.contains("map"), "{error}");
+}

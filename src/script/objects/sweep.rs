@@ -39,7 +39,8 @@ options! {
 }
 
 options! {
-    struct PlotOptions {
+    /// What a picture of costs and gains shows.
+    pub struct PlotOptions {
         /// The figure along the horizontal axis, of which less is better.
         pub x: String = "macs".into();
         /// The figure along the vertical axis, of which more is better.

@@ -1,22 +1,29 @@
 //! Tables in scripts.
 
+use std::sync::LazyLock;
+
 use rhai::plugin::*;
 use rhai::{Dynamic, FnPtr, Map};
 use serde_json::Value;
 
 use super::result::ScriptResult;
-use crate::report::{Cell, Order, Table, View};
+use super::sweep::PlotOptions;
+use crate::report::{Cell, Order, Pareto, Table, View, plot_pareto};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
 use crate::script::object::{Object, short_text};
+use crate::script::options::OptionSet;
+use crate::script::state::State;
 
 pub fn bind(api: &mut Api) {
-    api.object::<Table>();
+    api.object::<Table>().options(&PLOT);
     api.functions(exported_manifest!(functions));
     api.iterator::<Table>(|table| {
         Box::new((0..table.len()).map(move |row| row_map(&table, &table.rows()[row]).into()))
     });
 }
+
+static PLOT: LazyLock<OptionSet> = LazyLock::new(|| OptionSet::method::<Table>("plot").group::<PlotOptions>());
 
 impl Object for Table {
     const NAME: &'static str = "Table";
@@ -156,6 +163,20 @@ mod functions {
     #[rhai_fn(get = "totals", pure)]
     pub fn totals(table: &mut Table) -> Map {
         table.totals().map(|totals| row_map(table, &totals)).unwrap_or_default()
+    }
+
+    /// Draws a column against another, MACs and mAP50-95 unless given, with the Pareto front, into an `.svg` or `.png` file: a point
+    /// for each row that has both, by the name in its first column. A column `map_sd` beside `map` gives error bars.
+    #[rhai_fn(name = "plot", pure, return_raw)]
+    pub fn plot_rows(
+        context: NativeCallContext,
+        table: &mut Table,
+        path: ImmutableString,
+        options: Map,
+    ) -> ScriptResult<()> {
+        let PlotOptions { x, y } = PLOT.read(options, State::of(&context).seed())?.group();
+        let pareto = Pareto::of_table(table, &x, &y).map_err(raise)?;
+        plot_pareto(&pareto, Path::new(path.as_str())).map_err(raise)
     }
 
     /// Writes the rows as CSV, in full precision.
