@@ -101,12 +101,13 @@ pub fn plot_pareto(pareto: &Pareto, path: &Path) -> Result<()> {
     save_drawing(pareto, path)
 }
 
-/// The same as vectors, for a page; nothing without a finite point.
+/// The same as vectors without its title, for a page that writes that itself; nothing without a finite point.
 ///
 /// # Errors
 /// The drawing library's refusal.
 pub(super) fn pareto_svg(pareto: &Pareto) -> Result<Option<String>> {
-    if pareto.front().is_empty() { Ok(None) } else { svg(pareto).map(Some) }
+    let untitled = Pareto { title: String::new(), ..pareto.clone() };
+    if pareto.front().is_empty() { Ok(None) } else { svg(&untitled).map(Some) }
 }
 
 /// What is not on the front.
@@ -132,12 +133,11 @@ impl Drawing for Pareto {
         let xs = range(&|point| [point.x; 2], [0.06, 0.3]);
         let ys = range(&|point| [point.y - point.sd, point.y + point.sd], [0.08, 0.08]);
         let (width, height) = (xs.end - xs.start, ys.end - ys.start);
-        let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, (font, 20))
-            .margin(14)
-            .x_label_area_size(44)
-            .y_label_area_size(70)
-            .build_cartesian_2d(xs, ys)?;
+        let mut builder = ChartBuilder::on(area);
+        if !self.title.is_empty() {
+            builder.caption(&self.title, (font, 20));
+        }
+        let mut chart = builder.margin(14).x_label_area_size(44).y_label_area_size(70).build_cartesian_2d(xs, ys)?;
         chart
             .configure_mesh()
             .x_desc(&self.x)
