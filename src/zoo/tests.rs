@@ -31,6 +31,47 @@ fn variants_have_their_published_sizes() {
     }
 }
 
+/// The variants with a fourth level: parameters and MACs at 256 pixels with 80 classes, then parameters with 3 classes, counted
+/// in the same way.
+const PUBLISHED_OF_FOUR_LEVELS: [(&str, u64, u64, u64); 10] = [
+    ("yolov5n6", 3_246_940, 364_724_224, 3_098_176),
+    ("yolov5s6", 12_626_620, 1_343_782_912, 12_330_016),
+    ("yolov5m6", 35_731_932, 3_992_961_024, 35_287_488),
+    ("yolov5l6", 76_770_172, 8_898_805_760, 76_177_888),
+    ("yolov5x6", 140_794_780, 16_765_173_760, 140_054_656),
+    ("yolov8n-p2", 3_354_128, 1_377_861_632, 2_926_940),
+    ("yolov8s-p2", 10_884_320, 3_147_333_632, 10_637_740),
+    ("yolov8m-p2", 25_082_480, 7_873_921_024, 25_052_604),
+    ("yolov8l-p2", 42_888_064, 16_432_889_856, 42_848_332),
+    ("yolov8x-p2", 66_637_520, 25_353_748_480, 66_587_932),
+];
+
+#[test]
+fn variants_of_four_levels_have_their_published_sizes() {
+    for (name, params, macs, params_of_three) in PUBLISHED_OF_FOUR_LEVELS {
+        let variant = variant(name);
+        let graph = assemble(&variant.layers(80)).unwrap();
+        let cost = graph.total_cost([256, 256]).unwrap();
+        assert_eq!((cost.params, cost.macs), (params, macs), "{name}");
+        let three = assemble(&variant.layers(3)).unwrap().total_cost([256, 256]).unwrap();
+        assert_eq!(three.params, params_of_three, "{name} with 3 classes");
+    }
+}
+
+#[test]
+fn variants_of_four_levels_have_maps_of_their_strides() {
+    for (name, strides) in [("yolov5n6", [8, 16, 32, 64]), ("yolov8n-p2", [4, 8, 16, 32])] {
+        let model = yolo(name, &Fresh::numbered(2)).unwrap();
+        assert_eq!(model.detector().strides, strides);
+        let shapes = model.graph().shapes([128, 128]).unwrap();
+        let outputs = model.graph().outputs().iter().zip(&model.detector().outputs);
+        for (&node, output) in outputs {
+            let side = 128 / strides[output.level];
+            assert_eq!([shapes[node].height, shapes[node].width], [side, side], "{name} {output:?}");
+        }
+    }
+}
+
 fn variant(name: &str) -> Variant {
     *VARIANTS.iter().find(|variant| variant.name == name).unwrap()
 }

@@ -12,7 +12,10 @@ use super::suppress::suppress;
 use crate::graph::{Graph, Shape};
 use crate::model::{Model, OutputKind};
 
-/// A file, and the name and shape of each of its outputs for one image.
+/// The name and shape of each output of a file for one image.
+pub(super) type Outputs = [(String, Vec<usize>)];
+
+/// A file, and its [`Outputs`].
 pub(super) struct Composed {
     pub file: ModelProto,
     pub outputs: Vec<(String, Vec<usize>)>,

@@ -43,13 +43,21 @@ pub(super) fn run(file: &ModelProto, images: &Tensor) -> Result<Vec<Tensor>, Onn
 }
 
 impl Engine {
+    /// Makes a file ready that suppresses nothing, of this content.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub(super) fn whole(bytes: Vec<u8>) -> Result<Self, OnnxError> {
+        Ok(Self::Whole(Box::new(model(bytes, true)?)))
+    }
+
     /// Makes a file ready of which `bytes` gives the content.
     ///
     /// # Errors
     /// What the engine says.
     pub(super) fn new(file: &ModelProto, bytes: impl FnOnce() -> Vec<u8>) -> Result<Self, OnnxError> {
         Ok(match cut(file) {
-            None => Self::Whole(Box::new(model(bytes(), true)?)),
+            None => Self::whole(bytes())?,
             Some(mut cut) => {
                 let part = |file: &mut ModelProto| model(std::mem::take(file).encode_to_vec(), true);
                 let (before, after) = (Box::new(part(&mut cut.before)?), Box::new(part(&mut cut.after)?));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::compose::{Composed, compose};
 use super::fold::folded;
 use super::options::{Batch, ExportOptions};
-use super::verify::verify;
+use super::verify::Expected;
 use super::widths::{OddWidths, odd_widths};
 use crate::io::atomic::atomic_write;
 use crate::io::error::IoError;
@@ -68,14 +68,12 @@ fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Pro
     let of_file = |source: OnnxError| IoError::Export { path: path.into(), source: Box::new(source) };
     check(model, options).map_err(of_file)?;
     let odd_widths = odd_widths(model.graph(), options.size).map_err(|error| of_file(error.into()))?;
-    let (Composed { file, outputs }, difference) = verified(model, options, progress).map_err(of_file)?;
+    let Verified { content, nodes, outputs, difference } = verified(model, options, progress).map_err(of_file)?;
     progress.advance(2, "run by another engine");
-    let bytes = file.encoded_len();
+    let bytes = content.len();
     if progress.stop_requested() {
         return Err(of_file(OnnxError::Stopped));
     }
-    let content = file.encode_to_vec();
-    let nodes = file.graph.map_or(0, |graph| graph.node.len());
     atomic_write(path, |writer: &mut dyn Write| writer.write_all(&content))?;
     let read = std::fs::read(path).map_err(|source| IoError::Read { path: path.into(), source })?;
     if read != content {
@@ -103,10 +101,22 @@ fn check(model: &Model, options: &ExportOptions) -> Result<(), OnnxError> {
     }
 }
 
-/// The file of a model, and how far the numbers of another engine that runs it are from the model's.
-fn verified(model: &Model, options: &ExportOptions, progress: &dyn Progress) -> Result<(Composed, f32), OnnxError> {
+/// The content of a file, and what is to be told of it.
+struct Verified {
+    content: Vec<u8>,
+    nodes: usize,
+    outputs: Vec<(String, Vec<usize>)>,
+    difference: f32,
+}
+
+/// The file of a model, and how far the numbers of another engine that runs it are from the model's. What is not needed any
+/// more goes as soon as it can: the weights are in memory four times at most.
+fn verified(model: &Model, options: &ExportOptions, progress: &dyn Progress) -> Result<Verified, OnnxError> {
     let model = model.to_device(&Device::Cpu)?;
+    // With half, what differs should be the arithmetic alone, not that weights were rounded.
+    let whole = if options.half { None } else { Some(Expected::of(&model, options)?) };
     let folded = folded(&model, options.half)?;
+    let expected = whole.map_or_else(|| Expected::of(&folded, options), Ok)?;
     let shapes = folded.graph().shapes([options.size; 2])?;
     let composed = compose(&folded, &shapes, options)?;
     let bytes = composed.file.encoded_len();
@@ -114,6 +124,14 @@ fn verified(model: &Model, options: &ExportOptions, progress: &dyn Progress) -> 
         return Err(OnnxError::TooLarge { bytes });
     }
     progress.advance(1, "composed");
-    let difference = verify(&model, &composed, (&folded, &shapes), options)?;
-    Ok((composed, difference))
+    let content = composed.file.encode_to_vec();
+    let nodes = composed.file.graph.as_ref().map_or(0, |graph| graph.node.len());
+    if options.nms {
+        let difference = expected.verify_suppressed(&composed, (&folded, &shapes), options)?;
+        return Ok(Verified { content, nodes, outputs: composed.outputs, difference });
+    }
+    let Composed { file, outputs } = composed;
+    drop((file, folded));
+    let difference = expected.verify(content.clone(), &outputs)?;
+    Ok(Verified { content, nodes, outputs, difference })
 }

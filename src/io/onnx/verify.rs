@@ -1,11 +1,12 @@
 //! Whether a file gives what its model gives, by another engine.
 
 use candle_core::{Device, Tensor};
+use espalier_kernels::allocator::Borrowing;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::compose::{Composed, compose};
-use super::engine::run;
+use super::compose::{Composed, Outputs, compose};
+use super::engine::{Engine, run};
 use super::expected::{confidences, decoded, kept};
 use super::options::{Batch, ExportOptions};
 use crate::exec;
@@ -25,42 +26,65 @@ const TRIED: usize = 2;
 /// Boxes that suppression is tried with.
 const BOXES: usize = 200;
 
-/// The largest difference between the outputs of a file in another engine and what `model` gives, on images of noise.
-/// `folded` is what the file is composed of, and `shapes` are those of its values.
-///
-/// Suppression decides, and numbers that are nearly equal may be decided either way: so the boxes that are decoded are held to
-/// those of the model, and what is kept of them to what should be kept of just these. Noise leaves hardly a box, so that a
-/// file of a lower confidence is looked at as well.
-///
-/// # Errors
-/// Names the output where it is larger than is allowed, or has another shape; what the engine says.
-pub(super) fn verify(
-    model: &Model,
-    file: &Composed,
-    (folded, shapes): (&Model, &[Shape]),
-    options: &ExportOptions,
-) -> Result<f32, OnnxError> {
-    let images = match options.batch {
-        Batch::Fixed(count) => count,
-        Batch::Dynamic => TRIED,
-    };
-    let images = noise([images, model.graph().image_channels().unwrap_or(3), options.size, options.size])?;
-    // With half, what differs should be the arithmetic alone, not that weights were rounded.
-    let maps = exec::infer(if options.half { folded } else { model }, &images, &[])?.outputs;
-    let detector = model.detector();
-    let expected = if options.raw { maps } else { vec![decoded(detector, &maps)?] };
-    if !options.nms {
-        return compare(file, &run(&file.file, &images)?, &expected, difference);
+/// Images, and what `model` gives for them: what a file of it should give.
+pub(super) struct Expected {
+    images: Tensor,
+    outputs: Vec<Tensor>,
+}
+
+impl Expected {
+    /// For images of noise.
+    ///
+    /// # Errors
+    /// Where the model does not run.
+    pub fn of(model: &Model, options: &ExportOptions) -> Result<Self, OnnxError> {
+        let images = match options.batch {
+            Batch::Fixed(count) => count,
+            Batch::Dynamic => TRIED,
+        };
+        let images = noise([images, model.graph().image_channels().unwrap_or(3), options.size, options.size])?;
+        // What our own run borrows is given back before the other engine needs as much.
+        let _memory = Borrowing::begin();
+        let maps = exec::infer(model, &images, &[])?.outputs;
+        let outputs = if options.raw { maps } else { vec![decoded(model.detector(), &maps)?] };
+        Ok(Self { images, outputs })
     }
-    let all = compose(folded, shapes, &ExportOptions { nms: false, ..*options })?;
-    let found = run(&all.file, &images)?;
-    let largest = compare(&all, &found, &expected, difference)?;
-    let low = ExportOptions { conf: below(confidences(detector, &found[0])?, BOXES), ..*options };
-    let trial = compose(folded, shapes, &low)?;
-    [(file, options), (&trial, &low)].into_iter().try_fold(largest, |largest, (file, options)| {
-        let expected = [kept(detector, &found[0], options)?];
-        Ok(largest.max(compare(file, &run(&file.file, &images)?, &expected, set_difference)?))
-    })
+
+    /// The largest difference between the outputs of a file without suppression in another engine, and these.
+    ///
+    /// # Errors
+    /// Names the output where it is larger than is allowed, or has another shape; what the engine says.
+    pub fn verify(&self, content: Vec<u8>, names: &Outputs) -> Result<f32, OnnxError> {
+        let found = Engine::whole(content)?.run(&self.images, None)?;
+        compare(names, &found, &self.outputs, difference)
+    }
+
+    /// The same for a file with suppression; `folded` is what it is composed of, and `shapes` are those of its values.
+    ///
+    /// Suppression decides, and numbers that are nearly equal may be decided either way: so the boxes that are decoded are held to
+    /// those of the model, and what is kept of them to what should be kept of just these. Noise leaves hardly a box, so that a
+    /// file of a lower confidence is looked at as well.
+    ///
+    /// # Errors
+    /// As [`Expected::verify`].
+    pub fn verify_suppressed(
+        &self,
+        file: &Composed,
+        (folded, shapes): (&Model, &[Shape]),
+        options: &ExportOptions,
+    ) -> Result<f32, OnnxError> {
+        let detector = folded.detector();
+        let all = compose(folded, shapes, &ExportOptions { nms: false, ..*options })?;
+        let found = run(&all.file, &self.images)?;
+        let largest = compare(&all.outputs, &found, &self.outputs, difference)?;
+        let low = ExportOptions { conf: below(confidences(detector, &found[0])?, BOXES), ..*options };
+        let trial = compose(folded, shapes, &low)?;
+        [(file, options), (&trial, &low)].into_iter().try_fold(largest, |largest, (file, options)| {
+            let expected = [kept(detector, &found[0], options)?];
+            let found = run(&file.file, &self.images)?;
+            Ok(largest.max(compare(&file.outputs, &found, &expected, set_difference)?))
+        })
+    }
 }
 
 /// A threshold that so many of the numbers pass, in the middle between two of them.
@@ -73,12 +97,12 @@ fn below(mut numbers: Vec<f32>, count: usize) -> f32 {
 /// How far what an output should be is from what it is, as it counts, and in absolute numbers.
 type Difference = fn(&Tensor, &Tensor) -> candle_core::Result<[f32; 2]>;
 
-fn compare(file: &Composed, found: &[Tensor], expected: &[Tensor], by: Difference) -> Result<f32, OnnxError> {
+fn compare(names: &Outputs, found: &[Tensor], expected: &[Tensor], by: Difference) -> Result<f32, OnnxError> {
     if found.len() != expected.len() {
         return Err(OnnxError::Layout(format!("it has {} outputs instead of {}", found.len(), expected.len())));
     }
     let mut largest = 0f32;
-    for ((found, expected), (name, _)) in found.iter().zip(expected).zip(&file.outputs) {
+    for ((found, expected), (name, _)) in found.iter().zip(expected).zip(names) {
         if found.dims() != expected.dims() {
             let (found, expected) = (found.dims(), expected.dims());
             return Err(OnnxError::Layout(format!("`{name}` has shape {found:?} instead of {expected:?}")));
