@@ -110,6 +110,11 @@ pub(super) fn pareto_svg(pareto: &Pareto) -> Result<Option<String>> {
     if pareto.front().is_empty() { Ok(None) } else { svg(&untitled).map(Some) }
 }
 
+/// A cost as an axis tells it: large ones as counts of things, such as MACs.
+fn cost(value: f64) -> String {
+    if value >= 1e4 { Cell::Count(value.round() as u64).human() } else { significant(value, 3) }
+}
+
 /// What is not on the front.
 const BEATEN: RGBColor = RGBColor(120, 120, 120);
 const FRONT: RGBColor = RGBColor(0, 114, 178);
@@ -142,7 +147,7 @@ impl Drawing for Pareto {
             .configure_mesh()
             .x_desc(&self.x)
             .y_desc(&self.y)
-            .x_label_formatter(&|x| significant(*x, 3))
+            .x_label_formatter(&|x| cost(*x))
             .y_label_formatter(&|y| significant(*y, 3))
             .max_light_lines(2)
             .light_line_style(RGBColor(244, 244, 244))
@@ -209,6 +214,7 @@ mod tests {
             assert!(text.contains(word), "{word}");
         }
         assert_eq!(text.matches("<circle").count(), 3);
+        assert_eq!([cost(4.5e7), cost(0.25)], ["45.0 M", "0.250"]);
         // One point alone, and none.
         plot_pareto(&pareto(&[(0.0, 0.0)]), &folder.path().join("one.png")).unwrap();
         let none = plot_pareto(&pareto(&[(f64::NAN, 0.5)]), &path).unwrap_err().to_string();
