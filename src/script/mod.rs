@@ -43,6 +43,8 @@ mod onnx_tests;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod shown;
 #[cfg(test)]
 mod sparse_tests;
