@@ -21,9 +21,11 @@ pub fn sweep_points(points: &[Point], title: String) -> Table {
     let failed = points.iter().any(|point| !point.errors.is_empty());
     let mut columns: Vec<Column> = settings.iter().map(|name| Column::from(name.as_str())).collect();
     for &name in &figures {
-        columns.push(figure_column(name));
+        let column = beside(figure_column(name), &settings);
+        let sd = Column::new(format!("{}_sd", column.name), "±");
+        columns.push(column);
         if spread(name) {
-            columns.push(Column::new(format!("{name}_sd"), "±"));
+            columns.push(sd);
         }
     }
     columns.push(Column::from("n"));
@@ -57,7 +59,7 @@ pub fn sweep_runs(outcomes: &[Outcome]) -> Table {
     let mut columns = vec![Column::from("run")];
     columns.extend(settings.iter().map(|name| Column::from(name.as_str())));
     columns.push(Column::from("seed"));
-    columns.extend(figures.iter().map(|name| figure_column(name)));
+    columns.extend(figures.iter().map(|name| beside(figure_column(name), &settings)));
     columns.push(Column::from("error"));
     let mut table = Table::new(format!("{} runs", outcomes.len()), columns);
     for Outcome { job, result } in outcomes {
@@ -100,6 +102,14 @@ fn setting(settings: &Settings, name: &str) -> Cell {
         Some(Value::Number(number)) => Cell::Float(*number),
         Some(Value::Text(text)) => Cell::text(text),
         Some(other @ (Value::Texts(_) | Value::Numbers(_) | Value::Map(_))) => Cell::text(other.to_string()),
+    }
+}
+
+/// A figure's column under a name of its own where a setting has that name.
+fn beside(column: Column, settings: &BTreeSet<&String>) -> Column {
+    match settings.contains(&column.name) {
+        true => Column { name: format!("run_{}", column.name), ..column },
+        false => column,
     }
 }
 
@@ -156,6 +166,14 @@ mod tests {
         assert_eq!(column("error")[1], Cell::text("no memory"));
         // Nothing varies in the MACs.
         assert!(table.column("macs_sd").is_err() && table.column("map_sd").is_ok());
+        // A setting may have the name of a figure.
+        let twice = outcomes.clone().map(|mut outcome| {
+            outcome.job.settings.insert("macs".into(), Value::Number(0.5));
+            outcome
+        });
+        let table = sweep_points(&points(&twice), "sweep".into());
+        assert_eq!(table.column("macs").unwrap()[0], &Cell::Float(0.5));
+        assert_eq!(table.column("run_macs").unwrap()[0], &Cell::Count(250_000_000));
         let runs = sweep_runs(&outcomes);
         assert_eq!((runs.len(), runs.column("error").unwrap()[3]), (4, &Cell::text("no memory")));
         let pareto = sweep_pareto(&points(&outcomes), "macs", "map");
