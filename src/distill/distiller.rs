@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
+    average::{Follow, OwnAverage},
     balance::{Balance, Keeper, Weighed},
+    cache::Cache,
     error::DistillError,
     features::{self, FeaturePair},
     labels::label,
@@ -39,17 +41,19 @@ pub fn objective(
     Ok(Task::new(std::slice::from_ref(teacher), student, options, gains)?.objective)
 }
 
-/// What is minimised, and the balance of its terms where there is one.
+/// What is minimised, and what its terms share where there is that.
 struct Task {
     objective: Objective,
     balance: Option<Arc<Balance>>,
+    average: Option<Arc<OwnAverage>>,
+    cache: Option<Arc<Cache>>,
 }
 
 impl Task {
     fn new(teachers: &[Model], student: &Model, options: &DistillOptions, gains: &Gains) -> Result<Self, DistillError> {
         options.check()?;
         let wanted = wanted(options)?;
-        let first = teachers.first().ok_or(DistillError::NoTeacher)?;
+        let first = teachers.first().unwrap_or(student);
         teachers.iter().try_for_each(|teacher| check(teacher, student))?;
         let levels = wanted.iter().map(|(_, _, made)| match made.recipe.taps() {
             Some(taps) => features::choose(first, student, taps),
@@ -80,14 +84,16 @@ impl Task {
                 settings: settings(info, *weight, made, &pair),
             }));
         }
-        Ok(Self { objective: Objective::new(terms), balance })
+        let (average, cache) = (pair.average.clone(), pair.cache.clone());
+        Ok(Self { objective: Objective::new(terms), balance, average, cache })
     }
 
     fn hooks(&self) -> Vec<Box<dyn Hook>> {
         let keeper = |balance: &Arc<Balance>| -> Box<dyn Hook> {
             Box::new(Keeper { balance: Arc::clone(balance), shown: false })
         };
-        self.balance.iter().map(keeper).collect()
+        let follow = |average: &Arc<OwnAverage>| -> Box<dyn Hook> { Box::new(Follow(Arc::clone(average))) };
+        self.balance.iter().map(keeper).chain(self.average.iter().map(follow)).collect()
     }
 }
 
@@ -128,12 +134,28 @@ impl Distiller {
     /// # Errors
     /// As [`Distiller::new`], where there is no teacher, and where the heads of several differ in more than their classes.
     pub fn of_several(teachers: &[Model], student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
+        if teachers.is_empty() { Err(DistillError::NoTeacher) } else { Self::of(teachers, student, options) }
+    }
+
+    /// A student that the average of its own weights teaches: the mean teacher of Tarvainen and Valpola 2017.
+    ///
+    /// # Errors
+    /// For terms and options that need another teacher, or are out of their range.
+    pub fn of_own_average(student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
+        Self::of(&[], student, options)
+    }
+
+    /// Of these teachers, or of the student's own average where there are none.
+    pub(super) fn of(teachers: &[Model], student: &Model, options: DistillOptions) -> Result<Self, DistillError> {
+        if teachers.is_empty() && options.cache.is_some() {
+            return Err(DistillError::CacheMoving);
+        }
         // What does not fit is found now, not when the training begins.
         Task::new(teachers, student, &options, &Gains::default())?;
         Ok(Self { teachers: teachers.to_vec(), student: student.clone(), options })
     }
 
-    /// The models that are imitated, at least one.
+    /// The models that are imitated; none where the student's own average teaches it.
     pub fn teachers(&self) -> &[Model] {
         &self.teachers
     }
@@ -148,12 +170,13 @@ impl Distiller {
         &self.options
     }
 
-    /// The dataset with the labels that the student is trained with at `size` pixels; see [`Labels`](super::Labels).
+    /// The dataset with the labels that the student is trained with at `size` pixels; see [`Labels`](super::Labels). Without
+    /// a teacher they are those that the student gives before it is trained.
     ///
     /// # Errors
     /// A teacher that does not run or that is sure of nothing at all, or a listener that asks to stop.
     pub fn label(&self, data: &Dataset, size: usize, progress: &dyn Progress) -> Result<Dataset, DistillError> {
-        label(&self.teachers[0], &self.student, data, &self.options, size, progress)
+        label(self.teachers.first().unwrap_or(&self.student), &self.student, data, &self.options, size, progress)
     }
 
     /// Trains the student; everything but the objective and the labels is as in [`crate::train::fit`].
@@ -164,20 +187,24 @@ impl Distiller {
         let options = effective_options(options)?;
         options.validate(&self.student, data)?;
         let task = self.task(&options.gains, options.size)?;
+        task.average.iter().try_for_each(|_| OwnAverage::check(&options))?;
+        task.cache.iter().try_for_each(|_| Cache::check(&options))?;
         let data = self.label(data, options.size, progress)?;
         self.check_boxes(&data)?;
         let run = fit_with(&self.student, &data, &options, &task.objective, &mut task.hooks(), progress)?;
+        task.cache.iter().for_each(|cache| progress.note(&cache.summary()));
         let (teachers, imitation) = (self.teachers.clone(), self.options.shown());
         let setup = Setup { teachers, imitation, ..Setup::clone(&run.setup) };
         Ok(Run { setup: Arc::new(setup), ..run })
     }
 
-    /// Times steps of the training, as [`crate::train::bench`].
+    /// Times steps of the training, as [`crate::train::bench`]; the teacher looks at each batch, whatever may be kept of it.
     ///
     /// # Errors
     /// As [`crate::train::bench`].
     pub fn bench(&self, options: &BenchOptions, progress: &dyn Progress) -> Result<BenchReport, DistillError> {
-        let task = self.task(&Gains::default(), options.size)?;
+        let uncached = Self { options: DistillOptions { cache: None, ..self.options.clone() }, ..self.clone() };
+        let task = uncached.task(&Gains::default(), options.size)?;
         Ok(bench(&self.student, &task.objective, options, progress)?)
     }
 

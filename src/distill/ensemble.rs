@@ -5,10 +5,10 @@ use candle_nn::ops::log_softmax;
 
 use super::{classes::match_classes, error::DistillError};
 use crate::{
-    exec::{ExecError, Inference, Values},
+    exec::{Inference, Values},
     graph::NodeId,
     model::{Detector, Head, Model, Output, OutputKind},
-    train::Teacher,
+    train::{Teacher, TermError},
 };
 
 /// Several teachers with heads of one kind. Probabilities (objectness, class scores, an anchor's offsets) and
@@ -98,7 +98,7 @@ impl Ensemble {
 }
 
 impl Teacher for Ensemble {
-    fn values(&self, images: &Tensor) -> std::result::Result<Values, ExecError> {
+    fn values(&self, images: &Tensor) -> std::result::Result<Values, TermError> {
         let run = |member: &Member| member.inference.run(images);
         let mut all = self.members.iter().map(run).collect::<std::result::Result<Vec<_>, _>>()?;
         let mean = |(index, output): (usize, &Output)| {

@@ -38,7 +38,7 @@ pub enum DistillError {
         /// The student's.
         student: String,
     },
-    /// No teacher at all.
+    /// No teacher where one is needed.
     #[error("a distiller needs a teacher, or an array of at least one")]
     NoTeacher,
     /// Teachers whose outputs cannot be averaged.
@@ -64,6 +64,29 @@ pub enum DistillError {
         /// How many there are.
         teachers: usize,
     },
+    /// A term that cannot follow a teacher that changes.
+    #[error(
+        "`{term}` goes through the head of a teacher that stays as it is, and the student's own average does not: give it the \
+         weight 0, or a teacher"
+    )]
+    Moving {
+        /// The term.
+        term: &'static str,
+    },
+    /// A training without the average that is to teach.
+    #[error("the student's own average is to teach it, and `ema: false` keeps none: leave that out, or give a teacher")]
+    NoAverage,
+    /// Outputs kept of images that change.
+    #[error(
+        "`cache` keeps what the teacher gives for an image, and augmentation makes another image of it in each epoch: train \
+         with `augment: false`, or leave `cache` out"
+    )]
+    CacheAugmented,
+    /// Outputs kept of a teacher that changes.
+    #[error(
+        "`cache` keeps what a teacher gives, and the student's own average gives something else after each step: leave one out"
+    )]
+    CacheMoving,
     /// Teacher and student are on different devices.
     #[error("the teacher is on {teacher}, the student on {student}; move one to the other's device")]
     Devices {

@@ -1,14 +1,16 @@
 //! Distillation: a student learns from the labels and from a teacher that looks at the same images.
 //!
-//! There may be several teachers, whose outputs are averaged. What is compared is a list, [`TERMS`]: outputs, boxes, the
+//! There may be several teachers, whose outputs are averaged, or none: then the student's own average teaches it. What is compared is a list, [`TERMS`]: outputs, boxes, the
 //! features that the neck hands to the head or any others (through trained adapters where their widths differ), relations
 //! between images. Each term has a weight and options of its own, acts over a part of the run, and may be balanced against
 //! the detection loss.
 
 mod adapter;
 mod adapters;
+mod average;
 mod balance;
 mod by_level;
+mod cache;
 mod classes;
 mod comparison;
 mod compress;
@@ -42,6 +44,10 @@ pub use options::{DistillOptions, Labels, Terms};
 pub use terms::{TERMS, TermInfo};
 pub use tuner::Imitation;
 
+#[cfg(test)]
+mod average_tests;
+#[cfg(test)]
+mod cache_tests;
 #[cfg(test)]
 mod labels_tests;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a distillation can be asked for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,11 @@ options! {
         pub labels: Labels = Labels::Given;
         /// Confidence above which a box of the teacher is a label.
         pub label_conf: f32 = 0.4, 0.0..=1.0;
+        /// Folder in which the teacher's outputs are kept, image by image, so that it looks at each once; for training without
+        /// augmentation.
+        pub cache: Option<PathBuf> = None;
+        /// GiB that the files of that folder may have, unless given 8; what does not fit is computed each time.
+        pub cache_gib: Option<f64> = None, 0.0..=100_000.0;
         /// Seed of what the terms train along, and of what they draw.
         pub seed: u64 = 0;
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{
+    average::OwnAverage,
+    cache::Cache,
     classes::match_classes,
     ensemble::{Ensemble, described},
     error::DistillError,
@@ -19,11 +21,15 @@ use crate::{
 pub(super) struct Pair<'a> {
     /// The teacher, or several as one, ready to run; it keeps its side of all features that are compared.
     pub teacher: Arc<dyn Teacher>,
+    /// The same where it is the student's own average, which has to be told of each step.
+    pub average: Option<Arc<OwnAverage>>,
+    /// The same where its outputs are kept in a folder.
+    pub cache: Option<Arc<Cache>>,
     /// What the teacher's outputs are.
     pub detector: Detector,
-    /// The models that are imitated.
+    /// The models that are imitated; none where it is the student's own average.
     pub teachers: &'a [Model],
-    /// The first of them, whose features are compared.
+    /// The first of them, whose features are compared, or the student.
     pub original: &'a Model,
     /// The model that is trained.
     pub student: &'a Model,
@@ -32,7 +38,7 @@ pub(super) struct Pair<'a> {
     /// Weights of the student's detection loss.
     pub gains: &'a Gains,
     pub options: &'a DistillOptions,
-    /// Digests of the teachers' tensors.
+    /// Digests of the teachers' tensors; nothing for the student's own average.
     pub digest: String,
 }
 
@@ -48,19 +54,26 @@ impl<'a> Pair<'a> {
         gains: &'a Gains,
         taps: &[NodeId],
     ) -> Result<Self, DistillError> {
-        let original = teachers.first().ok_or(DistillError::NoTeacher)?;
+        let original = teachers.first().unwrap_or(student);
         let digests = teachers.iter().map(|teacher| digest(teacher.tensors())).collect::<candle_core::Result<Vec<_>>>();
         let digest = digests.map_err(ExecError::from)?.join(", ");
-        let (teacher, detector): (Arc<dyn Teacher>, _) = match teachers {
-            [one] => (Arc::new(Inference::new(one, taps)?), one.detector().clone()),
-            several => {
+        let average = teachers.is_empty().then(|| Arc::new(OwnAverage::new(student, taps)));
+        let (teacher, detector): (Arc<dyn Teacher>, _) = match (&average, teachers) {
+            (Some(average), _) => (Arc::clone(average) as _, student.detector().clone()),
+            (None, [one]) => (Arc::new(Inference::new(one, taps)?), one.detector().clone()),
+            (None, several) => {
                 let ensemble = Ensemble::new(several, taps)?;
                 let detector = ensemble.detector().clone();
                 (Arc::new(ensemble), detector)
             }
         };
         let classes = match_classes(&detector, student.detector());
-        Ok(Self { teacher, detector, teachers, original, student, classes, gains, options, digest })
+        let cache = options.cache.as_deref().map(|folder| {
+            let key = format!("{digest} {taps:?}");
+            Arc::new(Cache::new(Arc::clone(&teacher), key, folder, options.cache_gib.unwrap_or(8.0)))
+        });
+        let teacher = cache.clone().map_or(teacher, |cache| cache);
+        Ok(Self { teacher, average, cache, detector, teachers, original, student, classes, gains, options, digest })
     }
 
     /// For each of the student's outputs, which of the teacher's is of the same level and kind, where both heads encode boxes

@@ -15,7 +15,7 @@ use crate::{
     options::Value,
     progress::{Progress, Silent},
     prune::{Amount, PruneOptions, Pruner},
-    train::FitOptions,
+    train::{FitOptions, Run},
 };
 
 /// Asks to stop once so many steps are made.
@@ -68,29 +68,41 @@ fn stopped_at_random_steps_it_ends_as_undisturbed() {
         let prune =
             PruneOptions { amount: Amount::Ratio(0.4), min_channels: 1.into(), round_to: 1, ..PruneOptions::default() };
         let student = Pruner::new(&teacher, prune).unwrap().prune().unwrap();
-        let distiller = Distiller::new(&teacher, &student, options()).unwrap();
-        let fit = FitOptions { epochs: 3, batch: 2, size: 64, validate: false, ..FitOptions::default() };
-        let whole = distiller.fit(&data(), &fit, &Silent).unwrap();
+        let whole = ends_as_undisturbed(&Distiller::new(&teacher, &student, options()).unwrap(), seed);
         assert_eq!(whole.parts.len(), 3 + TERMS.len());
-
-        let folder = tempfile::tempdir().unwrap();
-        let mut next = FitOptions { folder: Some(folder.path().join("run")), ..fit };
-        let (mut random, mut stops) = (ChaCha8Rng::seed_from_u64(seed), 0);
-        // 12 steps, between which it is stopped after none to two.
-        let ended = loop {
-            let steps = random.random_range(0..3);
-            let run = distiller.fit(&data(), &next, &StopAfter(steps.into())).unwrap();
-            if !run.stopped {
-                break run;
-            }
-            next = FitOptions { resume: run.folder, ..FitOptions::default() };
-            stops += 1;
-        };
-        assert!(stops >= 6, "{variant}: only {stops} stops");
-        assert!(numbers(&whole.last) != numbers(&student), "{variant}: nothing was learnt");
-        assert!(numbers(&ended.last) == numbers(&whole.last), "{variant}: other weights after {stops} stops");
-        // Sums of losses are kept with checkpoints too.
-        let losses = |run: &crate::train::Run| run.history.iter().map(|row| row.losses.clone()).collect::<Vec<_>>();
-        assert_eq!(losses(&ended), losses(&whole), "{variant}");
+        // The same with the student's own average, which has no head of its own for crosskd.
+        let options = DistillOptions { terms: options().terms.with("crosskd", 0.0), ..options() };
+        let own = ends_as_undisturbed(&Distiller::of_own_average(&student, without_kept(options)).unwrap(), seed);
+        assert_eq!(own.parts.len(), TERMS.len());
     }
+}
+
+/// Without the terms that need a student pruned from its teacher.
+fn without_kept(options: DistillOptions) -> DistillOptions {
+    DistillOptions { terms: options.terms.with("cwd", 0.0).with("pkd", 0.0), ..options }
+}
+
+/// Checks that a run of 12 steps which is stopped again and again, after none to two of them, ends as one that is not.
+fn ends_as_undisturbed(distiller: &Distiller, seed: u64) -> Run {
+    let fit = FitOptions { epochs: 3, batch: 2, size: 64, validate: false, ..FitOptions::default() };
+    let whole = distiller.fit(&data(), &fit, &Silent).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut next = FitOptions { folder: Some(folder.path().join("run")), ..fit };
+    let (mut random, mut stops) = (ChaCha8Rng::seed_from_u64(seed), 0);
+    let ended = loop {
+        let steps = random.random_range(0..3);
+        let run = distiller.fit(&data(), &next, &StopAfter(steps.into())).unwrap();
+        if !run.stopped {
+            break run;
+        }
+        next = FitOptions { resume: run.folder, ..FitOptions::default() };
+        stops += 1;
+    };
+    assert!(stops >= 6, "only {stops} stops");
+    assert!(numbers(&whole.last) != numbers(distiller.student()), "nothing was learnt");
+    assert!(numbers(&ended.last) == numbers(&whole.last), "other weights after {stops} stops");
+    // Sums of losses are kept with checkpoints too.
+    let losses = |run: &Run| run.history.iter().map(|row| row.losses.clone()).collect::<Vec<_>>();
+    assert_eq!(losses(&ended), losses(&whole));
+    whole
 }

@@ -18,20 +18,23 @@ pub struct Imitation {
 }
 
 impl Imitation {
-    /// Of these teachers, which the model that is pruned must be able to imitate.
+    /// Of these teachers, which the model that is pruned must be able to imitate; of its own average where there are none.
     ///
     /// # Errors
-    /// As [`Distiller::of_several`].
+    /// As [`Distiller::of_several`] and [`Distiller::of_own_average`].
     pub fn new(teachers: &[Model], pruned: &Model, options: DistillOptions) -> Result<Self, DistillError> {
-        Distiller::of_several(teachers, pruned, options.clone())?;
+        Distiller::of(teachers, pruned, options.clone())?;
         Ok(Self { teachers: teachers.to_vec(), options })
     }
 }
 
 impl Tuner for Imitation {
     fn name(&self) -> String {
-        let names: Vec<&str> = self.teachers.iter().map(|teacher| teacher.provenance().name.as_str()).collect();
-        format!("distillation of {}: {}", names.join(" and "), self.options.shown().join(", "))
+        let names = match self.teachers.as_slice() {
+            [] => "its own average".to_owned(),
+            teachers => teachers.iter().map(|teacher| &*teacher.provenance().name).collect::<Vec<_>>().join(" and "),
+        };
+        format!("distillation of {names}: {}", self.options.shown().join(", "))
     }
 
     fn tune(
@@ -41,7 +44,7 @@ impl Tuner for Imitation {
         options: &FitOptions,
         progress: &dyn Progress,
     ) -> Result<Option<Run>, TuneError> {
-        match Distiller::of_several(&self.teachers, model, self.options.clone())?.fit(data, options, progress) {
+        match Distiller::of(&self.teachers, model, self.options.clone())?.fit(data, options, progress) {
             Err(DistillError::Labels(EvalError::Stopped { .. })) => Ok(None),
             run => Ok(Some(run?)),
         }

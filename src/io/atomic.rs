@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tempfile::NamedTempFile;
+
 use super::error::IoError;
 
 /// Writes a file so that whoever opens `path` finds the old content or the new one, never a part: `write` fills a
@@ -17,11 +19,50 @@ pub fn atomic_write(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), IoError> {
-    let path = path.as_ref();
-    replace(path, write).map_err(|source| IoError::Write { path: path.into(), source })
+    Pending::write(path.as_ref(), write)?.commit()
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+/// A file that is complete and on the disk, but not in its place yet; it goes when it is dropped.
+pub(super) struct Pending {
+    /// As it was named.
+    path: PathBuf,
+    target: PathBuf,
+    temporary: NamedTempFile,
+}
+
+impl Pending {
+    /// Writes what is to be at `path`.
+    ///
+    /// # Errors
+    /// As [`atomic_write`].
+    pub fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Self, IoError> {
+        let written = temporary(path, write);
+        let (target, temporary) = written.map_err(|source| IoError::Write { path: path.into(), source })?;
+        Ok(Self { path: path.into(), target, temporary })
+    }
+
+    /// Where it is meanwhile.
+    pub fn place(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Puts it in its place at once.
+    ///
+    /// # Errors
+    /// Where it cannot be renamed.
+    pub fn commit(self) -> Result<(), IoError> {
+        let renamed = self.temporary.persist(&self.target);
+        renamed.map_err(|error| IoError::Write { path: self.path, source: error.error })?;
+        sync_folder(&folder_of(&self.target));
+        Ok(())
+    }
+}
+
+/// The file to be replaced, and what shall replace it.
+fn temporary(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<(PathBuf, NamedTempFile)> {
     // A link stays a link: what it points to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     if target.is_dir() {
@@ -38,9 +79,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     buffered.flush()?;
     drop(buffered);
     temporary.as_file().sync_all()?;
-    temporary.persist(&target).map_err(|error| error.error)?;
-    sync_folder(&folder);
-    Ok(())
+    Ok((target, temporary))
 }
 
 fn folder_of(target: &Path) -> PathBuf {

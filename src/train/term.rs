@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     data::Target,
-    exec::{ExecError, Inference, ValueGradients, Values, numbers, transfer},
+    exec::{Inference, ValueGradients, Values, numbers, transfer},
     graph::NodeId,
     model::{Model, Tensors},
 };
@@ -61,12 +61,12 @@ pub trait Teacher: Send + Sync {
     ///
     /// # Errors
     /// Where it cannot be run.
-    fn values(&self, images: &Tensor) -> std::result::Result<Values, ExecError>;
+    fn values(&self, images: &Tensor) -> std::result::Result<Values, TermError>;
 }
 
 impl Teacher for Inference {
-    fn values(&self, images: &Tensor) -> std::result::Result<Values, ExecError> {
-        self.run(images)
+    fn values(&self, images: &Tensor) -> std::result::Result<Values, TermError> {
+        Ok(self.run(images)?)
     }
 }
 
@@ -151,7 +151,7 @@ impl<'a> TermInput<'a> {
     ///
     /// # Errors
     /// Where it cannot be run.
-    pub fn run(&self, other: &Arc<dyn Teacher>) -> std::result::Result<Arc<Values>, ExecError> {
+    pub fn run(&self, other: &Arc<dyn Teacher>) -> std::result::Result<Arc<Values>, TermError> {
         if let Some((_, found)) = self.others.borrow().iter().find(|(known, _)| Arc::ptr_eq(known, other)) {
             return Ok(Arc::clone(&found.values));
         }
@@ -172,7 +172,7 @@ impl<'a> TermInput<'a> {
     ///
     /// # Errors
     /// As [`TermInput::run`], and where they cannot be moved.
-    pub fn run_on_cpu(&self, other: &Arc<dyn Teacher>) -> std::result::Result<Arc<Values>, ExecError> {
+    pub fn run_on_cpu(&self, other: &Arc<dyn Teacher>) -> std::result::Result<Arc<Values>, TermError> {
         let values = self.run(other)?;
         let mut others = self.others.borrow_mut();
         let known = others.iter_mut().find(|(known, _)| Arc::ptr_eq(known, other));

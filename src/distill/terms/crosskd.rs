@@ -54,6 +54,9 @@ impl Recipe for CrossHead {
         if pair.teachers.len() > 1 {
             return Err(DistillError::OneTeacher { term: "crosskd", teachers: pair.teachers.len() });
         }
+        if pair.average.is_some() {
+            return Err(DistillError::Moving { term: "crosskd" });
+        }
         let adapters = Adapters::new("crosskd", adapter, pair, levels)?;
         let own = adapters.tensors(pair.options.seed)?;
         let detector = pair.original.detector().clone();

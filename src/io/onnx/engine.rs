@@ -1,6 +1,8 @@
 //! The engine that runs ONNX files: rten, a project of its own, so that what it computes is no echo of ours.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -43,12 +45,12 @@ pub(super) fn run(file: &ModelProto, images: &Tensor) -> Result<Vec<Tensor>, Onn
 }
 
 impl Engine {
-    /// Makes a file ready that suppresses nothing, of this content.
+    /// Makes a file on the disk ready that suppresses nothing.
     ///
     /// # Errors
     /// What the engine says.
-    pub(super) fn whole(bytes: Vec<u8>) -> Result<Self, OnnxError> {
-        Ok(Self::Whole(Box::new(model(bytes, true)?)))
+    pub(super) fn of_file(path: &Path) -> Result<Self, OnnxError> {
+        Ok(Self::Whole(Box::new(model(fs::read(path).map_err(failed)?, true)?)))
     }
 
     /// Makes a file ready of which `bytes` gives the content.
@@ -57,7 +59,7 @@ impl Engine {
     /// What the engine says.
     pub(super) fn new(file: &ModelProto, bytes: impl FnOnce() -> Vec<u8>) -> Result<Self, OnnxError> {
         Ok(match cut(file) {
-            None => Self::whole(bytes())?,
+            None => Self::Whole(Box::new(model(bytes(), true)?)),
             Some(mut cut) => {
                 let part = |file: &mut ModelProto| model(std::mem::take(file).encode_to_vec(), true);
                 let (before, after) = (Box::new(part(&mut cut.before)?), Box::new(part(&mut cut.after)?));

@@ -1,4 +1,4 @@
-//! Writing a model as ONNX: composed, run by another engine beside our own, and only then written.
+//! Writing a model as ONNX: written, run by another engine beside our own, and only then put in its place.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use super::fold::folded;
 use super::options::{Batch, ExportOptions};
 use super::verify::Expected;
 use super::widths::{OddWidths, odd_widths};
-use crate::io::atomic::atomic_write;
+use crate::graph::Shape;
+use crate::io::atomic::Pending;
 use crate::io::error::IoError;
 use crate::io::onnx_error::OnnxError;
 use crate::model::Model;
@@ -45,8 +46,8 @@ pub struct Exported {
 }
 
 /// Writes a model as one ONNX file that other programs run: with the layout and the metadata of the exporters of YOLOv5 and
-/// of Ultralytics. Before it is written it is run by another engine on an image of noise, and must give what the model
-/// gives; what was there before is then replaced at once.
+/// of Ultralytics. What is written is run by another engine on an image of noise, and must give what the
+/// model gives; only then it replaces what was there before, at once.
 ///
 /// # Errors
 /// Options that do not go together, a model that cannot run at that size, a difference that is too large, or a file that
@@ -68,17 +69,18 @@ fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Pro
     let of_file = |source: OnnxError| IoError::Export { path: path.into(), source: Box::new(source) };
     check(model, options).map_err(of_file)?;
     let odd_widths = odd_widths(model.graph(), options.size).map_err(|error| of_file(error.into()))?;
-    let Verified { content, nodes, outputs, difference } = verified(model, options, progress).map_err(of_file)?;
-    progress.advance(2, "run by another engine");
+    let prepared = Prepared::new(model, options).map_err(of_file)?;
+    progress.advance(1, "composed");
+    let content = prepared.composed.file.encode_to_vec();
     let bytes = content.len();
+    let pending = Pending::write(path, |writer: &mut dyn Write| writer.write_all(&content))?;
+    drop(content);
+    let Verified { nodes, outputs, difference } = prepared.verify(pending.place(), options).map_err(of_file)?;
+    progress.advance(2, "run by another engine");
     if progress.stop_requested() {
         return Err(of_file(OnnxError::Stopped));
     }
-    atomic_write(path, |writer: &mut dyn Write| writer.write_all(&content))?;
-    let read = std::fs::read(path).map_err(|source| IoError::Read { path: path.into(), source })?;
-    if read != content {
-        return Err(of_file(OnnxError::ReadBack));
-    }
+    pending.commit()?;
     progress.advance(3, "written");
     let ExportOptions { size, batch, opset, .. } = *options;
     Ok(Exported { path: path.into(), bytes, size, batch, opset, nodes, outputs, difference, odd_widths })
@@ -101,37 +103,48 @@ fn check(model: &Model, options: &ExportOptions) -> Result<(), OnnxError> {
     }
 }
 
-/// The content of a file, and what is to be told of it.
+/// A file that is composed, and what it should give. What is not needed any more goes as soon as it can: beside the model
+/// the weights are in memory twice at most.
+struct Prepared {
+    composed: Composed,
+    expected: Expected,
+    /// Where it suppresses: what it is composed of, and the shapes of its values.
+    suppressed: Option<(Model, Vec<Shape>)>,
+}
+
+/// What is to be told of a file that gives what it should.
 struct Verified {
-    content: Vec<u8>,
     nodes: usize,
     outputs: Vec<(String, Vec<usize>)>,
     difference: f32,
 }
 
-/// The file of a model, and how far the numbers of another engine that runs it are from the model's. What is not needed any
-/// more goes as soon as it can: the weights are in memory four times at most.
-fn verified(model: &Model, options: &ExportOptions, progress: &dyn Progress) -> Result<Verified, OnnxError> {
-    let model = model.to_device(&Device::Cpu)?;
-    // With half, what differs should be the arithmetic alone, not that weights were rounded.
-    let whole = if options.half { None } else { Some(Expected::of(&model, options)?) };
-    let folded = folded(&model, options.half)?;
-    let expected = whole.map_or_else(|| Expected::of(&folded, options), Ok)?;
-    let shapes = folded.graph().shapes([options.size; 2])?;
-    let composed = compose(&folded, &shapes, options)?;
-    let bytes = composed.file.encoded_len();
-    if bytes > i32::MAX as usize {
-        return Err(OnnxError::TooLarge { bytes });
+impl Prepared {
+    fn new(model: &Model, options: &ExportOptions) -> Result<Self, OnnxError> {
+        let model = model.to_device(&Device::Cpu)?;
+        // With half, what differs should be the arithmetic alone, not that weights were rounded.
+        let whole = if options.half { None } else { Some(Expected::of(&model, options)?) };
+        let folded = folded(&model, options.half)?;
+        let expected = whole.map_or_else(|| Expected::of(&folded, options), Ok)?;
+        let shapes = folded.graph().shapes([options.size; 2])?;
+        let composed = compose(&folded, &shapes, options)?;
+        let bytes = composed.file.encoded_len();
+        if bytes > i32::MAX as usize {
+            return Err(OnnxError::TooLarge { bytes });
+        }
+        Ok(Self { composed, expected, suppressed: options.nms.then_some((folded, shapes)) })
     }
-    progress.advance(1, "composed");
-    let content = composed.file.encode_to_vec();
-    let nodes = composed.file.graph.as_ref().map_or(0, |graph| graph.node.len());
-    if options.nms {
-        let difference = expected.verify_suppressed(&composed, (&folded, &shapes), options)?;
-        return Ok(Verified { content, nodes, outputs: composed.outputs, difference });
+
+    /// Runs what was written in another engine, and compares.
+    fn verify(self, written: &Path, options: &ExportOptions) -> Result<Verified, OnnxError> {
+        let Self { composed, expected, suppressed } = self;
+        let nodes = composed.file.graph.as_ref().map_or(0, |graph| graph.node.len());
+        if let Some((folded, shapes)) = suppressed {
+            let difference = expected.verify_suppressed(&composed, (&folded, &shapes), options)?;
+            return Ok(Verified { nodes, outputs: composed.outputs, difference });
+        }
+        let Composed { file, outputs } = composed;
+        drop(file);
+        Ok(Verified { nodes, difference: expected.verify(written, &outputs)?, outputs })
     }
-    let Composed { file, outputs } = composed;
-    drop((file, folded));
-    let difference = expected.verify(content.clone(), &outputs)?;
-    Ok(Verified { content, nodes, outputs, difference })
 }

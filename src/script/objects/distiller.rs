@@ -12,7 +12,7 @@ use super::result::ScriptResult;
 use crate::data::Dataset;
 use crate::distill::{DistillOptions, Distiller};
 use crate::model::Model;
-use crate::options::options;
+use crate::options::{option_names, options};
 use crate::report::{View, headline};
 use crate::script::api::Api;
 use crate::script::failure::{raise, raise_text};
@@ -26,7 +26,25 @@ pub fn bind(api: &mut Api) {
     api.functions(exported_manifest!(functions));
 }
 
-static DISTILLER: LazyLock<OptionSet> = LazyLock::new(|| distill_options(OptionSet::function("distiller")));
+static DISTILLER: LazyLock<OptionSet> =
+    LazyLock::new(|| distill_options(OptionSet::function("distiller").group::<TeacherOptions>()));
+
+/// Who teaches where a call has no teacher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum TeacherKind {
+    #[default]
+    Given,
+    Ema,
+}
+option_names!(TeacherKind, "teacher": Given = "given", Ema = "ema");
+
+options! {
+    struct TeacherOptions {
+        /// Who teaches: the model or models before the student in the call, or ("ema", with the student alone) the student as the
+        /// average of its weights up to the present step.
+        pub teacher: TeacherKind = TeacherKind::Given;
+    }
+}
 
 /// How a student is taught.
 pub fn distill_options(set: OptionSet) -> OptionSet {
@@ -59,13 +77,16 @@ impl Object for Distiller {
 
     fn show(&self, _: View) -> String {
         let options = self.options().shown();
-        let teachers: String =
-            self.teachers().iter().map(|teacher| format!("teacher  {}\n", headline(teacher))).collect();
+        let teachers = match self.teachers() {
+            [] => "teacher  the student's own average\n".to_owned(),
+            teachers => teachers.iter().map(|teacher| format!("teacher  {}\n", headline(teacher))).collect(),
+        };
         format!("{teachers}student  {}\n{}", headline(self.student()), options.join(" · "))
     }
 
     fn json(&self) -> Value {
         let teacher = match self.teachers() {
+            [] => json!(TeacherKind::Ema.name()),
             [one] => one.json(),
             several => several.iter().map(Object::json).collect(),
         };
@@ -75,7 +96,15 @@ impl Object for Distiller {
 
 fn pair(context: &NativeCallContext, teachers: &[Model], student: &Model, options: Map) -> ScriptResult<Distiller> {
     let given = DISTILLER.read(options, State::of(context).seed())?;
-    Distiller::of_several(teachers, student, read_distill(context, &given)?).map_err(raise)
+    let options = read_distill(context, &given)?;
+    let made = match (given.group::<TeacherOptions>().teacher, teachers) {
+        (TeacherKind::Given, teachers) => Distiller::of_several(teachers, student, options),
+        (TeacherKind::Ema, []) => Distiller::of_own_average(student, options),
+        (TeacherKind::Ema, _) => {
+            return Err(given.wrong("teacher", "\"given\", for there is a teacher before the student"));
+        }
+    };
+    made.map_err(raise)
 }
 
 #[export_module(manifest)]
@@ -108,6 +137,12 @@ mod functions {
         };
         let teachers: Vec<Model> = teachers.into_iter().map(as_model).collect::<ScriptResult<_>>()?;
         pair(&context, &teachers, &student, options)
+    }
+
+    /// The same without a teacher: with `teacher: "ema"` the student learns from the average of its weights.
+    #[rhai_fn(name = "distiller", return_raw)]
+    pub fn distiller_of_average(context: NativeCallContext, student: Model, options: Map) -> ScriptResult<Distiller> {
+        pair(&context, &[], &student, options)
     }
 
     /// The dataset as the student is trained with it: with `labels: "teacher"` or `"both"` the teacher's boxes are in it, to be
