@@ -10,7 +10,7 @@ use super::fit::{fit_options, read_fit, with_curves};
 use super::recorded::{LOSS, is_loss, record};
 use super::result::ScriptResult;
 use crate::data::Dataset;
-use crate::distill::{DistillOptions, Distiller};
+use crate::distill::{DistillOptions, Distiller, TERMS};
 use crate::model::Model;
 use crate::options::{option_names, options};
 use crate::report::{View, headline};
@@ -41,7 +41,7 @@ option_names!(TeacherKind, "teacher": Given = "given", Ema = "ema");
 options! {
     struct TeacherOptions {
         /// Who teaches: the model or models before the student in the call, or ("ema", with the student alone) the student as the
-        /// average of its weights up to the present step.
+        /// average of its weights up to the present step; no term, and no balance, then counts that is not given.
         pub teacher: TeacherKind = TeacherKind::Given;
     }
 }
@@ -99,12 +99,21 @@ fn pair(context: &NativeCallContext, teachers: &[Model], student: &Model, option
     let options = read_distill(context, &given)?;
     let made = match (given.group::<TeacherOptions>().teacher, teachers) {
         (TeacherKind::Given, teachers) => Distiller::of_several(teachers, student, options),
-        (TeacherKind::Ema, []) => Distiller::of_own_average(student, options),
+        (TeacherKind::Ema, []) => Distiller::of_own_average(student, as_given(options, &given)),
         (TeacherKind::Ema, _) => {
             return Err(given.wrong("teacher", "\"given\", for there is a teacher before the student"));
         }
     };
     made.map_err(raise)
+}
+
+/// Without the terms and the balance that nobody asked for: an average is no better than what it is of, and at first so near
+/// to it that shares measured then come to far more.
+fn as_given(options: DistillOptions, given: &Given) -> DistillOptions {
+    let unasked = TERMS.iter().filter(|term| given.value(term.name).is_none());
+    let terms = unasked.fold(options.terms, |terms, term| terms.with(term.name, 0.0));
+    let balance = given.value("balance").map_or(0.0, |_| options.balance);
+    DistillOptions { terms, balance, ..options }
 }
 
 #[export_module(manifest)]
@@ -139,7 +148,7 @@ mod functions {
         pair(&context, &teachers, &student, options)
     }
 
-    /// The same without a teacher: with `teacher: "ema"` the student learns from the average of its weights.
+    /// The same without a teacher: with `teacher: "ema"`, and terms, the student learns from the average of its weights.
     #[rhai_fn(name = "distiller", return_raw)]
     pub fn distiller_of_average(context: NativeCallContext, student: Model, options: Map) -> ScriptResult<Distiller> {
         pair(&context, &[], &student, options)
@@ -178,6 +187,17 @@ mod functions {
 mod tests {
     use super::*;
     use crate::model::fixtures::tiny_detector;
+
+    #[test]
+    fn an_own_average_teaches_by_what_is_given_alone() {
+        let map = Map::from([("teacher".into(), "ema".into()), ("logits".into(), 0.5.into())]);
+        let given = DISTILLER.read(map, 0).unwrap();
+        let options = as_given(given.group(), &given);
+        assert_eq!((options.terms.of("logits"), options.terms.of("cwd"), options.balance), (0.5, 0.0, 0.0));
+        let distiller = Distiller::of_own_average(&tiny_detector(2), options).unwrap();
+        assert!(distiller.show(View { width: None, styled: false }).starts_with("teacher  the student's own average"));
+        assert_eq!(distiller.json()["teacher"], "ema");
+    }
 
     #[test]
     fn all_that_decides_it_is_shown() {

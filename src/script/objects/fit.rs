@@ -7,9 +7,9 @@ use rhai::plugin::*;
 
 use super::pruner::ShownPlan;
 use super::result::ScriptResult;
-use crate::data::Dataset;
+use crate::data::{Augment, Dataset};
 use crate::model::Model;
-use crate::options::Value;
+use crate::options::{Options, Value, options};
 use crate::prune::{coupled_rows, planned_rows};
 use crate::report::{plot_run, plot_scales};
 use crate::script::api::Api;
@@ -25,9 +25,16 @@ pub fn bind(api: &mut Api) {
 
 static FIT: LazyLock<OptionSet> = LazyLock::new(|| fit_options(OptionSet::method::<Model>("fit"), "runs/fit"));
 
+options! {
+    struct Augmentation {
+        /// Whether images are varied at all; false for all as they are, fitted into the square.
+        pub augment: bool = true;
+    }
+}
+
 /// How a model is trained; the run is kept in `folder` unless that is given.
 pub fn fit_options(set: OptionSet, folder: &str) -> OptionSet {
-    let set = set.group::<FitOptions>().default("folder", Value::Text(folder.into()));
+    let set = set.group::<FitOptions>().group::<Augmentation>().default("folder", Value::Text(folder.into()));
     set.object::<ShownPlan>("plan", "what sparsity growing shrinks: the channels that the plan removes")
 }
 
@@ -36,6 +43,12 @@ pub fn read_fit(given: &Given, model: &Model) -> ScriptResult<FitOptions> {
     let mut options: FitOptions = given.group();
     if options.resume.is_some() && given.value("seed").is_none() {
         options.seed = FitOptions::default().seed;
+    }
+    if !given.group::<Augmentation>().augment {
+        if let Some((kind, _)) = options.augment.entries().iter().find(|(kind, _)| given.value(kind).is_some()) {
+            return Err(given.wrong("augment", &format!("true where an augmentation is given, such as `{kind}`")));
+        }
+        options.augment = Augment::none();
     }
     let plan = given.object::<ShownPlan>("plan");
     options.rows = match (plan, options.sparsity) {
@@ -75,5 +88,28 @@ mod functions {
         let state = State::of(&context);
         let options = read_fit(&FIT.read(options, state.seed())?, model)?;
         with_curves(fit(model, &data, &options, state.progress.as_ref()).map_err(raise)?, model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhai::{Dynamic, EvalAltResult};
+
+    use super::*;
+    use crate::script::failure::ErrorValue;
+    use crate::model::fixtures::tiny_detector;
+
+    #[test]
+    fn images_stay_as_they_are_without_augmentation() {
+        let read = |options: &[(&str, Dynamic)]| {
+            let options = options.iter().map(|(key, value)| ((*key).into(), value.clone())).collect();
+            read_fit(&FIT.read(options, 0)?, &tiny_detector(2)).map(|options| options.augment)
+        };
+        let off = ("augment", Dynamic::FALSE);
+        assert_eq!(read(&[]).unwrap(), Augment::default());
+        assert_eq!(read(std::slice::from_ref(&off)).unwrap(), Augment::none());
+        let EvalAltResult::ErrorRuntime(error, _) = *read(&[off, ("fliplr", 0.5.into())]).unwrap_err() else { panic!() };
+        let error = error.cast::<ErrorValue>();
+        assert!(error.option.as_deref() == Some("augment") && error.chain[0].contains("`fliplr`"), "{error:?}");
     }
 }
