@@ -89,7 +89,6 @@ impl Cache {
             used.left_out += 1;
             return Ok(());
         }
-        fs::create_dir_all(&self.folder).map_err(|source| IoError::Write { path: self.folder.clone(), source })?;
         Ok(atomic_write(path, |writer| writer.write_all(&bytes))?)
     }
 

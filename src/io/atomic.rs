@@ -11,10 +11,11 @@ use tempfile::NamedTempFile;
 use super::error::IoError;
 
 /// Writes a file so that whoever opens `path` finds the old content or the new one, never a part: `write` fills a
-/// temporary file in the same folder, which is flushed to the disk and renamed.
+/// temporary file in the same folder, which is flushed to the disk and renamed. Folders that are missing are made: what
+/// took hours is not lost for want of one.
 ///
 /// # Errors
-/// Where the folder is missing or read-only, the disk is full, or `write` fails; what was there before is then untouched.
+/// Where the folder is read-only or cannot be made, the disk is full, or `write` fails; what was there before is then untouched.
 pub fn atomic_write(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -69,10 +70,9 @@ fn temporary(
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder; name a file in it"));
     }
     let folder = folder_of(&target);
-    if !folder.is_dir() {
-        let reason = format!("there is no folder {}; create it first", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, reason));
-    }
+    fs::create_dir_all(&folder).map_err(|error| {
+        io::Error::new(error.kind(), format!("no folder {} can be made: {error}", folder.display()))
+    })?;
     let mut temporary = builder(&target)?.tempfile_in(&folder)?;
     let mut buffered = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
     write(&mut buffered)?;
@@ -146,8 +146,10 @@ mod tests {
     fn folders_that_cannot_take_a_file_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let message = |path: &Path| write_text(path, "text").unwrap_err().to_string();
-        let missing = message(&folder.path().join("nowhere").join("model.safetensors"));
-        assert!(missing.contains("no folder") && missing.contains("nowhere"), "{missing}");
+        let file = folder.path().join("new").join("deep").join("model.safetensors");
+        write_text(&file, "text").unwrap();
+        let inside = message(&file.join("model.safetensors"));
+        assert!(inside.contains(&format!("no folder {} can be made", file.display())), "{inside}");
         assert!(message(folder.path()).contains("it is a folder"));
     }
 

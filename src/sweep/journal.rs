@@ -27,7 +27,6 @@ impl Journal {
     /// A folder that holds another sweep or cannot be used, a file in it that is damaged.
     pub fn open(folder: Option<&Path>, grid: &Grid) -> Result<Self, SweepError> {
         let Some(folder) = folder else { return Ok(Self { folder: None, outcomes: Vec::new() }) };
-        fs::create_dir_all(folder).map_err(|source| IoError::Write { path: folder.into(), source })?;
         let path = folder.join(GRID);
         match path.exists() {
             true => {

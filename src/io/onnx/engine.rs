@@ -1,7 +1,7 @@
 //! The engine that runs ONNX files: rten, a project of its own, so that what it computes is no echo of ours.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use prost::Message;
 
 use super::*;
-use crate::io::{IoError, load, teacher};
+use crate::io::{load, teacher};
 use crate::model::{Model, fixtures::tiny_detector};
 use crate::progress::Silent;
 use crate::testing::shared;
@@ -96,8 +96,6 @@ fn what_does_not_go_together_is_refused() {
 fn a_file_that_is_there_stays_where_a_new_one_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny_detector(2);
-    let missing = export(&model, folder.path().join("no/net.onnx"), &small(), &Silent).unwrap_err();
-    assert!(matches!(missing, IoError::Write { .. }) && missing.to_string().contains("no folder"), "{missing}");
     if cfg!(target_os = "linux") {
         // Read-only even for root; and a device that is always full.
         let wrong = export(&model, Path::new("/proc/net.onnx"), &small(), &Silent).unwrap_err();

@@ -20,7 +20,7 @@ impl Criterion for Lamp {
                 granularities: Granularity::MASKED,
                 units: "weights",
                 data: Data::None,
-                formula: "w² / Σ v² over all v of its tensor that are not smaller",
+                formula: "w² / Σ v² over all v of its tensor that are not smaller; with scope global and normalize none, else as magnitude",
             }],
             paper: "Lee et al. 2021, Layer-adaptive Sparsity for the Magnitude-based Pruning",
         }

@@ -52,10 +52,6 @@ impl Profile {
         }
         let profile = Self::measure(model, groups, size, key, progress)?;
         if let Some(path) = path {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)
-                    .map_err(|error| PruneError::File { path: folder.to_owned(), reason: error.to_string() })?;
-            }
             atomic_write(path, |writer: &mut dyn Write| Ok(serde_json::to_writer(writer, &profile)?))?;
         }
         Ok(profile)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use askama::Template;
 
-use crate::io::{IoError, atomic_write};
+use crate::io::atomic_write;
 use crate::report::{
     cell::Cell,
     error::{Error, Result},
@@ -150,7 +150,6 @@ impl Page {
     /// the file.
     pub fn save(&self, folder: &Path) -> Result<PathBuf> {
         let html = self.render().map_err(|error| Error::Page { message: error.to_string() })?;
-        std::fs::create_dir_all(folder).map_err(|source| IoError::Write { path: folder.into(), source })?;
         let path = folder.join("report.html");
         atomic_write(&path, |file| file.write_all(html.as_bytes()))?;
         Ok(path)

@@ -96,8 +96,8 @@ mod tests {
     use rhai::{Dynamic, EvalAltResult};
 
     use super::*;
-    use crate::script::failure::ErrorValue;
     use crate::model::fixtures::tiny_detector;
+    use crate::script::failure::ErrorValue;
 
     #[test]
     fn images_stay_as_they_are_without_augmentation() {
@@ -108,7 +108,9 @@ mod tests {
         let off = ("augment", Dynamic::FALSE);
         assert_eq!(read(&[]).unwrap(), Augment::default());
         assert_eq!(read(std::slice::from_ref(&off)).unwrap(), Augment::none());
-        let EvalAltResult::ErrorRuntime(error, _) = *read(&[off, ("fliplr", 0.5.into())]).unwrap_err() else { panic!() };
+        let EvalAltResult::ErrorRuntime(error, _) = *read(&[off, ("fliplr", 0.5.into())]).unwrap_err() else {
+            panic!()
+        };
         let error = error.cast::<ErrorValue>();
         assert!(error.option.as_deref() == Some("augment") && error.chain[0].contains("`fliplr`"), "{error:?}");
     }
