@@ -48,6 +48,28 @@ fn a_module_is_looked_for_beside_its_script() {
     espalier().arg(folder.path().join("main.rhai")).assert().code(1).stderr(contains("helpers.rhai:1:19"));
 }
 
+/// Fine-tuning and distillation with terms of every way of computing, down to the last digit.
+#[test]
+fn training_does_not_depend_on_the_number_of_threads() {
+    let code = r#"
+        let data = shapes(#{ train: 12, val: 4, size: 96 });
+        let slim = pruner(teacher(), #{ macs: 0.5, size: 96 }).prune();
+        let fit = #{ epochs: 1, size: 96, batch: 6, validate: false, folder: "" };
+        let terms = #{ hint: 0.1, mgd: 0.1, at: 1, sp: 1, cwd: #{ adapter: "linear" } };
+        for run in [slim.fit(data, fit), distiller(teacher(), slim, terms).fit(data, fit)] {
+            print(run.last.loss(data, #{ size: 96, split: "val" }));
+        }
+    "#;
+    let with = |threads: &str| espalier().args(["--quiet", "--threads", threads, "-c", code]).output().unwrap();
+    let one = with("1");
+    let text = String::from_utf8(one.stdout.clone()).unwrap();
+    assert!(one.status.success() && text.lines().all(|line| line.parse::<f64>().unwrap() > 0.0), "{one:?}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    for threads in ["2", "7"] {
+        assert_eq!(String::from_utf8(with(threads).stdout).unwrap(), text, "{threads} threads");
+    }
+}
+
 #[test]
 fn json_lines_keep_every_digit() {
     let output = espalier().args(["--json", "-c", "print(1.0 / 3.0); #{a: [1, 2.5], b: \"ü\"}"]).output().unwrap();

@@ -26,13 +26,14 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), batch * groups * from, "input length");
     assert_eq!(dy.len(), batch * groups * out_channels * area, "output gradient length");
     assert_eq!(dw.len(), groups * out_channels * depth, "weight gradient length");
-    let chunks = rayon::current_num_threads().min(batch).max(1);
-    let tiles = Tiles::new(out_channels);
+    let split = Split::new(batch, out_channels);
     let positions = (planes.height - 1) * planes.pitch + out_hw[1];
     for (group, dw) in dw.chunks_mut(out_channels * depth).enumerate() {
-        let partial: Vec<Scratch> = (0..chunks)
+        let partial: Vec<Scratch> = (0..split.tasks())
             .into_par_iter()
-            .map(|chunk| {
+            .map(|task| {
+                let (channels, images) = split.task(task);
+                let tiles = Tiles::new(channels.len());
                 let mut sums = scratch::take_zeroed(tiles.width * depth.next_multiple_of(ROWS));
                 let mut input = scratch::take(in_channels * planes.channel + SLACK);
                 // In bf16 the last position's neighbour is read, and multiplied by zero.
@@ -41,9 +42,10 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                 let of_words = |numbers: usize| scratch::take(if dtype == ComputeDtype::Fp32 { 0 } else { numbers });
                 let mut input_words = of_words(input.len().div_ceil(2));
                 let mut gradient_words = of_words(tiles.width * positions.div_ceil(2));
-                for image in chunk * batch / chunks..(chunk + 1) * batch / chunks {
+                for image in images {
                     let unit = image * groups + group;
-                    let (x, dy) = (&x[unit * from..][..from], &dy[unit * out_channels * area..][..out_channels * area]);
+                    let dy = &dy[(unit * out_channels + channels.start) * area..][..channels.len() * area];
+                    let x = &x[unit * from..][..from];
                     for band in 0..planes.bands() {
                         let rows = planes.rows_of(band);
                         let positions = (rows.len() - 1) * planes.pitch + out_hw[1];
@@ -78,9 +80,10 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
             })
             .collect();
         dw.par_chunks_mut(depth).enumerate().for_each(|(channel, dw)| {
+            let (own, tiles, channel) = split.of_channel(channel);
             let (start, width) = tiles.place(channel, depth);
             dw.fill(0.0);
-            for sums in &partial {
+            for sums in &partial[own] {
                 let sums = sums[start..].iter().step_by(width);
                 dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
             }
@@ -92,6 +95,47 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
 pub(super) fn band(sizes: &Sizes) -> Band {
     let (channels, more_channels) = (sizes.in_channels, sizes.out_channels);
     Band { channels, more_channels, floats: 64 << 10, positions: BLOCK, at_least: 1, ..Band::default() }
+}
+
+/// Sums over images that are made apart and then added. Their number is the same however many threads there are, and so is
+/// what comes out, to the last bit.
+const SUMS: usize = 4;
+
+/// Who sums what: some of the images, for all output channels or, where there are more threads than sums, for some tiles.
+pub(super) struct Split {
+    images: usize,
+    sums: usize,
+    channels: usize,
+    /// Output channels of a part, whole tiles.
+    part: usize,
+}
+
+impl Split {
+    pub(super) fn new(images: usize, channels: usize) -> Self {
+        let sums = SUMS.min(images).max(1);
+        let tile = 2 * simd::dispatch(Lanes);
+        let tiles = channels.div_ceil(tile).max(1);
+        let parts = rayon::current_num_threads().div_ceil(sums).min(tiles);
+        Self { images, sums, channels, part: tiles.div_ceil(parts) * tile }
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.channels.div_ceil(self.part) * self.sums
+    }
+
+    /// Output channels and images of a task.
+    pub(super) fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let (first, sum) = (task / self.sums * self.part, task % self.sums);
+        let image = |sum| sum * self.images / self.sums;
+        (first..self.channels.min(first + self.part), image(sum)..image(sum + 1))
+    }
+
+    /// The tasks that sum an output channel, their tiles, and which channel of these it is.
+    pub(super) fn of_channel(&self, channel: usize) -> (Range<usize>, Tiles, usize) {
+        let part = channel / self.part;
+        let first = part * self.part;
+        (part * self.sums..(part + 1) * self.sums, Tiles::new(self.part.min(self.channels - first)), channel - first)
+    }
 }
 
 /// How output channels are cut into vectors: tiles of two vectors, the last one perhaps of one.

@@ -9,7 +9,7 @@ use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
 use super::sizes::Sizes;
-use super::weight_gradient::{ROWS, Tiles, tile};
+use super::weight_gradient::{ROWS, Split, Tiles, tile};
 use super::winograd::{ELEMENTS, apart, block, planes, transform_inputs};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -31,17 +31,21 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f3
         ..Band::default()
     };
     let planes = planes(in_hw, out_hw, padding, band);
-    let tiles = Tiles::new(out_channels);
-    let element = tiles.width * in_channels.next_multiple_of(ROWS);
-    let chunks = rayon::current_num_threads().min(batch).max(1);
-    let partial: Vec<Scratch> = (0..chunks)
+    let split = Split::new(batch, out_channels);
+    let element = |tiles: &Tiles| tiles.width * in_channels.next_multiple_of(ROWS);
+    let partial: Vec<Scratch> = (0..split.tasks())
         .into_par_iter()
-        .map(|chunk| {
+        .map(|task| {
+            let (channels, images) = split.task(task);
+            let tiles = Tiles::new(channels.len());
+            let element = element(&tiles);
             let mut sums = scratch::take_zeroed(ELEMENTS * element);
             let mut input = scratch::take(in_channels * planes.channel + SLACK);
             let pitch = 2 * planes.pitch;
             let mut gradient = scratch::take(tiles.width * 2 * planes.height * pitch);
-            for image in chunk * batch / chunks..(chunk + 1) * batch / chunks {
+            for image in images {
+                let area = out_hw[0] * out_hw[1];
+                let dy = &dy[image * to + channels.start * area..][..channels.len() * area];
                 for band in 0..planes.bands() {
                     let rows = planes.rows_of(band);
                     planes.fill(band, &x[image * from..][..from], &mut input);
@@ -51,7 +55,7 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f3
                     if lines.len() < 2 * rows {
                         gradient.fill(0.0);
                     }
-                    tiles.transpose(&dy[image * to..][..to], out_hw, lines, pitch, 2 * rows * pitch, gradient);
+                    tiles.transpose(dy, out_hw, lines, pitch, 2 * rows * pitch, gradient);
                     simd::dispatch(Squares {
                         sizes,
                         planes: &planes,
@@ -67,6 +71,8 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f3
         })
         .collect();
     dw.par_chunks_mut(9 * in_channels).enumerate().for_each(|(channel, dw)| {
+        let (own, tiles, channel) = split.of_channel(channel);
+        let (partial, element) = (&partial[own], element(&tiles));
         let (start, width) = tiles.place(channel, in_channels);
         for (c, dw) in dw.chunks_exact_mut(9).enumerate() {
             let at = start + c * width;
@@ -108,7 +114,8 @@ impl WithSimd for Squares<'_> {
         let (inputs, lanes) = (sizes.in_channels, S::F32_LANES);
         assert!(tiles.lanes == lanes);
         let positions = (rows - 1) * planes.pitch + sizes.out_hw[1].div_ceil(2);
-        let width = block(inputs + tiles.width, lanes).max(32);
+        // By the channels of all parts, so that sums are the same in however many parts they are made.
+        let width = block(inputs + sizes.out_channels.next_multiple_of(lanes), lanes).max(32);
         let (from, to) = (apart(inputs, width), apart(tiles.width, width));
         let mut transformed = scratch::take(ELEMENTS * from);
         let mut kernels = scratch::take(ELEMENTS * to);

@@ -228,25 +228,32 @@ fn a_kernel_larger_than_the_padded_input_has_no_output_and_no_gradient() {
 }
 
 #[test]
-fn threads_change_nothing_but_rounding() {
-    let s = ConvShape { batch: 3, ..shape(13, 17, [31, 29], 3, 2, 1) };
+fn threads_change_nothing() {
     let rng = &mut rng(3);
-    let (x, w, dy) = (random(rng, s.input_len()), random(rng, s.weight_len()), random(rng, s.output_len()));
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-        pool.install(|| {
-            let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-            conv::forward(&s, &x, &w, Epilogue::None, &mut y);
-            conv::backward_data(&s, &dy, &w, &mut dx, false);
-            conv::backward_weight(&s, &x, &dy, &mut dw);
-            [y, dx, dw]
-        })
-    };
-    let one = run(1);
-    for threads in [2, 3, 5] {
-        for (a, b) in one.iter().zip(run(threads)) {
-            let expected: Vec<f64> = a.iter().map(|v| f64::from(*v)).collect();
-            close("threads", &b, &expected, 50.0);
+    // Strided and direct, by Winograd, 1×1, grouped; few channels and many, of one tile and of several.
+    let shapes = [
+        ConvShape { batch: 3, ..shape(13, 17, [31, 29], 3, 2, 1) },
+        ConvShape { batch: 7, ..shape(24, 150, [14, 18], 3, 1, 1) },
+        ConvShape { batch: 1, ..shape(32, 70, [20, 20], 3, 1, 1) },
+        ConvShape { batch: 5, ..shape(40, 130, [9, 12], 1, 1, 0) },
+        ConvShape { batch: 4, groups: 2, ..shape(12, 8, [10, 10], 3, 1, 1) },
+    ];
+    for s in shapes {
+        let (x, w, dy) = (random(rng, s.input_len()), random(rng, s.weight_len()), random(rng, s.output_len()));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+            pool.install(|| {
+                let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+                conv::forward(&s, &x, &w, Epilogue::None, &mut y);
+                conv::backward_data(&s, &dy, &w, &mut dx, false);
+                conv::backward_weight(&s, &x, &dy, &mut dw);
+                [y, dx, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 5, 12] {
+            let other = run(threads);
+            assert_eq!([0, 1, 2].map(|i| one[i] == other[i]), [true; 3], "{s:?} with {threads} threads");
         }
     }
 }

@@ -191,7 +191,7 @@ impl Direct {
         let mut of_features = numbers::zeros(features.len());
         // Few images at a time, so that what lies between stays in the caches.
         let [of_teacher, of_student] = [&wanted, &features].map(|all| all.len() / batch);
-        let images = (CACHED / of_teacher).min(batch / (2 * rayon::current_num_threads())).max(1);
+        let images = (CACHED / of_teacher).min(batch / 8).max(1);
         let teachers = wanted.par_chunks(images * of_teacher);
         let students = features.par_chunks(images * of_student).zip(of_features.par_chunks_mut(images * of_student));
         let (losses, of_matrices): (Vec<f64>, Vec<Vec<f32>>) =
