@@ -136,6 +136,8 @@ struct Job<'a> {
     channel: usize,
     channels: usize,
     offsets: &'a [usize],
+    /// Floats of a plane; each phase of a strided convolution has its own.
+    plane: usize,
     pitch: usize,
     panels: &'a [Panel],
     weights: &'a [f32],
@@ -160,6 +162,7 @@ impl<'a> Task<'a> {
             channel: if same { sizes.in_area } else { planes.channel },
             channels: sizes.words(),
             offsets: &pass.offsets,
+            plane: planes.plane,
             pitch: planes.pitch,
             panels: &weights.panels,
             weights: weights.group(group),
@@ -198,12 +201,16 @@ impl Job<'_> {
 
     /// How many input channels to work on at once, in blocks of `width`: what such a block reads, at every tap, should
     /// stay in the first-level cache while all output channels use it; but there must be enough channels to be worth
-    /// keeping sums for.
+    /// keeping sums for. Since sums are added in these steps, it must not depend on how high the bands are.
     fn depth(&self, width: usize) -> usize {
         let mut offsets = self.offsets.to_vec();
         offsets.sort_unstable();
         let floats = width + 16;
-        let apart = offsets.windows(2).map(|pair| (pair[1] - pair[0]).min(floats)).sum::<usize>();
+        let apart = |pair: &[usize]| match pair[0] / self.plane == pair[1] / self.plane {
+            true => (pair[1] - pair[0]).min(floats),
+            false => floats,
+        };
+        let apart = offsets.windows(2).map(apart).sum::<usize>();
         let most = (CACHE / (floats + apart)).max(96 / self.offsets.len()).clamp(1, self.channels);
         // As equal as can be.
         self.channels.div_ceil(self.channels.div_ceil(most))

@@ -36,7 +36,7 @@ pub(super) struct Planes {
     /// Padded rows of a band.
     rows: usize,
     /// Floats between the planes of one channel.
-    plane: usize,
+    pub plane: usize,
     /// Floats between the padded rows, also between the rows of outputs.
     pub pitch: usize,
     /// Floats between channels.

@@ -237,9 +237,18 @@ fn threads_change_nothing() {
         ConvShape { batch: 1, ..shape(32, 70, [20, 20], 3, 1, 1) },
         ConvShape { batch: 5, ..shape(40, 130, [9, 12], 1, 1, 0) },
         ConvShape { batch: 4, groups: 2, ..shape(12, 8, [10, 10], 3, 1, 1) },
+        ConvShape { batch: 4, ..shape(64, 33, [3, 3], 1, 1, 0) },
+        ConvShape { batch: 4, ..shape(16, 16, [12, 12], 3, 1, 1) },
+        ConvShape { batch: 4, ..shape(3, 16, [96, 96], 6, 2, 2) },
+        ConvShape { batch: 2, ..shape(128, 64, [6, 6], 3, 2, 1) },
+        ConvShape { batch: 2, ..shape(64, 64, [12, 12], 3, 2, 1) },
+        ConvShape { batch: 2, ..shape(64, 128, [24, 24], 3, 2, 1) },
+        ConvShape { batch: 4, ..shape(128, 256, [3, 3], 3, 1, 1) },
+        ConvShape { batch: 1, ..shape(256, 64, [7, 9], 1, 1, 0) },
     ];
     for s in shapes {
         let (x, w, dy) = (random(rng, s.input_len()), random(rng, s.weight_len()), random(rng, s.output_len()));
+        let bias = random(rng, s.groups * s.out_channels);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
             pool.install(|| {
@@ -247,13 +256,15 @@ fn threads_change_nothing() {
                 conv::forward(&s, &x, &w, Epilogue::None, &mut y);
                 conv::backward_data(&s, &dy, &w, &mut dx, false);
                 conv::backward_weight(&s, &x, &dy, &mut dw);
-                [y, dx, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+                let (packed, mut z) = (PackedWeight::new(&s, &w), vec![0.0; dy.len()]);
+                conv::forward_packed(&s, &x, &packed, Epilogue::BiasSilu(&bias), &mut z);
+                [y, z, dx, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
             })
         };
         let one = run(1);
         for threads in [2, 3, 5, 12] {
             let other = run(threads);
-            assert_eq!([0, 1, 2].map(|i| one[i] == other[i]), [true; 3], "{s:?} with {threads} threads");
+            assert_eq!([0, 1, 2, 3].map(|i| one[i] == other[i]), [true; 4], "{s:?} with {threads} threads");
         }
     }
 }
