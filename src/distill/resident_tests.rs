@@ -24,7 +24,7 @@ fn pair(variant: &str) -> Distiller {
 
 fn steps(count: usize, backend: Backend) -> FitOptions {
     let options = FitOptions { epochs: count, batch: 8, size: 64, validate: false, ..FitOptions::default() };
-    let options = FitOptions { lr: 1e-4, warmup_epochs: 0.0, augment: Augment::none(), ..options };
+    let options = FitOptions { lr: 5e-5, warmup_epochs: 0.0, augment: Augment::none(), ..options };
     FitOptions { backend: Some(backend), ..options }
 }
 

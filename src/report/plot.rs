@@ -240,8 +240,10 @@ mod tests {
         assert!(text(plot(&panels(), &folder.path().join("a.jpg")).unwrap_err()).contains(".svg or .png"));
         let empty = Panel { title: "t".into(), x: "x".into(), series: vec![Series::over_epochs("a", [f64::NAN])] };
         assert!(text(plot(&[empty], &folder.path().join("a.svg")).unwrap_err()).contains("nothing to plot"));
-        assert!(text(plot(&panels(), &folder.path().join("no/a.svg")).unwrap_err()).contains("no/a.svg"));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(text(plot(&panels(), &file.join("a.svg")).unwrap_err()).contains("file/a.svg"));
     }
 
     #[test]
