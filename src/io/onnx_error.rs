@@ -36,6 +36,9 @@ pub enum OnnxError {
         /// What is allowed.
         allowed: f32,
     },
+    /// What was written is not what is on the disk.
+    #[error("what is in the file is not what was written to it; check the disk")]
+    ReadBack,
     /// The file would be larger than such files may be.
     #[error("it would have {bytes} bytes, and an ONNX file has at most {most}", most = i32::MAX)]
     TooLarge {

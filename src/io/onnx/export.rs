@@ -74,7 +74,11 @@ fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Pro
     let content = prepared.composed.file.encode_to_vec();
     let bytes = content.len();
     let pending = Pending::write(path, |writer: &mut dyn Write| writer.write_all(&content))?;
-    drop(content);
+    let read = std::fs::read(pending.place()).map_err(|source| IoError::Read { path: path.into(), source })?;
+    if read != content {
+        return Err(of_file(OnnxError::ReadBack));
+    }
+    drop((read, content));
     let Verified { nodes, outputs, difference } = prepared.verify(pending.place(), options).map_err(of_file)?;
     progress.advance(2, "run by another engine");
     if progress.stop_requested() {

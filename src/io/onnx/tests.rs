@@ -5,7 +5,7 @@ use std::path::Path;
 use prost::Message;
 
 use super::*;
-use crate::io::{load, teacher};
+use crate::io::{IoError, load, teacher};
 use crate::model::{Model, fixtures::tiny_detector};
 use crate::progress::Silent;
 use crate::testing::shared;
@@ -96,6 +96,12 @@ fn what_does_not_go_together_is_refused() {
 fn a_file_that_is_there_stays_where_a_new_one_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny_detector(2);
+    let file = folder.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    let inside = export(&model, file.join("net.onnx"), &small(), &Silent).unwrap_err();
+    assert!(matches!(inside, IoError::Write { .. }) && inside.to_string().contains("no folder"), "{inside}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    std::fs::remove_file(&file).unwrap();
     if cfg!(target_os = "linux") {
         // Read-only even for root; and a device that is always full.
         let wrong = export(&model, Path::new("/proc/net.onnx"), &small(), &Silent).unwrap_err();
