@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::DistillError;
+use candle_core::Tensor;
+
 use crate::{
     exec::{Inference, Values},
     graph::NodeId,
     model::Model,
-    train::{FitOptions, Hook, HookError, StepContext, Teacher, TermError},
+    train::{Hook, HookError, StepContext, Teacher, TermError},
 };
-use candle_core::Tensor;
 
 /// The student with the average of its weights up to the present step.
 pub(super) struct OwnAverage {
@@ -21,11 +21,6 @@ impl OwnAverage {
     /// Of a student that is about to be trained; the values of `taps` are kept.
     pub fn new(student: &Model, taps: &[NodeId]) -> Self {
         Self { taps: taps.to_vec(), model: Mutex::new(student.clone()) }
-    }
-
-    /// Checks that the training keeps an average.
-    pub fn check(options: &FitOptions) -> Result<(), DistillError> {
-        if options.ema { Ok(()) } else { Err(DistillError::NoAverage) }
     }
 }
 

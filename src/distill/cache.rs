@@ -9,13 +9,11 @@ use std::{
 
 use candle_core::{Device, Tensor, safetensors::load_buffer};
 
-use super::error::DistillError;
 use crate::{
-    data::Augment,
     exec::Values,
     io::{IoError, atomic_write},
     model::{Tensors, digest},
-    train::{FitOptions, Teacher, TermError},
+    train::{Teacher, TermError},
 };
 
 /// A teacher that looks at each image once. An image is known again by its pixels, so that another size, other data or an
@@ -45,11 +43,6 @@ impl Cache {
     /// For a teacher of which the taps in `key` are kept, in a folder that is made when it is needed.
     pub fn new(teacher: Arc<dyn Teacher>, key: String, folder: &Path, gib: f64) -> Self {
         Self { teacher, key, folder: folder.into(), limit: (gib * GIB) as u64, used: Mutex::default() }
-    }
-
-    /// Checks that images stay as they are.
-    pub fn check(options: &FitOptions) -> Result<(), DistillError> {
-        if options.augment == Augment::none() { Ok(()) } else { Err(DistillError::CacheAugmented) }
     }
 
     /// What it was good for.

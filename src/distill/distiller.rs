@@ -17,7 +17,7 @@ use super::{
     timing::Timed,
 };
 use crate::{
-    data::Dataset,
+    data::{Augment, Dataset},
     eval::{BenchOptions, BenchReport, EvalError},
     model::Model,
     options::Options as _,
@@ -187,8 +187,12 @@ impl Distiller {
         let options = effective_options(options)?;
         options.validate(&self.student, data)?;
         let task = self.task(&options.gains, options.size)?;
-        task.average.iter().try_for_each(|_| OwnAverage::check(&options))?;
-        task.cache.iter().try_for_each(|_| Cache::check(&options))?;
+        if task.average.is_some() && !options.ema {
+            return Err(DistillError::NoAverage);
+        }
+        if task.cache.is_some() && options.augment != Augment::none() {
+            return Err(DistillError::CacheAugmented);
+        }
         let data = self.label(data, options.size, progress)?;
         self.check_boxes(&data)?;
         let run = fit_with(&self.student, &data, &options, &task.objective, &mut task.hooks(), progress)?;
