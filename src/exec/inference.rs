@@ -121,10 +121,18 @@ impl Inference {
     }
 }
 
-/// Runs a model once on images (n, channels, h, w) with values in [0, 1]; [`Inference`] runs it often.
+/// Runs a model once on images (n, channels, h, w) with values in [0, 1], in little memory; [`Inference`] runs it often.
 ///
 /// # Errors
 /// Where the image size does not fit the network, or an operation fails.
 pub fn infer(model: &Model, images: &Tensor, taps: &[NodeId]) -> Result<Values, ExecError> {
-    Inference::new(model, taps)?.run(images)
+    let options = InferenceOptions { taps: taps.to_vec(), ..InferenceOptions::default() };
+    match Backend::for_device(&model.device()) {
+        Backend::Fast(dtype) => {
+            shapes::check_nodes(model.graph(), taps)?;
+            let shapes = Shapes::new(model.graph(), images)?;
+            on_the_pool(|| fast::run_once(model, &options, dtype, &shapes, images))
+        }
+        backend @ Backend::Reference => Inference::with_options(backend, model, options)?.run(images),
+    }
 }

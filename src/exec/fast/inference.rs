@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 use espalier_kernels::{
+    allocator,
     conv::{self, Epilogue, PackedWeight},
     dtype::ComputeDtype,
     elementwise, norm, pool,
@@ -18,7 +19,7 @@ use crate::{
         error::ExecError,
         fuse::Step,
         numbers::with_numbers,
-        observer::Observer,
+        observer::{Observer, Unobserved},
         options::InferenceOptions,
         schedule::{Schedule, Source},
         shapes::Shapes,
@@ -104,15 +105,53 @@ impl Prepared {
         observer: &mut dyn Observer,
     ) -> std::result::Result<(Values, StepTimes), ExecError> {
         self.schedule.run((graph, shapes), images, starts, observer, |step, work, values, shared| {
-            let inputs = values::inputs(graph, values, step.first())?;
-            Value::compute(shapes.of[step.output()], shapes.batch, shared, |result| {
-                self.step(&graph.node(step.first()).op, work, shapes.batch, &inputs, result)
-            })
+            work.value((graph, shapes), step, values, shared)
         })
     }
 
-    fn step(&self, op: &Op, work: &Work, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
-        match work {
+    /// How the convolutions run.
+    pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
+        let winograd = |(_, source): &&(Step, Source<Work>)| matches!(source, Source::Computed(Work::Conv { weight, .. }) if weight.is_winograd());
+        ConvolutionWays { fused: self.schedule.fused(), winograd: self.schedule.steps.iter().filter(winograd).count() }
+    }
+}
+
+/// Runs once on images (n, channels, h, w), in little memory: the weights of a step are made ready when it is its turn, and go
+/// after it with all buffers that nobody uses.
+pub(in crate::exec) fn run_once(
+    model: &Model,
+    options: &InferenceOptions,
+    dtype: ComputeDtype,
+    shapes: &Shapes,
+    images: &Tensor,
+) -> std::result::Result<Values, ExecError> {
+    let (graph, tensors) = (model.graph(), model.tensors());
+    let schedule = Schedule::new(graph, options, |_| Ok(()))?;
+    let run = schedule.run((graph, shapes), images, &BTreeMap::new(), &mut Unobserved, |step, (), values, shared| {
+        let value = work(graph, tensors, step, dtype)?.value((graph, shapes), step, values, shared);
+        allocator::give_back();
+        value
+    });
+    Ok(run?.0)
+}
+
+impl Work {
+    /// The value of a step from those kept so far.
+    fn value(
+        &self,
+        (graph, shapes): (&Graph, &Shapes),
+        step: Step,
+        values: &[Option<Value>],
+        shared: bool,
+    ) -> Result<Value> {
+        let inputs = values::inputs(graph, values, step.first())?;
+        Value::compute(shapes.of[step.output()], shapes.batch, shared, |result| {
+            self.run(&graph.node(step.first()).op, shapes.batch, &inputs, result)
+        })
+    }
+
+    fn run(&self, op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
+        match self {
             Work::Plain => plain(op, batch, inputs, result)?,
             Work::Conv { conv, dtype, weight, bias, silu } => {
                 let epilogue = match bias {
@@ -137,12 +176,6 @@ impl Prepared {
             }
         }
         Ok(())
-    }
-
-    /// How the convolutions run.
-    pub(in crate::exec) fn ways(&self) -> ConvolutionWays {
-        let winograd = |(_, source): &&(Step, Source<Work>)| matches!(source, Source::Computed(Work::Conv { weight, .. }) if weight.is_winograd());
-        ConvolutionWays { fused: self.schedule.fused(), winograd: self.schedule.steps.iter().filter(winograd).count() }
     }
 }
 

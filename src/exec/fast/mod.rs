@@ -11,5 +11,5 @@ mod training;
 mod value;
 
 pub(crate) use describe::way_in_words;
-pub(super) use inference::Prepared;
+pub(super) use inference::{Prepared, run_once};
 pub(super) use training::{Recorded, train};

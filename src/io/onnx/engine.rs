@@ -36,23 +36,28 @@ impl Threads {
     }
 }
 
-/// The outputs of a file for images (n, 3, h, w) with values in [0, 1].
+/// Pixels with values in [0, 1] of images, and their shape (n, 3, h, w).
+pub(super) type Images = (Vec<f32>, [usize; 4]);
+
+/// The outputs of a file for images, which go as soon as they are read.
 ///
 /// # Errors
 /// What the engine says.
-pub(super) fn run(file: &ModelProto, images: &Tensor) -> Result<Vec<Tensor>, OnnxError> {
-    Engine::new(file, || file.encode_to_vec())?.run(images, None)
+pub(super) fn run(file: &ModelProto, images: Images) -> Result<Vec<Tensor>, OnnxError> {
+    Engine::new(file, || file.encode_to_vec())?.run_once(images, file.encoded_len())
+}
+
+/// The same for a file on the disk that suppresses nothing.
+///
+/// # Errors
+/// What the engine says.
+pub(super) fn run_written(file: &Path, images: Images) -> Result<Vec<Tensor>, OnnxError> {
+    let content = fs::read(file).map_err(failed)?;
+    let bytes = content.len();
+    Engine::Whole(Box::new(model(content, true)?)).run_once(images, bytes)
 }
 
 impl Engine {
-    /// Makes a file on the disk ready that suppresses nothing.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub(super) fn of_file(path: &Path) -> Result<Self, OnnxError> {
-        Ok(Self::Whole(Box::new(model(fs::read(path).map_err(failed)?, true)?)))
-    }
-
     /// Makes a file ready of which `bytes` gives the content.
     ///
     /// # Errors
@@ -73,13 +78,24 @@ impl Engine {
     /// # Errors
     /// What the engine says.
     pub(super) fn run(&self, images: &Tensor, threads: Option<&Threads>) -> Result<Vec<Tensor>, OnnxError> {
-        let values = with_numbers(images, |numbers| {
-            let images = ValueView::from_shape(images.dims(), numbers).map_err(failed)?.into();
-            match self {
-                Self::Whole(whole) => outputs(whole, vec![(input(whole)?, images)], threads),
-                Self::Cut { before, after, cut } => run_cut([before, after], cut, images, threads),
-            }
-        })??;
+        with_numbers(images, |numbers| {
+            self.run_on(ValueView::from_shape(images.dims(), numbers).map_err(failed)?.into(), threads)
+        })?
+    }
+
+    /// The outputs of a file of so many bytes. Each thread borrows some 2 MB of its own: there are no more than its size makes
+    /// worth it.
+    fn run_once(&self, (pixels, shape): Images, bytes: usize) -> Result<Vec<Tensor>, OnnxError> {
+        const BYTES_A_THREAD: usize = 4 << 20;
+        let threads = rayon::current_num_threads().min((bytes / BYTES_A_THREAD).max(1));
+        self.run_on(Value::from_shape(shape, pixels).map_err(failed)?.into(), Some(&Threads::new(threads)))
+    }
+
+    fn run_on(&self, images: ValueOrView, threads: Option<&Threads>) -> Result<Vec<Tensor>, OnnxError> {
+        let values = match self {
+            Self::Whole(whole) => outputs(whole, vec![(input(whole)?, images)], threads)?,
+            Self::Cut { before, after, cut } => run_cut([before, after], cut, images, threads)?,
+        };
         values.into_iter().map(tensor).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Writing a model as ONNX: written, run by another engine beside our own, and only then put in its place.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -74,11 +75,10 @@ fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Pro
     let content = prepared.composed.file.encode_to_vec();
     let bytes = content.len();
     let pending = Pending::write(path, |writer: &mut dyn Write| writer.write_all(&content))?;
-    let read = std::fs::read(pending.place()).map_err(|source| IoError::Read { path: path.into(), source })?;
-    if read != content {
+    if !holds(pending.place(), &content).map_err(|source| IoError::Read { path: path.into(), source })? {
         return Err(of_file(OnnxError::ReadBack));
     }
-    drop((read, content));
+    drop(content);
     let Verified { nodes, outputs, difference } = prepared.verify(pending.place(), options).map_err(of_file)?;
     progress.advance(2, "run by another engine");
     if progress.stop_requested() {
@@ -88,6 +88,22 @@ fn steps(model: &Model, path: &Path, options: &ExportOptions, progress: &dyn Pro
     progress.advance(3, "written");
     let ExportOptions { size, batch, opset, .. } = *options;
     Ok(Exported { path: path.into(), bytes, size, batch, opset, nodes, outputs, difference, odd_widths })
+}
+
+/// Whether a file holds this content and nothing else.
+fn holds(file: &Path, content: &[u8]) -> io::Result<bool> {
+    let mut reader = BufReader::new(File::open(file)?);
+    let mut rest = content;
+    loop {
+        let read = reader.fill_buf()?;
+        let Some(after) = rest.strip_prefix(read) else { return Ok(false) };
+        let count = read.len();
+        if count == 0 {
+            return Ok(rest.is_empty());
+        }
+        rest = after;
+        reader.consume(count);
+    }
 }
 
 fn check(model: &Model, options: &ExportOptions) -> Result<(), OnnxError> {

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use espalier_kernels::allocator::give_back;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::compose::{Composed, Outputs, compose};
-use super::engine::{Engine, run};
+use super::engine::{Images, run, run_written};
 use super::expected::{confidences, decoded, kept};
 use super::options::{Batch, ExportOptions};
 use crate::exec;
@@ -28,28 +27,32 @@ const TRIED: usize = 2;
 /// Boxes that suppression is tried with.
 const BOXES: usize = 200;
 
-/// Images, and what `model` gives for them: what a file of it should give.
+/// What a model gives for images of noise: what a file of it should give. The images are drawn anew when they are needed,
+/// the same each time, so that none is held beside the weights.
 pub(super) struct Expected {
-    images: Tensor,
+    images: [usize; 4],
     outputs: Vec<Tensor>,
 }
 
 impl Expected {
-    /// For images of noise.
+    /// For as many images as the file takes.
     ///
     /// # Errors
     /// Where the model does not run.
     pub fn of(model: &Model, options: &ExportOptions) -> Result<Self, OnnxError> {
-        let images = match options.batch {
+        let count = match options.batch {
             Batch::Fixed(count) => count,
             Batch::Dynamic => TRIED,
         };
-        let images = noise([images, model.graph().image_channels().unwrap_or(3), options.size, options.size])?;
-        let maps = exec::infer(model, &images, &[])?.outputs;
-        // What that borrowed goes before the other engine needs as much.
-        give_back();
-        let outputs = if options.raw { maps } else { vec![decoded(model.detector(), &maps)?] };
+        let images = [count, model.graph().image_channels().unwrap_or(3), options.size, options.size];
+        let pixels = Tensor::from_vec(noise(images), &images, &Device::Cpu)?;
+        let found = exec::infer(model, &pixels, &[])?.outputs;
+        let outputs = if options.raw { found } else { vec![decoded(model.detector(), &found)?] };
         Ok(Self { images, outputs })
+    }
+
+    fn pixels(&self) -> Images {
+        (noise(self.images), self.images)
     }
 
     /// The largest difference between the outputs of the file at a path, which suppresses nothing, in another engine, and these.
@@ -57,7 +60,7 @@ impl Expected {
     /// # Errors
     /// Names the output where it is larger than is allowed, or has another shape; what the engine says.
     pub fn verify(&self, written: &Path, names: &Outputs) -> Result<f32, OnnxError> {
-        let found = Engine::of_file(written)?.run(&self.images, None)?;
+        let found = run_written(written, self.pixels())?;
         compare(names, &found, &self.outputs, difference)
     }
 
@@ -77,13 +80,13 @@ impl Expected {
     ) -> Result<f32, OnnxError> {
         let detector = folded.detector();
         let all = compose(folded, shapes, &ExportOptions { nms: false, ..*options })?;
-        let found = run(&all.file, &self.images)?;
+        let found = run(&all.file, self.pixels())?;
         let largest = compare(&all.outputs, &found, &self.outputs, difference)?;
         let low = ExportOptions { conf: below(confidences(detector, &found[0])?, BOXES), ..*options };
         let trial = compose(folded, shapes, &low)?;
         [(file, options), (&trial, &low)].into_iter().try_fold(largest, |largest, (file, options)| {
             let expected = [kept(detector, &found[0], options)?];
-            let found = run(&file.file, &self.images)?;
+            let found = run(&file.file, self.pixels())?;
             Ok(largest.max(compare(&file.outputs, &found, &expected, set_difference)?))
         })
     }
@@ -138,9 +141,8 @@ fn set_difference(found: &Tensor, expected: &Tensor) -> candle_core::Result<[f32
     Ok([both, both])
 }
 
-/// Images of noise, the same each time.
-fn noise(shape: [usize; 4]) -> candle_core::Result<Tensor> {
+/// The pixels of images of noise, the same each time.
+fn noise(shape: [usize; 4]) -> Vec<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(0);
-    let pixels = std::iter::repeat_with(|| random.random::<f32>()).take(shape.iter().product()).collect();
-    Tensor::from_vec::<_, f32>(pixels, shape.to_vec(), &Device::Cpu)
+    std::iter::repeat_with(|| random.random::<f32>()).take(shape.iter().product()).collect()
 }
