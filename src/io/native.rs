@@ -5,6 +5,7 @@ use std::{collections::HashMap, fs, io::Write, path::Path};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{
     atomic::atomic_write,
@@ -110,8 +111,24 @@ pub(super) fn save(model: &Model, path: &Path, precision: Precision) -> Result<(
         let raw = Raw::mask(mask).map_err(|error| failed(error.to_string()))?;
         tensors.push((format!("{MASK_PREFIX}{name}"), raw));
     }
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| failed(error.to_string()))?;
+    let mut bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| failed(error.to_string()))?;
+    sort_metadata(&mut bytes).map_err(|error| failed(error.to_string()))?;
     atomic_write(path, |writer: &mut dyn Write| writer.write_all(&bytes))
+}
+
+/// Puts the metadata of a file in the order of its keys, so that the same model is always the same bytes: safetensors takes
+/// them from a map in which the order is left to chance.
+fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
+    let Some((length, rest)) = file.split_first_chunk_mut::<8>() else { return Ok(()) };
+    let header = &mut rest[..u64::from_le_bytes(*length) as usize];
+    let mut entries: Map<String, Value> = serde_json::from_slice(header)?;
+    if let Some(Value::Object(metadata)) = entries.get_mut("__metadata__") {
+        metadata.sort_keys();
+    }
+    let sorted = serde_json::to_vec(&entries)?;
+    // The header is filled up with spaces.
+    header[..sorted.len()].copy_from_slice(&sorted);
+    Ok(())
 }
 
 /// A tensor's bytes as they are written.

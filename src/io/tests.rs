@@ -188,6 +188,18 @@ fn saved_models_open_as_they_were() {
 }
 
 #[test]
+fn a_model_is_always_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = |at: usize| {
+        let path = folder.path().join(format!("{at}.safetensors"));
+        save(&small(), &path, Precision::Fp16).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    let first = saved(0);
+    assert!((1..12).all(|at| saved(at) == first));
+}
+
+#[test]
 fn half_precision_keeps_numbers_that_it_cannot_hold() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
