@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
 use super::{
@@ -123,9 +124,25 @@ fn draw_panel<B: DrawingBackend>(
     font: &str,
 ) -> std::result::Result<(), Refusal<B>> {
     let Some([xs, ys]) = panel.bounds() else { return Ok(()) };
+    let series: Vec<&Series> = panel.series.iter().filter(|series| series.finite().next().is_some()).collect();
     let margin = (ys.1 - ys.0) * 0.06;
-    let mut builder = ChartBuilder::on(area);
-    if !panel.title.is_empty() {
+    let titled = !panel.title.is_empty();
+    let (width, height) = area.dim_in_pixel();
+    let names = legend_width(&series);
+    let beside = names * 3 < width;
+    let (area, legend) = if beside {
+        area.split_horizontally(width - names)
+    } else {
+        area.split_vertically(height.saturating_sub(LEGEND_LINE * series.len() as u32 + LEGEND_LINE / 2))
+    };
+    let place = match (beside, titled) {
+        (true, true) => (2, 50),
+        (true, false) => (2, 26),
+        (false, _) => (80, LETTERS as i32 / 2),
+    };
+    draw_legend(&legend, &series, place, font)?;
+    let mut builder = ChartBuilder::on(&area);
+    if titled {
         builder.caption(&panel.title, (font, 20));
     }
     let mut chart = builder
@@ -146,52 +163,63 @@ fn draw_panel<B: DrawingBackend>(
         .axis_style(RGBColor(90, 90, 90))
         .label_style((font, 14))
         .draw()?;
-    for (series, colour) in panel.series.iter().zip(COLOURS.into_iter().cycle()) {
+    for (at, series) in series.into_iter().enumerate() {
         let points: Vec<(f64, f64)> = series.finite().collect();
-        if points.is_empty() {
-            continue;
-        }
-        let dots = points.len() <= 40;
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
-            .label(&series.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-        if dots {
-            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
+        let line = Line::of(at);
+        match line.dash {
+            None => chart.draw_series(LineSeries::new(points.iter().copied(), line.style))?,
+            Some(dash) => chart.draw_series(DashedLineSeries::new(points.iter().copied(), dash, dash, line.style))?,
+        };
+        if points.len() <= 40 {
+            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, line.style.filled())))?;
         }
     }
-    chart
-        .configure_series_labels()
-        .position(legend_place(panel, xs, ys))
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(200, 200, 200))
-        .label_font((font, 14))
-        .legend_area_size(24)
-        .margin(8)
-        .draw()?;
     Ok(())
 }
 
-/// The corner in which fewest points lie.
-fn legend_place(panel: &Panel, xs: (f64, f64), ys: (f64, f64)) -> SeriesLabelPosition {
-    let corners = [
-        (SeriesLabelPosition::UpperRight, true, true),
-        (SeriesLabelPosition::LowerRight, true, false),
-        (SeriesLabelPosition::UpperLeft, false, true),
-        (SeriesLabelPosition::LowerLeft, false, false),
-    ];
-    let share = |value: f64, (low, high): (f64, f64)| (value - low) / (high - low);
-    let inside = |right: bool, upper: bool| {
-        let points = panel.series.iter().flat_map(Series::finite);
-        points
-            .filter(|&(x, y)| {
-                let (x, y) = (share(x, xs), share(y, ys));
-                (if right { x > 0.6 } else { x < 0.4 }) && (if upper { y > 0.6 } else { y < 0.4 })
-            })
-            .count()
-    };
-    let best = corners.into_iter().min_by_key(|(_, right, upper)| inside(*right, *upper));
-    best.map_or(SeriesLabelPosition::UpperRight, |(place, _, _)| place)
+/// How a series is drawn: beyond as many as there are colours they come again, dashed.
+struct Line {
+    style: ShapeStyle,
+    dash: Option<u32>,
+}
+
+impl Line {
+    fn of(series: usize) -> Self {
+        let round = series / COLOURS.len();
+        let style = COLOURS[series % COLOURS.len()].stroke_width(2);
+        Self { style, dash: (round > 0).then(|| 6 / round.min(3) as u32) }
+    }
+}
+
+/// In a legend: the size of the letters, how wide one of them is about, and how far its lines are apart.
+const LETTERS: u32 = 14;
+const LETTER: usize = 8;
+const LEGEND_LINE: u32 = 18;
+
+/// How wide a legend of these series is.
+fn legend_width(series: &[&Series]) -> u32 {
+    let longest = series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+    (34 + LETTER * longest) as u32
+}
+
+/// A line and a name below each other for each series, from a place on.
+fn draw_legend<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    series: &[&Series],
+    (left, top): (i32, i32),
+    font: &str,
+) -> std::result::Result<(), Refusal<B>> {
+    let room = (area.dim_in_pixel().1 as i32 - top) / series.len().max(1) as i32;
+    for (at, series) in series.iter().enumerate() {
+        let (line, y) = (Line::of(at), top + at as i32 * room.min(LEGEND_LINE as i32));
+        let ends = [(left, y), (left + 20, y)];
+        match line.dash {
+            None => area.draw(&PathElement::new(ends, line.style))?,
+            Some(dash) => area.draw(&DashedPathElement::new(ends, dash, dash, line.style))?,
+        }
+        area.draw(&Text::new(series.name.as_str(), (left + 26, y - LETTERS as i32 / 2), (font, LETTERS)))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -244,6 +272,16 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(text(plot(&panels(), &file.join("a.svg")).unwrap_err()).contains("file/a.svg"));
+    }
+
+    #[test]
+    fn long_names_stand_below_the_lines_that_they_explain() {
+        let name = "pruned to half of the multiply-accumulates, then distilled from the first";
+        let panel = Panel { title: String::new(), x: "s".into(), series: vec![Series::over_epochs(name, [0.5, 0.6])] };
+        let text = panel_svg(&panel).unwrap().unwrap();
+        let written = text.split("<text").find(|element| element.contains(name)).unwrap();
+        let y: u32 = written.split("y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(y > SMALL.1 - 2 * LEGEND_LINE, "{written}");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn run_times(run: &Run) -> Table {
     table
 }
 
-/// What a run's picture shows: training losses, validation losses, accuracy, learning rate.
+/// What a run's picture shows: training losses, those of distillation, validation losses, accuracy, learning rate.
 pub fn run_panels(run: &Run) -> Vec<Panel> {
     let epochs = || run.history.iter();
     let series = |name: &str, value: &dyn Fn(&crate::train::Epoch) -> Option<f64>| Series {
@@ -68,6 +68,7 @@ pub fn run_panels(run: &Run) -> Vec<Panel> {
     };
     let panel = |title: &str, series: Vec<Series>| Panel { title: title.into(), x: "epoch".into(), series };
     let losses = run.parts.iter().enumerate().map(|(at, part)| series(part, &|epoch| epoch.losses.get(at).copied()));
+    let (taught, own) = losses.partition(|loss| loss.name.starts_with("distill_"));
     let validation = run
         .validation_parts
         .iter()
@@ -80,7 +81,8 @@ pub fn run_panels(run: &Run) -> Vec<Panel> {
         series("recall", &|epoch| Some(epoch.validation.as_ref()?.recall)),
     ];
     vec![
-        panel("training losses", losses.collect()),
+        panel("training losses", own),
+        panel("distillation losses", taught),
         panel("validation losses", validation.collect()),
         panel("validation", accuracy),
         panel("learning rate", vec![series("weights", &|epoch| Some(epoch.lr[1].into()))]),
