@@ -108,13 +108,13 @@ pub(super) fn run(
     });
 }
 
-/// The bands that suit a problem: padded planes take half of a small second-level cache, and all threads have some.
+/// The bands that suit a problem: padded planes take half of a second-level cache of 512 KB, and all threads have equally many.
 pub(super) fn band(sizes: &Sizes) -> Band {
     let threads = rayon::current_num_threads();
     let units = sizes.batch * sizes.groups;
-    let at_least = if units >= threads { 1 } else { (2 * threads).div_ceil(units.max(1)) };
+    let [at_least, multiple] = if units >= threads { [1, 1] } else { [(2 * threads).div_ceil(units.max(1)), threads] };
     let Sizes { dtype, in_channels: channels, .. } = *sizes;
-    Band { dtype, channels, floats: 48 << 10, positions: 64, at_least, ..Band::default() }
+    Band { dtype, channels, floats: 64 << 10, positions: 64, at_least, multiple, ..Band::default() }
 }
 
 /// A band of one image's group: `count` rows of outputs, and the padded planes they read.

@@ -70,6 +70,8 @@ pub(super) struct Band {
     pub positions: usize,
     /// Number of bands, for threads to share.
     pub at_least: usize,
+    /// What that number is a multiple of, where threads would otherwise have more and fewer of a few; 0 where it need not be.
+    pub multiple: usize,
 }
 
 /// How many floats beyond the last plane a kernel may read (and ignore).
@@ -90,7 +92,7 @@ impl Planes {
         let pitch = out_hw[1].max(end).max(columns - lead.min(columns));
         let row = pitch * (band.dtype.words(band.channels) * phases.len() + band.more_channels);
         let fits = (band.floats / row.max(1)).saturating_sub(reach[0]).max(band.positions.div_ceil(pitch)).max(1);
-        let bands = out_hw[0].div_ceil(fits).max(band.at_least);
+        let bands = out_hw[0].div_ceil(fits).max(band.at_least).next_multiple_of(band.multiple.max(1));
         let height = out_hw[0].div_ceil(bands).max(1);
         let rows = height + reach[0];
         let plane = (rows * pitch + (columns - pitch.min(columns))).next_multiple_of(16);

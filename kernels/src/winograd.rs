@@ -70,11 +70,13 @@ pub(super) fn run(
     let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * height * width);
     assert_eq!(x.len(), sizes.batch * from, "input length");
     assert_eq!(y.len(), sizes.batch * to, "output length");
+    let threads = rayon::current_num_threads();
     let band = Band {
         channels: sizes.in_channels,
-        floats: 48 << 10,
+        floats: 64 << 10,
         positions: 32,
-        at_least: rayon::current_num_threads().div_ceil(sizes.batch),
+        at_least: threads.div_ceil(sizes.batch),
+        multiple: if sizes.batch < threads { threads } else { 1 },
         ..Band::default()
     };
     let planes = planes(in_hw, sizes.out_hw, padding, band);
