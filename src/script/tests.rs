@@ -325,6 +325,7 @@ fn speed_is_told_as_a_whole_and_by_layers() {
         let way = |layer: &serde_json::Value| layer["kind"] == "Conv" && layer["way"] == "direct fp32";
         assert!(shown["layers"].as_array().unwrap().iter().any(way), "{call}: {shown}");
         assert!(shown["instructions"].is_string() && shown["precision"] == "fp32", "{call}: {shown}");
+        assert_eq!(desk.shows(&format!("let b = {call}; b.fastest > 0 && b.fastest <= b.seconds")).trim(), "true");
         let slowest = desk.shows(&format!("{call}.layers.filter(|row| row.macs > 0).sort(\"seconds\").top(1)"));
         assert!(slowest.contains("Conv"), "{call}: {slowest}");
     }

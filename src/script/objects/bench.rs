@@ -130,6 +130,12 @@ mod functions {
         bench.report.timing.median()
     }
 
+    /// Seconds of the fastest run.
+    #[rhai_fn(get = "fastest", pure)]
+    pub fn bench_fastest(bench: &mut Bench) -> f64 {
+        bench.report.timing.range()[0]
+    }
+
     /// Images a second at the median.
     #[rhai_fn(get = "images_per_second", pure)]
     pub fn bench_images_per_second(bench: &mut Bench) -> f64 {
