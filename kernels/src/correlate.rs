@@ -375,3 +375,30 @@ fn finish<S: Simd>(s: S, finish: Finish, channel: usize, sums: &[f32], to: &mut 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_have_equally_many_bands_of_an_image() {
+        let taps: Vec<_> = (0..9).map(|tap| [tap / 3 - 1, tap % 3 - 1]).collect();
+        let bands = |threads: usize, side: usize, in_channels: usize| {
+            let dtype = ComputeDtype::Fp32;
+            let out_hw = [side; 2];
+            let sizes =
+                Sizes { dtype, batch: 1, groups: 1, in_channels, out_channels: 8, in_area: side * side, out_hw };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| Planes::new(out_hw, out_hw, [1, 1], &taps, band(&sizes)).bands())
+        };
+        for (threads, side, channels) in
+            [(2, 20, 128), (2, 40, 64), (2, 40, 100), (2, 80, 32), (4, 80, 32), (3, 60, 64)]
+        {
+            let bands = bands(threads, side, channels);
+            assert!(
+                bands >= 2 * threads && bands.is_multiple_of(threads),
+                "{bands} bands of {side} for {threads} threads"
+            );
+        }
+    }
+}
