@@ -128,12 +128,13 @@ fn draw_panel<B: DrawingBackend>(
     let margin = (ys.1 - ys.0) * 0.06;
     let titled = !panel.title.is_empty();
     let (width, height) = area.dim_in_pixel();
-    let names = legend_width(&series);
-    let beside = names * 3 < width;
+    let (names, lines) = (legend_width(&series), LEGEND_LINE * series.len() as u32 + LEGEND_LINE / 2);
+    // Long names stand below, where they are few.
+    let beside = 3 * names < width || 3 * lines > height;
     let (area, legend) = if beside {
-        area.split_horizontally(width - names)
+        area.split_horizontally(width - names.min(width / 2))
     } else {
-        area.split_vertically(height.saturating_sub(LEGEND_LINE * series.len() as u32 + LEGEND_LINE / 2))
+        area.split_vertically(height - lines)
     };
     let place = match (beside, titled) {
         (true, true) => (2, 50),
@@ -202,22 +203,29 @@ fn legend_width(series: &[&Series]) -> u32 {
     (34 + LETTER * longest) as u32
 }
 
-/// A line and a name below each other for each series, from a place on.
+/// A line and a name below each other for each series, from a place on, as many as there is room for.
 fn draw_legend<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     series: &[&Series],
     (left, top): (i32, i32),
     font: &str,
 ) -> std::result::Result<(), Refusal<B>> {
-    let room = (area.dim_in_pixel().1 as i32 - top) / series.len().max(1) as i32;
-    for (at, series) in series.iter().enumerate() {
-        let (line, y) = (Line::of(at), top + at as i32 * room.min(LEGEND_LINE as i32));
+    let room = ((area.dim_in_pixel().1 as i32 - top) / LEGEND_LINE as i32).max(1) as usize;
+    let drawn = if series.len() <= room { series.len() } else { room - 1 };
+    let y = |at: usize| top + at as i32 * LEGEND_LINE as i32;
+    let write =
+        |text: &str, x: i32, at: usize| area.draw(&Text::new(text, (x, y(at) - LETTERS as i32 / 2), (font, LETTERS)));
+    for (at, series) in series.iter().enumerate().take(drawn) {
+        let (line, y) = (Line::of(at), y(at));
         let ends = [(left, y), (left + 20, y)];
         match line.dash {
             None => area.draw(&PathElement::new(ends, line.style))?,
             Some(dash) => area.draw(&DashedPathElement::new(ends, dash, dash, line.style))?,
         }
-        area.draw(&Text::new(series.name.as_str(), (left + 26, y - LETTERS as i32 / 2), (font, LETTERS)))?;
+        write(&series.name, left + 26, at)?;
+    }
+    if drawn < series.len() {
+        write(&format!("and {} more", series.len() - drawn), left, drawn)?;
     }
     Ok(())
 }
@@ -282,6 +290,15 @@ mod tests {
         let written = text.split("<text").find(|element| element.contains(name)).unwrap();
         let y: u32 = written.split("y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
         assert!(y > SMALL.1 - 2 * LEGEND_LINE, "{written}");
+    }
+
+    #[test]
+    fn of_many_lines_the_last_are_not_named() {
+        let series = (0..80).map(|class| Series::over_epochs(format!("class {class} of many"), [0.1, 0.2])).collect();
+        let panel = Panel { title: String::new(), x: "recall".into(), series };
+        let text = panel_svg(&panel).unwrap().unwrap();
+        let named = (0..80).filter(|class| text.contains(&format!("class {class} of many"))).count();
+        assert!((10..20).contains(&named) && text.contains(&format!("and {} more", 80 - named)), "{named}");
     }
 
     #[test]
