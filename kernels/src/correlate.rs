@@ -112,7 +112,7 @@ pub(super) fn run(
 pub(super) fn band(sizes: &Sizes) -> Band {
     let threads = rayon::current_num_threads();
     let units = sizes.batch * sizes.groups;
-    let [at_least, multiple] = if units >= threads { [1, 1] } else { [(2 * threads).div_ceil(units.max(1)), threads] };
+    let [at_least, multiple] = if units >= threads { [1, 0] } else { [(2 * threads).div_ceil(units.max(1)), threads] };
     let Sizes { dtype, in_channels: channels, .. } = *sizes;
     Band { dtype, channels, floats: 64 << 10, positions: 64, at_least, multiple, ..Band::default() }
 }

@@ -75,8 +75,7 @@ pub(super) fn run(
         channels: sizes.in_channels,
         floats: 64 << 10,
         positions: 32,
-        at_least: threads.div_ceil(sizes.batch),
-        multiple: if sizes.batch < threads { threads } else { 1 },
+        multiple: if sizes.batch < threads { threads } else { 0 },
         ..Band::default()
     };
     let planes = planes(in_hw, sizes.out_hw, padding, band);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{adapters::Adapters, error::DistillError, features::FeaturePair, pair::Pair, recipe::Features};
+use super::{
+    adapters::Adapters, error::DistillError, features::FeaturePair, pair::Pair, part::part_name, recipe::Features,
+};
 use crate::{
     exec::Values,
     model::Tensors,
@@ -25,7 +27,7 @@ where
 {
     let (teacher, count) = (Arc::clone(&pair.teacher), levels.len());
     let taps: Vec<_> = levels.iter().map(|level| level.student).collect();
-    let term = Autograd::new(format!("distill_{part}"), move |leaves| {
+    let term = Autograd::new(part_name(part), move |leaves| {
         let wanted = leaves.input().run(&teacher)?;
         let distances = (0..count).map(|level| Ok(distance(leaves, &wanted, level)?.reshape(())?));
         let distances = distances.collect::<Result<Vec<_>, TermError>>()?;

@@ -70,7 +70,7 @@ mod tests {
         let (end, macs) = (whole.run.clone().unwrap(), |model: &Model| model.cost(64).unwrap().macs as f64);
         assert!((macs(&whole.model) / macs(&teacher) - 0.5).abs() < 0.02);
         assert_eq!(whole.steps.iter().map(|step| step.step).collect::<Vec<_>>(), [Some(1), Some(2), None]);
-        assert!(end.parts.iter().any(|part| part.starts_with("distill_")), "{:?}", end.parts);
+        assert!(end.parts.iter().any(|part| crate::distill::is_distilled(part)), "{:?}", end.parts);
         let accuracy = |epoch: usize| end.history[epoch - 1].validation.as_ref().unwrap().fitness();
         let best = end.best.unwrap();
         assert!((1..=end.history.len()).all(|epoch| accuracy(epoch) <= accuracy(best)));

@@ -13,6 +13,7 @@ use super::{
     labels::label,
     options::{DistillOptions, decimal},
     pair::{Pair, check},
+    part::part_name,
     terms::{Made, TermInfo, wanted},
     timing::Timed,
 };
@@ -66,7 +67,7 @@ impl Task {
         let pair = Pair::new(teachers, student, options, gains, &taps)?;
         let shares = || {
             let share = |weight: f32| f64::from(weight) * options.balance;
-            wanted.iter().map(|(info, weight, _)| (format!("distill_{}", info.name), share(*weight))).collect()
+            wanted.iter().map(|(info, weight, _)| (part_name(info.name), share(*weight))).collect()
         };
         let balance = (options.balance > 0.0).then(|| Arc::new(Balance::new(shares())));
         let detection = DetectionTerm::new(student.detector(), gains)?;

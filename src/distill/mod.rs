@@ -29,6 +29,7 @@ mod normalise;
 mod options;
 mod outputs;
 mod pair;
+mod part;
 mod places;
 mod pointwise;
 mod recipe;
@@ -41,6 +42,7 @@ pub use distiller::{Distiller, objective};
 pub use error::DistillError;
 pub use expression::{Along, Binary, Expression, Unary};
 pub use options::{DistillOptions, Labels, Terms};
+pub use part::is_distilled;
 pub use terms::{TERMS, TermInfo};
 pub use tuner::Imitation;
 

@@ -9,6 +9,7 @@ use super::{
     comparison::{Compared, Comparison, Heads, Map, Where},
     error::DistillError,
     pair::Pair,
+    part::part_name,
 };
 use crate::{
     exec::numbers::Numbers,
@@ -45,7 +46,7 @@ impl Outputs {
 
 impl Term for Outputs {
     fn part_names(&self) -> Vec<String> {
-        vec![format!("distill_{}", self.part)]
+        vec![part_name(self.part)]
     }
 
     fn settings(&self) -> Value {

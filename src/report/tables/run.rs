@@ -8,7 +8,7 @@ use crate::report::{
     plot::{Panel, Series, plot},
     table::{Column, Table},
 };
-use crate::{graph::Role, model::Model, train::Run};
+use crate::{distill::is_distilled, graph::Role, model::Model, train::Run};
 
 /// A row for each epoch: losses, validation, learning rate.
 pub fn history(run: &Run) -> Table {
@@ -68,7 +68,7 @@ pub fn run_panels(run: &Run) -> Vec<Panel> {
     };
     let panel = |title: &str, series: Vec<Series>| Panel { title: title.into(), x: "epoch".into(), series };
     let losses = run.parts.iter().enumerate().map(|(at, part)| series(part, &|epoch| epoch.losses.get(at).copied()));
-    let (taught, own) = losses.partition(|loss| loss.name.starts_with("distill_"));
+    let (taught, own) = losses.partition(|loss| is_distilled(&loss.name));
     let validation = run
         .validation_parts
         .iter()
