@@ -48,9 +48,13 @@ mkdir -p "$work/state" "$work/spool"
 chmod 755 "$work"
 stop() {
     for daemon in slurmd slurmctld munged; do
-        [ -f "$work/$daemon.pid" ] && kill "$(cat "$work/$daemon.pid")" 2>/dev/null || true
+        pid=$(cat "$work/$daemon.pid" 2>/dev/null) || continue
+        kill "$pid" 2>/dev/null || continue
+        # A daemon still writes its state while it ends.
+        for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+        kill -9 "$pid" 2>/dev/null || true
     done
-    rm -rf "$work"
+    rm -rf "$work" || { sleep 2; rm -rf "$work"; } || true
 }
 trap stop EXIT
 fail() { echo "FAILED: sweeps through Slurm: $*"; tail -n 20 "$work"/*.log "$work"/*.out 2>/dev/null || true; exit 1; }
