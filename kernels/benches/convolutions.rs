@@ -45,9 +45,13 @@ fn layers(c: &mut Criterion) {
         let layer = format!("{kernel}x{kernel} {inputs}>{outputs} /{stride} @{size} {dtype:?}");
         let mut group = c.benchmark_group(layer);
         group.sample_size(10).throughput(Throughput::Elements(2 * s.macs() as u64));
-        group.bench_function("forward", |b| b.iter(|| conv::forward(&s, black_box(&x), &w, Epilogue::None, &mut y)));
+        group.bench_function("forward", |b| {
+            b.iter(|| conv::forward(&s, black_box(&s.whole(&x)), &w, Epilogue::None, &mut y))
+        });
         group.bench_function("backward data", |b| b.iter(|| conv::backward_data(&s, black_box(&y), &w, &mut x, false)));
-        group.bench_function("backward weight", |b| b.iter(|| conv::backward_weight(&s, black_box(&x), &y, &mut w)));
+        group.bench_function("backward weight", |b| {
+            b.iter(|| conv::backward_weight(&s, black_box(&s.whole(&x)), &y, &mut w))
+        });
     }
 }
 

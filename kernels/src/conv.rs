@@ -9,6 +9,7 @@
 //! 3×3 kernels with stride 1 and enough channels, which most products of a detector belong to, take fewer products by
 //! Winograd's way (modules `winograd` and `winograd_gradient`).
 
+use super::channels::Channels;
 use super::correlate::{self, Finish, Pass};
 use super::dtype::ComputeDtype;
 use super::norm;
@@ -86,6 +87,19 @@ impl ConvShape {
             "groups divide the channels: {self:?}"
         );
         assert_eq!(weight.len(), self.weight_len(), "weight length of {self:?}");
+    }
+
+    fn check_input(&self, x: &Channels) {
+        let [height, width] = self.in_hw;
+        assert_eq!(x.dims(), [self.batch, self.in_channels, height * width], "input of {self:?}");
+    }
+
+    /// The input, of one buffer.
+    ///
+    /// # Panics
+    /// If it has not that many numbers.
+    pub fn whole<'a>(&self, x: &'a [f32]) -> Channels<'a> {
+        Channels::whole(x, [self.batch, self.in_channels, self.in_hw[0] * self.in_hw[1]])
     }
 
     /// Whether module `winograd` can run it, and is the faster way: there must be enough products to a square to pay for
@@ -171,17 +185,18 @@ impl PackedWeight {
 /// Overwrites `y` with the convolution of `x` and `w`.
 ///
 /// # Panics
-/// If a slice's length is not what `s` says.
-pub fn forward(s: &ConvShape, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32]) {
+/// If a length is not what `s` says.
+pub fn forward(s: &ConvShape, x: &Channels, w: &[f32], epilogue: Epilogue, y: &mut [f32]) {
     forward_packed(s, x, &PackedWeight::new(s, w), epilogue, y);
 }
 
 /// [`forward`] with weights packed before.
 ///
 /// # Panics
-/// If a slice's length is not what `s` says, or the weights were packed for another convolution.
-pub fn forward_packed(s: &ConvShape, x: &[f32], w: &PackedWeight, epilogue: Epilogue, y: &mut [f32]) {
+/// If a length is not what `s` says, or the weights were packed for another convolution.
+pub fn forward_packed(s: &ConvShape, x: &Channels, w: &PackedWeight, epilogue: Epilogue, y: &mut [f32]) {
     assert_eq!(w.made_for, PackedWeight::made_for(s), "weights packed for {s:?}");
+    s.check_input(x);
     if s.output_len() == 0 || s.input_len() == 0 {
         return fill_empty(s, epilogue, y);
     }
@@ -253,6 +268,7 @@ pub fn backward_data_packed(s: &ConvShape, dy: &[f32], w: &PackedBackward, dx: &
         return;
     }
     let sizes = backward_sizes(s);
+    let dy = &Channels::whole(dy, [s.batch, s.out_channels, sizes.in_area]);
     let finish = if accumulate { Finish::Add } else { Finish::Set };
     let weights = match &w.form {
         Form::Winograd(kernels) => {
@@ -278,8 +294,9 @@ pub fn backward_data_packed(s: &ConvShape, dy: &[f32], w: &PackedBackward, dx: &
 ///
 /// # Panics
 /// If a slice's length is not what `s` says.
-pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub fn backward_weight(s: &ConvShape, x: &Channels, dy: &[f32], dw: &mut [f32]) {
     s.check(dw);
+    s.check_input(x);
     if s.output_len() == 0 || s.input_len() == 0 {
         return dw.fill(0.0);
     }

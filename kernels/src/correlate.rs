@@ -5,6 +5,7 @@
 //! a band, blocks of positions by input channels stay in the first-level cache while all output channels use them. Within
 //! a block, tiles (module `tile`) of output channels by positions stay in registers.
 
+use super::channels::Channels;
 use super::dtype::{self, ComputeDtype, Multiply, WithProducts};
 use super::interleave::{Interleave, Rows};
 use super::logistic;
@@ -47,14 +48,13 @@ pub(super) fn run(
     spread: [usize; 2],
     planes: &Planes,
     passes: &[Pass],
-    x: &[f32],
+    x: &Channels,
     finish: Finish,
     y: &mut [f32],
 ) {
     let [height, width] = sizes.out_hw;
-    let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * height * width);
+    let to = sizes.out_channels * height * width;
     let units = sizes.batch * sizes.groups;
-    assert_eq!(x.len(), units * from, "input length");
     assert_eq!(y.len(), units * to, "output length");
     // A task is a band of rows of an image's group; where these are few, also a part of the output channels.
     let bands = units * planes.bands();
@@ -64,14 +64,14 @@ pub(super) fn run(
     let y = Shared(y.as_mut_ptr());
     (0..bands * parts).into_par_iter().for_each(|task| {
         let (unit, band, part) = (task / parts / planes.bands(), task / parts % planes.bands(), task % parts);
-        let x = &x[unit * from..][..from];
-        let input = (!planes.same()).then(|| {
-            let mut input = scratch::take(sizes.words() * planes.channel + SLACK);
-            planes.fill(band, x, &mut input);
-            input
+        let x = sizes.inputs(x, unit / sizes.groups, unit % sizes.groups);
+        let padded = (!planes.same()).then(|| {
+            let mut padded = scratch::take(sizes.words() * planes.channel + SLACK);
+            planes.fill(band, &x, &mut padded);
+            padded
         });
         let Range { start: first, end } = planes.rows_of(band);
-        let input = input.as_deref().unwrap_or_else(|| &x[first * planes.pitch..]);
+        let input = padded.as_deref().map_or(Input::Channels(&x, first * planes.pitch), Input::Padded);
         // SAFETY: the unit's outputs lie within `y`, whose length was checked above.
         let output = unsafe { y.get().add(unit * to) };
         for row in passes.chunk_by(|a, b| a.phase[0] == b.phase[0]) {
@@ -123,16 +123,24 @@ struct Task<'a> {
     sizes: &'a Sizes,
     planes: &'a Planes,
     group: usize,
-    input: &'a [f32],
+    input: Input<'a>,
     count: usize,
+}
+
+/// What the outputs of a band are computed from.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    /// Padded planes.
+    Padded(&'a [f32]),
+    /// The channels themselves, from some position on: there is one tap, and no padding.
+    Channels(&'a [&'a [f32]], usize),
 }
 
 /// One pass over a task; its channels and weights are words.
 struct Job<'a> {
     dtype: ComputeDtype,
-    input: &'a [f32],
-    /// The input is the image itself, without padding; one tap.
-    same: bool,
+    input: Input<'a>,
+    /// Words from one padded plane to the next.
     channel: usize,
     channels: usize,
     offsets: &'a [usize],
@@ -153,13 +161,11 @@ impl<'a> Task<'a> {
     fn job(self, pass: &'a Pass<'a>, output: Shared, area: usize, finish: Finish<'a>) -> Job<'a> {
         let Task { sizes, planes, group, input, count } = self;
         let weights = pass.weights;
-        let same = planes.same();
         let biases = |b: &'a [f32]| &b[group * sizes.out_channels..][..sizes.out_channels];
         let job = Job {
             dtype: sizes.dtype,
             input,
-            same,
-            channel: if same { sizes.in_area } else { planes.channel },
+            channel: planes.channel,
             channels: sizes.words(),
             offsets: &pass.offsets,
             plane: planes.plane,
@@ -178,8 +184,12 @@ impl<'a> Task<'a> {
         };
         // What the unsafe code below relies on.
         let reach = job.offsets.iter().max().map_or(0, |o| o + job.positions());
-        let slack = if same { 0 } else { SLACK };
-        assert!((job.channels - 1) * job.channel + reach + slack <= job.input.len(), "padded planes");
+        match input {
+            Input::Padded(input) => {
+                assert!((job.channels - 1) * job.channel + reach + SLACK <= input.len(), "padded planes");
+            }
+            Input::Channels(channels, _) => assert!(job.offsets == [0] && channels.len() == job.channels, "channels"),
+        }
         assert!(job.hw[0] * job.hw[1] <= area, "outputs");
         assert!(job.panels.iter().all(|panel| panel.first + panel.rows <= sizes.out_channels), "panels");
         assert_eq!(job.weights.len(), sizes.out_channels * job.channels * job.offsets.len(), "weights");
@@ -287,21 +297,22 @@ impl WithProducts for Blocks<'_> {
         let rows = panels.iter().map(|panel| panel.rows);
         let rows = if wait { rows.sum() } else { rows.max().unwrap_or(0) };
         let mut sums = scratch::take(rows * width);
-        let mut columns = scratch::take(if job.same { depth * width } else { 0 });
+        let mut columns = scratch::take(if let Input::Channels(..) = job.input { depth * width } else { 0 });
         let mut runs = Vec::new();
         for start in (0..positions).step_by(width) {
             let end = positions.min(start + width);
             let direct = job.plan(start..end, step, &mut runs);
             for first in (0..job.channels).step_by(depth) {
                 let channels = depth.min(job.channels - first);
-                let input = &job.input[first * job.channel..];
-                let (plane, channel) = if job.same {
-                    for (to, from) in columns.chunks_exact_mut(width).zip(input.chunks(job.channel)).take(channels) {
-                        to[..end - start].iter_mut().zip(&from[start..end]).for_each(|(to, from)| *to = *from);
+                let (plane, channel) = match job.input {
+                    Input::Padded(input) => (input[first * job.channel + start..].as_ptr(), job.channel),
+                    Input::Channels(inputs, from) => {
+                        for (to, input) in columns.chunks_exact_mut(width).zip(&inputs[first..][..channels]) {
+                            let input = &input[from + start..from + end];
+                            to[..end - start].iter_mut().zip(input).for_each(|(to, from)| *to = *from);
+                        }
+                        (columns.as_ptr(), width)
                     }
-                    (columns.as_ptr(), width)
-                } else {
-                    (input[start..].as_ptr(), job.channel)
                 };
                 for panel in panels {
                     let weights = job.weights[panel.start + first * taps * panel.rows..].as_ptr();

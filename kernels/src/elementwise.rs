@@ -128,7 +128,7 @@ macro_rules! with_curve {
 pub(super) use with_curve;
 
 /// Elements a thread takes at a time.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// y = f(x)
 pub fn activate(f: Activation, x: &[f32], y: &mut [f32]) {
@@ -145,15 +145,6 @@ pub fn activate_backward(f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32], a
     dx.par_chunks_mut(CHUNK)
         .zip(inputs)
         .for_each(|(dx, (x, dy))| with_curve!(f, curve => simd::dispatch(Slope { curve, x, dy, dx, accumulate })));
-}
-
-/// y = a + b
-pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
-    assert!(a.len() == y.len() && b.len() == y.len(), "lengths");
-    let inputs = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
-    y.par_chunks_mut(CHUNK).zip(inputs).for_each(|(y, (a, b))| {
-        simd::dispatch(|| y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a + b));
-    });
 }
 
 /// y = a

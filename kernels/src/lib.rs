@@ -10,6 +10,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod allocator;
+pub mod channels;
 pub mod conv;
 pub mod dtype;
 pub mod elementwise;

@@ -145,14 +145,13 @@ impl Planes {
 
     /// Writes what a band needs of each channel of `from` (`in_hw` floats each), with borders, into `to`
     /// (`self.channel` words each, or for each two).
-    pub(super) fn fill(&self, band: usize, from: &[f32], to: &mut [f32]) {
+    pub(super) fn fill(&self, band: usize, from: &[&[f32]], to: &mut [f32]) {
         match self.dtype {
             ComputeDtype::Fp32 => simd::dispatch(Fill { planes: self, band, from, to }),
             ComputeDtype::Bf16 => {
-                let area = self.in_hw[0] * self.in_hw[1];
                 let mut both = scratch::take(2 * self.channel);
-                for (from, to) in from.chunks(2 * area).zip(to.chunks_exact_mut(self.channel)) {
-                    let filled = &mut both[..from.len() / area * self.channel];
+                for (from, to) in from.chunks(2).zip(to.chunks_exact_mut(self.channel)) {
+                    let filled = &mut both[..from.len() * self.channel];
                     simd::dispatch(Fill { planes: self, band, from, to: filled });
                     dtype::pair_rows(filled, self.channel, to);
                 }
@@ -195,7 +194,7 @@ impl Planes {
 struct Fill<'a> {
     planes: &'a Planes,
     band: usize,
-    from: &'a [f32],
+    from: &'a [&'a [f32]],
     to: &'a mut [f32],
 }
 
@@ -204,8 +203,7 @@ impl WithSimd for Fill<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Fill { planes, band, from, to } = self;
-        let channels = from.chunks_exact(planes.in_hw[0] * planes.in_hw[1]);
-        for (from, to) in channels.zip(to.chunks_mut(planes.channel)) {
+        for (from, to) in from.iter().zip(to.chunks_mut(planes.channel)) {
             planes.fill_channel(band, from, to);
         }
     }

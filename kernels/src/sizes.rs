@@ -1,5 +1,6 @@
 //! The sizes of a convolution's work.
 
+use super::channels::Channels;
 use super::dtype::ComputeDtype;
 
 /// Sizes of a whole problem; channels are those of one group.
@@ -18,5 +19,11 @@ impl Sizes {
     /// Words for the input channels at one position.
     pub(super) fn words(&self) -> usize {
         self.dtype.words(self.in_channels)
+    }
+
+    /// The input channels of a group of an image.
+    pub(super) fn inputs<'a>(&self, x: &Channels<'a>, image: usize, group: usize) -> Vec<&'a [f32]> {
+        let first = group * self.in_channels;
+        (first..first + self.in_channels).map(|channel| x.channel(image, channel)).collect()
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! In bf16 a step is two positions: words hold two neighbours' inputs, and two neighbours' gradients of a channel.
 
+use super::channels::Channels;
 use super::dtype::{self, ComputeDtype, Multiply, WithProducts};
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
@@ -19,11 +20,10 @@ use std::ops::Range;
 pub(super) const ROWS: usize = 6;
 
 /// Overwrites `dw`, `[groups · out_channels][in_channels][taps]`.
-pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &Channels, dy: &[f32], dw: &mut [f32]) {
     let Sizes { dtype, batch, groups, in_channels, out_channels, in_area, out_hw } = *sizes;
-    let (from, area) = (in_channels * in_area, out_hw[0] * out_hw[1]);
+    let area = out_hw[0] * out_hw[1];
     let depth = in_channels * planes.offsets.len();
-    assert_eq!(x.len(), batch * groups * from, "input length");
     assert_eq!(dy.len(), batch * groups * out_channels * area, "output gradient length");
     assert_eq!(dw.len(), groups * out_channels * depth, "weight gradient length");
     let split = Split::new(batch, out_channels);
@@ -45,16 +45,18 @@ pub(super) fn run(sizes: &Sizes, planes: &Planes, x: &[f32], dy: &[f32], dw: &mu
                 for image in images {
                     let unit = image * groups + group;
                     let dy = &dy[(unit * out_channels + channels.start) * area..][..channels.len() * area];
-                    let x = &x[unit * from..][..from];
+                    let inputs = sizes.inputs(x, image, group);
                     for band in 0..planes.bands() {
                         let rows = planes.rows_of(band);
                         let positions = (rows.len() - 1) * planes.pitch + out_hw[1];
-                        let same = planes.same() && dtype == ComputeDtype::Fp32;
-                        let (mut input, channel) = if same {
-                            (&x[rows.start * planes.pitch..], in_area)
-                        } else {
-                            planes.fill(band, x, &mut input);
-                            (&*input, planes.channel)
+                        let (mut input, channel) = match x.as_one() {
+                            Some(x) if planes.same() && dtype == ComputeDtype::Fp32 => {
+                                (&x[unit * in_channels * in_area..][rows.start * planes.pitch..], in_area)
+                            }
+                            _ => {
+                                planes.fill(band, &inputs, &mut input);
+                                (&*input, planes.channel)
+                            }
                         };
                         tiles.transpose(dy, out_hw, rows, planes.pitch, positions, &mut gradient);
                         let mut gradient = &*gradient;

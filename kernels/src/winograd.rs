@@ -8,6 +8,7 @@
 //! contiguous. A block of squares goes through all three steps before the next one, so that it stays in the second-level
 //! cache.
 
+use super::channels::Channels;
 use super::correlate::Finish;
 use super::dtype::Singles;
 use super::logistic;
@@ -62,13 +63,12 @@ pub(super) fn run(
     in_hw: [usize; 2],
     padding: [usize; 2],
     kernels: &Transformed,
-    x: &[f32],
+    x: &Channels,
     finish: Finish,
     y: &mut [f32],
 ) {
     let [height, width] = sizes.out_hw;
-    let (from, to) = (sizes.in_channels * sizes.in_area, sizes.out_channels * height * width);
-    assert_eq!(x.len(), sizes.batch * from, "input length");
+    let to = sizes.out_channels * height * width;
     assert_eq!(y.len(), sizes.batch * to, "output length");
     let threads = rayon::current_num_threads();
     let band = Band {
@@ -83,7 +83,7 @@ pub(super) fn run(
     (0..sizes.batch * planes.bands()).into_par_iter().for_each(|task| {
         let (image, band) = (task / planes.bands(), task % planes.bands());
         let mut input = scratch::take(sizes.in_channels * planes.channel + SLACK);
-        planes.fill(band, &x[image * from..][..from], &mut input);
+        planes.fill(band, &sizes.inputs(x, image, 0), &mut input);
         let rows = planes.rows_of(band);
         // SAFETY: the image's outputs lie within `y`, whose length was checked above.
         let output = Shared(unsafe { y.get().add(image * to) });

@@ -4,6 +4,7 @@
 //! With a square's 4×4 inputs d and 2×2 gradients y, its part of the gradient is Aᵀ·[(G·y·Gᵀ) ⊙ (Bᵀ·d·B)]·A. The product
 //! ⊙ is summed over all squares, by the tiles of module `weight_gradient`, before the outer transformation.
 
+use super::channels::Channels;
 use super::dtype::Singles;
 use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
@@ -15,10 +16,9 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Overwrites `dw`, `[out_channels][in_channels][9]`; `x` has a border of `padding` zeros. There is one group.
-pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let Sizes { batch, in_channels, out_channels, in_area, out_hw, .. } = *sizes;
-    let (from, to) = (in_channels * in_area, out_channels * out_hw[0] * out_hw[1]);
-    assert_eq!(x.len(), batch * from, "input length");
+pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &Channels, dy: &[f32], dw: &mut [f32]) {
+    let Sizes { batch, in_channels, out_channels, out_hw, .. } = *sizes;
+    let to = out_channels * out_hw[0] * out_hw[1];
     assert_eq!(dy.len(), batch * to, "output gradient length");
     assert_eq!(dw.len(), out_channels * in_channels * 9, "weight gradient length");
     // The gradient takes as much room as the inputs: four numbers a square and channel.
@@ -44,11 +44,12 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &[f3
             let pitch = 2 * planes.pitch;
             let mut gradient = scratch::take(tiles.width * 2 * planes.height * pitch);
             for image in images {
+                let inputs = sizes.inputs(x, image, 0);
                 let area = out_hw[0] * out_hw[1];
                 let dy = &dy[image * to + channels.start * area..][..channels.len() * area];
                 for band in 0..planes.bands() {
                     let rows = planes.rows_of(band);
-                    planes.fill(band, &x[image * from..][..from], &mut input);
+                    planes.fill(band, &inputs, &mut input);
                     let lines = 2 * rows.start..out_hw[0].min(2 * rows.end);
                     let rows = rows.len();
                     let gradient = &mut gradient[..tiles.width * 2 * rows * pitch];

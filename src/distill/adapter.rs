@@ -43,7 +43,7 @@ impl Prepared {
     pub(super) fn forward(&self, features: &[f32]) -> Scratch {
         let shape = self.shape(features);
         let mut widened = scratch::take(shape.output_len());
-        conv::forward_packed(&shape, features, &self.widen, Epilogue::None, &mut widened);
+        conv::forward_packed(&shape, &shape.whole(features), &self.widen, Epilogue::None, &mut widened);
         widened
     }
 
@@ -52,7 +52,7 @@ impl Prepared {
         let shape = self.shape(features);
         conv::backward_data_packed(&shape, gradient, &self.narrow, of_features, false);
         let mut of_matrix = vec![0.0; shape.weight_len()];
-        conv::backward_weight(&shape, features, gradient, &mut of_matrix);
+        conv::backward_weight(&shape, &shape.whole(features), gradient, &mut of_matrix);
         of_matrix
     }
 }

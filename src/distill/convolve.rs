@@ -58,7 +58,7 @@ impl CustomOp2 for Convolve {
         let shape = shape_of(of_features.shape(), of_weight.shape())?;
         let mut result = vec![0.0; shape.output_len()];
         let (features, weight) = (numbers(features, of_features)?, numbers(weight, of_weight)?);
-        conv::forward(&shape, features, weight, Epilogue::None, &mut result);
+        conv::forward(&shape, &shape.whole(features), weight, Epilogue::None, &mut result);
         let [height, width] = shape.out_hw();
         Ok((CpuStorage::F32(result), Shape::from((shape.batch, shape.out_channels, height, width))))
     }
@@ -74,7 +74,9 @@ impl CustomOp2 for Convolve {
         let (mut of_features, mut of_weight) = (vec![0.0; shape.input_len()], vec![0.0; shape.weight_len()]);
         with_numbers(gradient, |gradient| {
             with_numbers(weight, |weight| conv::backward_data(&shape, gradient, weight, &mut of_features, false))?;
-            with_numbers(features, |features| conv::backward_weight(&shape, features, gradient, &mut of_weight))
+            with_numbers(features, |features| {
+                conv::backward_weight(&shape, &shape.whole(features), gradient, &mut of_weight);
+            })
         })??;
         let tensor = |numbers, like: &Tensor| Tensor::from_vec(numbers, like.dims(), like.device()).map(Some);
         Ok((tensor(of_features, features)?, tensor(of_weight, weight)?))

@@ -1,6 +1,7 @@
 //! Convolutions and their gradients.
 
 use super::super::{
+    channels::{Channels, Part},
     conv::{self, ConvShape, Epilogue, PackedWeight},
     dtype::ComputeDtype,
 };
@@ -68,13 +69,13 @@ fn check_with_operands(s: &ConvShape, seed: u64) {
     let what = format!("{s:?}");
 
     let mut y = vec![f32::NAN; dy.len()];
-    conv::forward(s, &x, &w, Epilogue::None, &mut y);
+    conv::forward(s, &s.whole(&x), &w, Epilogue::None, &mut y);
     close(&format!("forward {what}"), &y, &y64, depth);
     let biased: Vec<f64> = y64.iter().enumerate().map(|(i, v)| v + f64::from(b[i / area % s.out_channels])).collect();
-    conv::forward(s, &x, &w, Epilogue::Bias(&b), &mut y);
+    conv::forward(s, &s.whole(&x), &w, Epilogue::Bias(&b), &mut y);
     close(&format!("bias {what}"), &y, &biased, depth);
     let silu: Vec<f64> = biased.iter().map(|v| v / (1.0 + (-v).exp())).collect();
-    conv::forward(s, &x, &w, Epilogue::BiasSilu(&b), &mut y);
+    conv::forward(s, &s.whole(&x), &w, Epilogue::BiasSilu(&b), &mut y);
     close(&format!("silu {what}"), &y, &silu, depth);
 
     let outputs = (s.out_channels / s.groups * s.kernel[0] * s.kernel[1]) as f64;
@@ -88,7 +89,7 @@ fn check_with_operands(s: &ConvShape, seed: u64) {
 
     let count = (s.batch * area) as f64;
     let mut dw = vec![f32::NAN; w.len()];
-    conv::backward_weight(s, &x, &dy, &mut dw);
+    conv::backward_weight(s, &s.whole(&x), &dy, &mut dw);
     close(&format!("weight gradient {what}"), &dw, &dw64, count);
     let mut db = vec![f32::NAN; s.out_channels];
     conv::backward_bias(s, &dy, &mut db);
@@ -223,7 +224,7 @@ fn a_kernel_larger_than_the_padded_input_has_no_output_and_no_gradient() {
     conv::backward_data(&s, &[], &vec![1.0; s.weight_len()], &mut dx, false);
     assert!(dx.iter().all(|v| *v == 0.0));
     let mut dw = vec![1.0; s.weight_len()];
-    conv::backward_weight(&s, &dx, &[], &mut dw);
+    conv::backward_weight(&s, &s.whole(&dx), &[], &mut dw);
     assert!(dw.iter().all(|v| *v == 0.0));
 }
 
@@ -253,11 +254,11 @@ fn threads_change_nothing() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
             pool.install(|| {
                 let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-                conv::forward(&s, &x, &w, Epilogue::None, &mut y);
+                conv::forward(&s, &s.whole(&x), &w, Epilogue::None, &mut y);
                 conv::backward_data(&s, &dy, &w, &mut dx, false);
-                conv::backward_weight(&s, &x, &dy, &mut dw);
+                conv::backward_weight(&s, &s.whole(&x), &dy, &mut dw);
                 let (packed, mut z) = (PackedWeight::new(&s, &w), vec![0.0; dy.len()]);
-                conv::forward_packed(&s, &x, &packed, Epilogue::BiasSilu(&bias), &mut z);
+                conv::forward_packed(&s, &s.whole(&x), &packed, Epilogue::BiasSilu(&bias), &mut z);
                 [y, z, dx, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
             })
         };
@@ -279,8 +280,38 @@ fn weights_packed_once_serve_any_image() {
         let s = ConvShape { batch, in_hw, ..s };
         let x = random(rng, s.input_len());
         let (mut y, mut z) = (vec![f32::NAN; s.output_len()], vec![f32::NAN; s.output_len()]);
-        conv::forward(&s, &x, &w, Epilogue::None, &mut y);
-        conv::forward_packed(&s, &x, &packed, Epilogue::None, &mut z);
+        conv::forward(&s, &s.whole(&x), &w, Epilogue::None, &mut y);
+        conv::forward_packed(&s, &s.whole(&x), &packed, Epilogue::None, &mut z);
         assert_eq!(y, z);
+    }
+}
+
+#[test]
+fn inputs_in_parts_give_what_they_give_in_one() {
+    let rng = &mut rng(6);
+    for dtype in [ComputeDtype::Fp32, ComputeDtype::Bf16] {
+        for (channels, side, kernel, stride, groups) in
+            [(8, 7, 1, 1, 1), (32, 9, 3, 1, 1), (10, 12, 3, 2, 2), (9, 6, 3, 1, 1)]
+        {
+            let s = ConvShape { dtype, batch: 3, groups, ..shape(channels, 16, [side; 2], kernel, stride, kernel / 2) };
+            let (w, dy) = (random(rng, s.weight_len()), random(rng, s.output_len()));
+            // Of the first buffer all but two channels, of the second the last one alone.
+            let area = side * side;
+            let [wide, narrow] = [channels + 1, 3].map(|channels| random(rng, 3 * channels * area));
+            let parts = vec![
+                Part { numbers: &wide, channels: channels + 1, taken: 2..channels + 1 },
+                Part { numbers: &narrow, channels: 3, taken: 2..3 },
+            ];
+            let parts = Channels::new(parts, 3, area);
+            let mut one = vec![f32::NAN; s.input_len()];
+            parts.copy_to(&mut one);
+            let run = |x: &Channels| {
+                let (mut y, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; w.len()]);
+                conv::forward(&s, x, &w, Epilogue::None, &mut y);
+                conv::backward_weight(&s, x, &dy, &mut dw);
+                (y, dw)
+            };
+            assert!(run(&parts) == run(&s.whole(&one)), "{s:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod convolution;
 
+use super::channels::Channels;
 use super::elementwise::{self, Activation, ChannelRange};
 use super::norm::{self, BatchNorm};
 use super::optim::{self, AdamW, Ema, Sgd};
@@ -237,7 +238,8 @@ fn concatenation_by_copies_and_back() {
     elementwise::copy_channels(area, 3, (&y, range(5, 2)), (&mut back, range(3, 0)), true);
     assert!(back.iter().zip(&b).all(|(x, y)| *x == 2.0 * y));
     let (mut sum, mut twice) = (vec![f32::NAN; a.len()], a.clone());
-    elementwise::add(&a, &a, &mut sum);
+    let whole = Channels::whole(&a, [batch, 2, area]);
+    whole.add(&whole, &mut sum);
     elementwise::add_assign(&mut twice, &a);
     assert!(sum == twice && sum.iter().zip(&a).all(|(x, y)| *x == 2.0 * y));
 }

@@ -124,19 +124,20 @@ impl Recorded {
                 pending.give(node.inputs[0], gradient);
             }
             Op::Activation(activation) => {
-                let input = self.value(node.inputs[0])?;
-                let input = input.numbers()?;
-                pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
-                    elementwise::activate_backward(function(*activation), &input, &gradient, sum, accumulate);
-                });
+                self.value(node.inputs[0])?.with_numbers(|input| {
+                    pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
+                        elementwise::activate_backward(function(*activation), input, &gradient, sum, accumulate);
+                    });
+                })?;
             }
             Op::MaxPool(pool) => {
                 let input = self.value(node.inputs[0])?;
                 let shape = pool_shape(pool, batch, input.shape);
-                let input = input.numbers()?;
-                pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
-                    pool::max_backward(&shape, &input, &gradient, sum, accumulate);
-                });
+                input.with_numbers(|input| {
+                    pending.contribute(node.inputs[0], input.len(), |sum, accumulate| {
+                        pool::max_backward(&shape, input, &gradient, sum, accumulate);
+                    });
+                })?;
             }
             Op::Upsample { scale } => {
                 let Shape { channels, height, width } = self.shapes.of[node.inputs[0]];
@@ -193,7 +194,7 @@ impl Recorded {
         let input = self.value(node.inputs[0])?;
         let shape = conv_shape(conv, self.dtype, self.shapes.batch, input.shape);
         let mut weight_gradient = vec![0.0; conv.weight_shape().iter().product()];
-        conv::backward_weight(&shape, &input.numbers()?, gradient, &mut weight_gradient);
+        input.with_channels(|input| conv::backward_weight(&shape, input, gradient, &mut weight_gradient))?;
         let tensor = Tensor::from_vec(weight_gradient, &conv.weight_shape()[..], &Device::Cpu)?;
         trained.insert(node.tensor_name("weight"), tensor);
         if conv.bias {
@@ -223,12 +224,13 @@ impl Recorded {
         let x = self.value(node.inputs[0])?;
         let Statistics { mean, variance } = &self.statistics[&step.first()];
         let [mut gamma_gradient, mut beta_gradient] = [vec![0.0; norm.channels], vec![0.0; norm.channels]];
-        let numbers = x.numbers()?;
         self.with_norm(norm, node, step, x, |kernel| {
             let through_statistics = self.source == NormStatistics::Batch;
             let of_affine = [&mut gamma_gradient[..], &mut beta_gradient];
-            norm::backward(kernel, through_statistics, &numbers, [mean, variance], gradient, of_affine);
-        })?;
+            x.with_numbers(|x| {
+                norm::backward(kernel, through_statistics, x, [mean, variance], gradient, of_affine);
+            })
+        })??;
         for (suffix, numbers) in [("weight", gamma_gradient), ("bias", beta_gradient)] {
             trained.insert(node.tensor_name(suffix), Tensor::from_vec(numbers, norm.channels, &Device::Cpu)?);
         }

@@ -11,7 +11,7 @@ use espalier_kernels::{
 };
 
 use super::{
-    describe::{anywhere, conv_shape, function, pool_shape, range, step_function, way},
+    describe::{anywhere, conv_shape, function, pool_shape, step_function, way},
     value::Value,
 };
 use crate::{
@@ -145,37 +145,35 @@ impl Work {
         shared: bool,
     ) -> Result<Value> {
         let inputs = values::inputs(graph, values, step.first())?;
-        Value::compute(shapes.of[step.output()], shapes.batch, shared, |result| {
-            self.run(&graph.node(step.first()).op, shapes.batch, &inputs, result)
-        })
-    }
-
-    fn run(&self, op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
+        let (input, out, batch) = (inputs[0], shapes.of[step.output()], shapes.batch);
         match self {
-            Work::Plain => plain(op, batch, inputs, result)?,
+            Work::Plain => plain(&graph.node(step.first()).op, (out, batch), &inputs, shared),
             Work::Conv { conv, dtype, weight, bias, silu } => {
                 let epilogue = match bias {
                     Some(bias) if *silu => Epilogue::BiasSilu(bias),
                     Some(bias) => Epilogue::Bias(bias),
                     None => Epilogue::None,
                 };
-                let shape = conv_shape(conv, *dtype, batch, inputs[0].shape);
-                conv::forward_packed(&shape, &inputs[0].numbers()?, weight, epilogue, result);
+                let shape = conv_shape(conv, *dtype, batch, input.shape);
+                Value::compute(out, batch, shared, |result| {
+                    input.with_channels(|input| conv::forward_packed(&shape, input, weight, epilogue, result))
+                })
             }
             Work::Norm { norm, owned, activation } => {
                 let kernel = norm::BatchNorm {
                     batch,
                     channels: norm.channels,
-                    area: inputs[0].area(),
+                    area: input.area(),
                     gamma: &owned.gamma,
                     beta: &owned.beta,
                     eps: norm.eps as f32,
                     activation: *activation,
                 };
-                norm::forward_eval(&kernel, &inputs[0].numbers()?, &owned.mean, &owned.var, result);
+                Value::compute(out, batch, shared, |result| {
+                    input.with_numbers(|input| norm::forward_eval(&kernel, input, &owned.mean, &owned.var, result))
+                })
             }
         }
-        Ok(())
     }
 }
 
@@ -209,45 +207,39 @@ fn work(graph: &Graph, tensors: &Tensors, step: Step, dtype: ComputeDtype) -> Re
     }
 }
 
-/// The operations without weights; training runs them the same way.
-pub(super) fn plain(op: &Op, batch: usize, inputs: &[&Value], result: &mut [f32]) -> Result<()> {
+/// The operations without weights; training runs them the same way. What only joins or cuts values shares their buffers, unless
+/// others are to see it.
+pub(super) fn plain(op: &Op, (shape, batch): (Shape, usize), inputs: &[&Value], shared: bool) -> Result<Value> {
+    let compute = |fill: &mut dyn FnMut(&mut [f32]) -> Result<()>| Value::compute(shape, batch, shared, fill);
+    let seen = |value: Value| match shared {
+        true => compute(&mut |result| value.with_channels(|channels| channels.copy_to(result))),
+        false => Ok(value),
+    };
+    let input = inputs[0];
     match op {
-        Op::Activation(activation) => elementwise::activate(function(*activation), &inputs[0].numbers()?, result),
-        Op::MaxPool(pool) => {
-            pool::max_forward(&pool_shape(pool, batch, inputs[0].shape), &inputs[0].numbers()?, result)
-        }
-        Op::Upsample { scale } => {
-            let Shape { channels, height, width } = inputs[0].shape;
-            elementwise::upsample(batch * channels, [height, width], [*scale; 2], &inputs[0].numbers()?, result);
-        }
-        Op::Add => {
-            if let [a, b, rest @ ..] = inputs {
-                elementwise::add(&a.numbers()?, &b.numbers()?, result);
-                for input in rest {
-                    elementwise::add_assign(result, &input.numbers()?);
-                }
-            } else {
-                elementwise::copy(result, &inputs[0].numbers()?);
+        Op::Activation(activation) => compute(&mut |result| {
+            input.with_numbers(|input| elementwise::activate(function(*activation), input, result))
+        }),
+        Op::MaxPool(pool) => compute(&mut |result| {
+            input.with_numbers(|numbers| pool::max_forward(&pool_shape(pool, batch, input.shape), numbers, result))
+        }),
+        Op::Upsample { scale } => compute(&mut |result| {
+            let Shape { channels, height, width } = input.shape;
+            input.with_numbers(|input| {
+                elementwise::upsample(batch * channels, [height, width], [*scale; 2], input, result);
+            })
+        }),
+        Op::Add => compute(&mut |result| match inputs {
+            [a, b, rest @ ..] => {
+                a.with_channels(|a| b.with_channels(|b| a.add(b, result)))??;
+                rest.iter().try_for_each(|more| more.with_numbers(|more| elementwise::add_assign(result, more)))
             }
-        }
-        Op::Concat => {
-            let channels = inputs.iter().map(|input| input.shape.channels).sum();
-            let mut start = 0;
-            for input in inputs {
-                let count = input.shape.channels;
-                let to = (&mut *result, range(channels, start));
-                elementwise::copy_channels(input.area(), count, (&input.numbers()?, range(count, 0)), to, false);
-                start += count;
-            }
-        }
-        Op::Slice { start, len } => {
-            let numbers = inputs[0].numbers()?;
-            let from = (&numbers[..], range(inputs[0].shape.channels, *start));
-            elementwise::copy_channels(inputs[0].area(), *len, from, (result, range(*len, 0)), false);
-        }
+            _ => input.with_channels(|input| input.copy_to(result)),
+        }),
+        Op::Concat => seen(Value::concatenated(inputs)),
+        Op::Slice { start, len } => seen(input.sliced(*start..start + len)),
         Op::Input { .. } | Op::Conv(_) | Op::BatchNorm(_) => {
             candle_core::bail!("a {} is no operation without weights", op.kind())
         }
     }
-    Ok(())
 }

@@ -142,24 +142,23 @@ impl Recorded {
             return Value::of(out, images);
         }
         let inputs = values::inputs(graph, &self.values, step.first())?;
-        let mut statistics = None;
-        let value = Value::compute(out, batch, shared, |result| match &node.op {
-            Op::Conv(conv) => self.convolve(conv, node, inputs[0], result),
+        match &node.op {
+            Op::Conv(conv) => Value::compute(out, batch, shared, |result| self.convolve(conv, node, inputs[0], result)),
             Op::BatchNorm(norm) => {
-                let used = statistics.insert(self.normalise(norm, node, step, inputs[0], result)?);
-                match self.source {
-                    NormStatistics::Batch => {
-                        update_averages(norm, node, used, batch * inputs[0].area(), self.model.tensors(), running)
-                    }
-                    NormStatistics::Running => Ok(()),
+                let mut used = None;
+                let value = Value::compute(out, batch, shared, |result| {
+                    used = Some(self.normalise(norm, node, step, inputs[0], result)?);
+                    Ok(())
+                })?;
+                let used = used.expect("made with the value");
+                if self.source == NormStatistics::Batch {
+                    update_averages(norm, node, &used, batch * inputs[0].area(), self.model.tensors(), running)?;
                 }
+                self.statistics.insert(step.first(), used);
+                Ok(value)
             }
-            plain => inference::plain(plain, batch, &inputs, result),
-        })?;
-        if let Some(statistics) = statistics {
-            self.statistics.insert(step.first(), statistics);
+            plain => inference::plain(plain, (out, batch), &inputs, shared),
         }
-        Ok(value)
     }
 
     /// The numbers of a tensor that a node owns.
@@ -169,9 +168,10 @@ impl Recorded {
 
     fn convolve(&self, conv: &Conv, node: &Node, input: &Value, result: &mut [f32]) -> Result<()> {
         let shape = conv_shape(conv, self.dtype, self.shapes.batch, input.shape);
-        let numbers = input.numbers()?;
         let run = |epilogue: Epilogue, result: &mut [f32]| {
-            self.owned(node, "weight", |weight| conv::forward(&shape, &numbers, weight, epilogue, result))
+            self.owned(node, "weight", |weight| {
+                input.with_channels(|input| conv::forward(&shape, input, weight, epilogue, result))
+            })?
         };
         if conv.bias {
             self.owned(node, "bias", |bias| run(Epilogue::Bias(bias), result))?
@@ -181,35 +181,34 @@ impl Recorded {
     }
 
     fn normalise(&self, norm: &BatchNorm, node: &Node, step: Step, x: &Value, y: &mut [f32]) -> Result<Statistics> {
-        let numbers = x.numbers()?;
         match self.source {
             NormStatistics::Batch => {
                 let [mut mean, mut variance] = [vec![0.0; norm.channels], vec![0.0; norm.channels]];
                 self.with_norm(norm, node, step, x, |kernel| {
-                    norm::forward_train(kernel, &numbers, y, &mut mean, &mut variance);
-                })?;
+                    x.with_numbers(|x| norm::forward_train(kernel, x, y, &mut mean, &mut variance))
+                })??;
                 Ok(Statistics { mean, variance })
             }
             NormStatistics::Running => {
                 let owned = |suffix| self.owned(node, suffix, <[f32]>::to_vec);
                 let (mean, variance) = (owned("running_mean")?, owned("running_var")?);
                 self.with_norm(norm, node, step, x, |kernel| {
-                    norm::forward_eval(kernel, &numbers, &mean, &variance, y);
-                })?;
+                    x.with_numbers(|x| norm::forward_eval(kernel, x, &mean, &variance, y))
+                })??;
                 Ok(Statistics { mean, variance })
             }
         }
     }
 
     /// The kernel's description of a normalisation of `x`.
-    pub(super) fn with_norm(
+    pub(super) fn with_norm<R>(
         &self,
         norm: &BatchNorm,
         node: &Node,
         step: Step,
         x: &Value,
-        run: impl FnOnce(&norm::BatchNorm),
-    ) -> Result<()> {
+        run: impl FnOnce(&norm::BatchNorm) -> R,
+    ) -> Result<R> {
         self.owned(node, "weight", |gamma| {
             self.owned(node, "bias", |beta| {
                 run(&norm::BatchNorm {
@@ -220,7 +219,7 @@ impl Recorded {
                     beta,
                     eps: norm.eps as f32,
                     activation: step_function(step, self.model.graph()),
-                });
+                })
             })
         })?
     }
