@@ -17,8 +17,9 @@ use super::pack::{Kernels, Packed, pack};
 use super::planes::{Planes, Tap};
 use super::sizes::Sizes;
 use super::weight_gradient;
-use super::winograd::{self, Transformed};
+use super::winograd;
 use super::winograd_gradient;
+use super::winograd_kernels::{Size, Transformed, Untransformed};
 use rayon::prelude::*;
 
 /// The sizes of a 2-d convolution; pairs are (height, width).
@@ -144,15 +145,15 @@ pub enum Epilogue<'a> {
 
 /// Weights laid out for [`forward_packed`], for inference: that is worth keeping where images are few.
 pub struct PackedWeight {
-    form: Form<Packed>,
+    form: Form<Packed, Box<Untransformed>>,
     /// The convolution they were packed for, without what they do not depend on.
     made_for: ConvShape,
 }
 
 /// How weights are laid out.
-enum Form<T> {
+enum Form<T, W> {
     Taps(T),
-    Winograd(Transformed),
+    Winograd(W),
 }
 
 impl PackedWeight {
@@ -162,12 +163,11 @@ impl PackedWeight {
     /// If the length of `w` is not what `s` says.
     pub fn new(s: &ConvShape, w: &[f32]) -> Self {
         s.check(w);
-        let sizes = sizes(s);
         let taps = s.kernel[0] * s.kernel[1];
         let form = if s.suits_winograd() {
-            Form::Winograd(Transformed::new(&sizes, false, s.kernels(w)))
+            Form::Winograd(Box::new(Untransformed::new(w)))
         } else {
-            Form::Taps(pack(&sizes, &(0..taps).collect::<Vec<_>>(), s.kernels(w)))
+            Form::Taps(pack(&sizes(s), &(0..taps).collect::<Vec<_>>(), s.kernels(w)))
         };
         PackedWeight { form, made_for: Self::made_for(s) }
     }
@@ -207,7 +207,10 @@ pub fn forward_packed(s: &ConvShape, x: &Channels, w: &PackedWeight, epilogue: E
     };
     let sizes = sizes(s);
     match &w.form {
-        Form::Winograd(kernels) => winograd::run(&sizes, s.in_hw, s.padding, kernels, x, finish, y),
+        Form::Winograd(kernels) => {
+            let kernels = kernels.for_sizes(&sizes, |numbers| s.kernels(numbers));
+            winograd::run(&sizes, s.in_hw, s.padding, kernels, x, finish, y);
+        }
         Form::Taps(weights) => {
             let planes = Planes::new(s.in_hw, s.out_hw(), s.stride, &s.taps(), correlate::band(&sizes));
             let pass = Pass { offsets: planes.offsets.clone(), weights, hw: s.out_hw(), phase: [0, 0] };
@@ -227,7 +230,7 @@ pub fn backward_data(s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32], accum
 /// Weights laid out for [`backward_data_packed`].
 pub struct PackedBackward {
     /// Those of each phase, or of all.
-    form: Form<Vec<Packed>>,
+    form: Form<Vec<Packed>, Transformed>,
     /// The convolution they were packed for, without the batch.
     made_for: ConvShape,
 }
@@ -243,7 +246,7 @@ impl PackedBackward {
         let kernels = Kernels { output: kernels.input, input: kernels.output, ..kernels };
         let phase = |phase: &Phase| pack(&sizes, &phase.taps.iter().map(|tap| tap.0).collect::<Vec<_>>(), kernels);
         let form = if s.suits_winograd() {
-            Form::Winograd(Transformed::new(&sizes, true, kernels))
+            Form::Winograd(Transformed::new(&sizes, Size::of(&sizes), true, kernels))
         } else {
             Form::Taps(phases(s).iter().map(phase).collect())
         };
@@ -357,7 +360,7 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
     phases
 }
 
-fn sizes(s: &ConvShape) -> Sizes {
+pub(super) fn sizes(s: &ConvShape) -> Sizes {
     Sizes {
         dtype: s.dtype,
         batch: s.batch,

@@ -28,10 +28,12 @@ mod planes;
 pub mod scratch;
 mod simd;
 mod sizes;
+mod squares;
 mod tile;
 mod weight_gradient;
 mod winograd;
 mod winograd_gradient;
+mod winograd_kernels;
 
 #[cfg(test)]
 mod tests;

@@ -60,26 +60,11 @@ impl Kernels<'_> {
 /// Packs some taps of the kernels; taps are offsets from a kernel's start.
 pub(super) fn pack(sizes: &Sizes, taps: &[usize], kernels: Kernels) -> Packed {
     let depth = sizes.words() * taps.len();
-    let mut panels = Vec::new();
-    let mut first = 0;
-    let mut left = sizes.out_channels.div_ceil(simd::dispatch(PanelRows));
-    while first < sizes.out_channels {
-        // Panels of nearly equal heights: a low one would leave the multipliers waiting for their own results.
-        let rows = (sizes.out_channels - first).div_ceil(left);
-        left -= 1;
-        panels.push(Panel { first, rows, start: first * depth });
-        first += rows;
-    }
+    let panels = panels(sizes.out_channels, depth);
     let group = sizes.out_channels * depth;
     let mut data = scratch::take(sizes.groups * group);
     data.par_chunks_mut(group.max(1)).enumerate().for_each(|(g, data)| {
-        let mut rest = data;
-        let parts = panels.iter().map(|panel| {
-            let (part, after) = std::mem::take(&mut rest).split_at_mut(panel.rows * depth);
-            rest = after;
-            (panel, part)
-        });
-        parts.collect::<Vec<_>>().into_par_iter().for_each(|(panel, part)| {
+        fill(&panels, data, |panel, part| {
             for row in 0..panel.rows {
                 let Kernels { numbers, input, .. } = kernels;
                 let numbers = &numbers[kernels.start(g, panel.first + row, 0)..];
@@ -101,6 +86,34 @@ pub(super) fn pack(sizes: &Sizes, taps: &[usize], kernels: Kernels) -> Packed {
         });
     });
     Packed { data, panels, group }
+}
+
+/// Cuts output channels, of `depth` weights each, into panels of nearly equal heights: a low one would leave the multipliers
+/// waiting for their own results.
+pub(super) fn panels(out_channels: usize, depth: usize) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    let mut first = 0;
+    let mut left = out_channels.div_ceil(simd::dispatch(PanelRows));
+    while first < out_channels {
+        let rows = (out_channels - first).div_ceil(left);
+        left -= 1;
+        panels.push(Panel { first, rows, start: first * depth });
+        first += rows;
+    }
+    panels
+}
+
+/// Lets `write` put the weights of each panel in their place in `data`.
+pub(super) fn fill(panels: &[Panel], data: &mut [f32], write: impl Fn(&Panel, &mut [f32]) + Sync) {
+    let mut rest = data;
+    let mut parts = Vec::new();
+    for (panel, next) in panels.iter().zip(panels.iter().skip(1).map(|next| Some(next.start)).chain([None])) {
+        let len = next.map_or(rest.len(), |next| next - panel.start);
+        let (part, after) = rest.split_at_mut(len);
+        parts.push((panel, part));
+        rest = after;
+    }
+    parts.into_par_iter().for_each(|(panel, part)| write(panel, part));
 }
 
 /// How many output channels a tile of this machine has.

@@ -174,7 +174,8 @@ impl Planes {
                     line[..first].fill(0.0);
                     match self.step[1] {
                         1 => line[first..end].copy_from_slice(source),
-                        2 => every_second(source, &mut line[first..end]),
+                        2 => every::<2>(source, &mut line[first..end]),
+                        4 => every::<4>(source, &mut line[first..end]),
                         step => {
                             let source = source.iter().step_by(step);
                             line[first..end].iter_mut().zip(source).for_each(|(to, from)| *to = *from)
@@ -209,15 +210,15 @@ impl WithSimd for Fill<'_> {
     }
 }
 
-/// Takes elements 0, 2, 4, … of `from`.
+/// Takes elements 0, `STEP`, 2·`STEP`, … of `from`.
 #[inline(always)]
-fn every_second(from: &[f32], to: &mut [f32]) {
-    let (pairs, rest) = from.as_chunks::<2>();
-    for (to, pair) in to.iter_mut().zip(pairs) {
-        *to = pair[0];
+fn every<const STEP: usize>(from: &[f32], to: &mut [f32]) {
+    let (whole, rest) = from.as_chunks::<STEP>();
+    for (to, chunk) in to.iter_mut().zip(whole) {
+        *to = chunk[0];
     }
-    if let ([last], Some(to)) = (rest, to.last_mut()) {
-        *to = *last;
+    if let ([first, ..], Some(to)) = (rest, to.last_mut()) {
+        *to = *first;
     }
 }
 

@@ -10,10 +10,14 @@ use super::planes::{Band, Planes, SLACK};
 use super::scratch::{self, Scratch};
 use super::simd;
 use super::sizes::Sizes;
+use super::squares::Two;
 use super::weight_gradient::{ROWS, Split, Tiles, tile};
-use super::winograd::{ELEMENTS, apart, block, planes, transform_inputs};
+use super::winograd::{apart, block, planes, transform_inputs};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+
+/// Elements of a transformed square.
+const ELEMENTS: usize = 16;
 
 /// Overwrites `dw`, `[out_channels][in_channels][9]`; `x` has a border of `padding` zeros. There is one group.
 pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &Channels, dy: &[f32], dw: &mut [f32]) {
@@ -30,7 +34,7 @@ pub(super) fn run(sizes: &Sizes, in_hw: [usize; 2], padding: [usize; 2], x: &Cha
         at_least: 1,
         ..Band::default()
     };
-    let planes = planes(in_hw, out_hw, padding, band);
+    let planes = planes::<2, 4>(in_hw, out_hw, padding, band);
     let split = Split::new(batch, out_channels);
     let element = |tiles: &Tiles| tiles.width * in_channels.next_multiple_of(ROWS);
     let partial: Vec<Scratch> = (0..split.tasks())
@@ -116,7 +120,7 @@ impl WithSimd for Squares<'_> {
         assert!(tiles.lanes == lanes);
         let positions = (rows - 1) * planes.pitch + sizes.out_hw[1].div_ceil(2);
         // By the channels of all parts, so that sums are the same in however many parts they are made.
-        let width = block(inputs + sizes.out_channels.next_multiple_of(lanes), lanes).max(32);
+        let width = block(ELEMENTS, inputs + sizes.out_channels.next_multiple_of(lanes), lanes).max(32);
         let (from, to) = (apart(inputs, width), apart(tiles.width, width));
         let mut transformed = scratch::take(ELEMENTS * from);
         let mut kernels = scratch::take(ELEMENTS * to);
@@ -133,7 +137,7 @@ impl WithSimd for Squares<'_> {
                 let to = transformed[c * width..].as_mut_ptr();
                 // SAFETY: every position of every tap, and SLACK more, are readable; the vectors fit in `width`, and an
                 // element has `inputs · width` floats and more.
-                unsafe { transform_inputs(s, plane, &planes.offsets, count.div_ceil(lanes), to, from) };
+                unsafe { transform_inputs::<S, Two, 2, 4>(s, plane, &planes.offsets, count.div_ceil(lanes), to, from) };
             }
             for (first, wide) in tiles.iter() {
                 let tile = &gradient[first * 2 * rows * 2 * planes.pitch..];
