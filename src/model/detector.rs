@@ -20,6 +20,11 @@ pub struct Detector {
 }
 
 /// How boxes are encoded. The maps are those of the last convolutions, before any sigmoid.
+///
+/// A new head is a variant here and the kinds of its outputs; the compiler then names what each layer must know of it: how it is
+/// built (`zoo`) and read from files (`io::pt`), decoded (`eval::decode`), written as ONNX (`io::onnx`), trained (`train::loss`) and
+/// imitated (`distill`). Each is one small match where that question is answered, for decoding, losses and formats belong to layers
+/// that may not know each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Head {
