@@ -227,10 +227,16 @@ impl Job<'_> {
     }
 
     /// Plans where the range's sums go: for each tile of `width`, straight to the output from there on if the whole tile
-    /// is consecutive outputs with nothing to be applied; the others' stretches that are outputs are put into `runs`.
-    fn plan(&self, range: Range<usize>, width: usize, runs: &mut Vec<Run>) -> [Option<usize>; TILES] {
+    /// is consecutive outputs with nothing to be applied; the others' stretches that are outputs are put into `runs`. Where sums
+    /// `wait` for more channels, none is added straight to what is there: all outputs must be summed in one order, however high the
+    /// bands are.
+    fn plan(&self, range: Range<usize>, width: usize, wait: bool, runs: &mut Vec<Run>) -> [Option<usize>; TILES] {
         let [rows, columns] = self.hw;
-        let plain = matches!(self.finish, Finish::Set | Finish::Add);
+        let plain = match self.finish {
+            Finish::Set => true,
+            Finish::Add => !wait,
+            Finish::Bias(_) | Finish::BiasSilu(_) => false,
+        };
         let mut direct = [None; TILES];
         runs.clear();
         for (tile, direct) in range.clone().step_by(width).zip(&mut direct) {
@@ -301,7 +307,7 @@ impl WithProducts for Blocks<'_> {
         let mut runs = Vec::new();
         for start in (0..positions).step_by(width) {
             let end = positions.min(start + width);
-            let direct = job.plan(start..end, step, &mut runs);
+            let direct = job.plan(start..end, step, wait, &mut runs);
             for first in (0..job.channels).step_by(depth) {
                 let channels = depth.min(job.channels - first);
                 let (plane, channel) = match job.input {

@@ -269,6 +269,8 @@ fn threads_change_nothing() {
         ConvShape { batch: 2, ..shape(64, 128, [24, 24], 3, 2, 1) },
         ConvShape { batch: 4, ..shape(128, 256, [3, 3], 3, 1, 1) },
         ConvShape { batch: 1, ..shape(256, 64, [7, 9], 1, 1, 0) },
+        ConvShape { batch: 1, ..shape(64, 300, [40, 40], 1, 1, 0) },
+        ConvShape { batch: 2, dtype: ComputeDtype::Bf16, ..shape(40, 200, [24, 26], 3, 1, 1) },
     ];
     for s in shapes {
         let (x, w, dy) = (random(rng, s.input_len()), random(rng, s.weight_len()), random(rng, s.output_len()));
@@ -279,16 +281,18 @@ fn threads_change_nothing() {
                 let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
                 conv::forward(&s, &s.whole(&x), &w, Epilogue::None, &mut y);
                 conv::backward_data(&s, &dy, &w, &mut dx, false);
+                let mut added = x.clone();
+                conv::backward_data(&s, &dy, &w, &mut added, true);
                 conv::backward_weight(&s, &s.whole(&x), &dy, &mut dw);
                 let (packed, mut z) = (PackedWeight::new(&s, &w), vec![0.0; dy.len()]);
                 conv::forward_packed(&s, &s.whole(&x), &packed, Epilogue::BiasSilu(&bias), &mut z);
-                [y, z, dx, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+                [y, z, dx, added, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
             })
         };
         let one = run(1);
         for threads in [2, 3, 5, 12] {
             let other = run(threads);
-            assert_eq!([0, 1, 2, 3].map(|i| one[i] == other[i]), [true; 4], "{s:?} with {threads} threads");
+            assert_eq!([0, 1, 2, 3, 4].map(|i| one[i] == other[i]), [true; 5], "{s:?} with {threads} threads");
         }
     }
 }
