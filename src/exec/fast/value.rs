@@ -21,12 +21,12 @@ use crate::{
 pub(super) struct Value {
     pub(super) shape: Shape,
     batch: usize,
-    parts: Vec<Channel>,
+    parts: Vec<Piece>,
 }
 
 /// Some channels of a buffer.
 #[derive(Clone)]
-struct Channel {
+struct Piece {
     data: Arc<Data>,
     /// Channels of an image there.
     channels: usize,
@@ -43,7 +43,7 @@ enum Data {
 impl Value {
     fn whole(shape: Shape, batch: usize, data: Data) -> Self {
         let channels = shape.channels;
-        Self { shape, batch, parts: vec![Channel { data: Arc::new(data), channels, taken: 0..channels }] }
+        Self { shape, batch, parts: vec![Piece { data: Arc::new(data), channels, taken: 0..channels }] }
     }
 
     /// A value that `fill` writes, in a tensor if others are to see it.
@@ -70,7 +70,7 @@ impl Value {
     /// The channels of all values, one after another; they are images of one size.
     pub(super) fn concatenated(values: &[&Self]) -> Self {
         let (shape, batch) = (values[0].shape, values[0].batch);
-        let mut parts: Vec<Channel> = Vec::new();
+        let mut parts: Vec<Piece> = Vec::new();
         for part in values.iter().flat_map(|value| &value.parts) {
             match parts.last_mut() {
                 Some(last) if Arc::ptr_eq(&last.data, &part.data) && last.taken.end == part.taken.start => {
@@ -91,7 +91,7 @@ impl Value {
             let len = part.taken.len();
             let [start, end] = [wanted.start, wanted.end].map(|at| at.saturating_sub(before).min(len));
             if start < end {
-                parts.push(Channel { taken: part.taken.start + start..part.taken.start + end, ..part.clone() });
+                parts.push(Piece { taken: part.taken.start + start..part.taken.start + end, ..part.clone() });
             }
             before += len;
         }
@@ -150,7 +150,7 @@ impl RunValue for Value {
 
     fn tensor(&self) -> Option<&Tensor> {
         match &self.parts[..] {
-            [Channel { data, channels, taken }] if taken.len() == *channels => match &**data {
+            [Piece { data, channels, taken }] if taken.len() == *channels => match &**data {
                 Data::Own(_) => None,
                 Data::Shared(tensor) => Some(tensor),
             },
